@@ -1,0 +1,84 @@
+"""Paging styles as pure functions: a parsed body and its request -> Page. No I/O, no state.
+
+The end of the pages is what the provider says: an absent next link, a null nextPage or nextCursor.
+Never a short page, never an empty one.
+"""
+
+from typing import TypeGuard
+
+from etl.errors import ProtocolError
+from etl.stream import Json, Page, Request
+
+
+def read_linked(body: Json, _request: Request) -> Page:
+    """LaunchDarkly: `items`, `_links.next.href` (absent at the end), optional `totalCount`."""
+    link = (_object(body.get("_links"), "_links") if body.get("_links") else {}).get("next")
+    href = link.get("href") if isinstance(link, dict) else None
+    return Page(
+        items=_items(body, "items"),
+        next=Request(href) if isinstance(href, str) and href else None,
+        total=_count(body.get("totalCount")),
+    )
+
+
+def read_numbered(body: Json, request: Request) -> Page:
+    """Statsig: `data` and `pagination.nextPage`, of which only the presence is trusted.
+
+    The vendor's own examples show links without scheme, with another path or without the limit,
+    so the next URL is rebuilt from the request. An empty page ends the walk too: past the last
+    page the answer is not documented.
+    """
+    items = _items(body, "data")
+    pagination = _object(body.get("pagination"), "pagination")
+    goes_on = bool(pagination.get("nextPage")) and bool(items)
+    page = int(dict(request.params or ()).get("page", "1"))
+    return Page(
+        items=items,
+        next=_with(request, "page", str(page + 1)) if goes_on else None,
+        total=_count(pagination.get("totalItems")),
+    )
+
+
+def read_cursor(body: Json, request: Request) -> Page:
+    """Layers.com: `items` and an opaque `nextCursor`, null or absent at the end; no total."""
+    cursor = body.get("nextCursor")
+    if cursor is not None and not isinstance(cursor, str):
+        raise ProtocolError(f"nextCursor is {type(cursor).__name__}, not text")
+    return Page(
+        items=_items(body, "items"),
+        next=_with(request, "cursor", cursor) if cursor else None,
+    )
+
+
+def read_object(body: Json, _request: Request) -> Page:
+    """One bare record as a page of one item."""
+    return Page(items=[_object(body, "the body")], next=None, total=1)
+
+
+def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
+    """Whether a parsed JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def _with(request: Request, name: str, value: str) -> Request:
+    """The same request with one parameter set; repeated others (tags) stay as they are."""
+    others = tuple((other, text) for other, text in request.params or () if other != name)
+    return Request(request.path, (*others, (name, value)))
+
+
+def _items(body: Json, name: str) -> list[Json]:
+    items = body.get(name)
+    if not isinstance(items, list):
+        raise ProtocolError(f"the answer has no list {name!r} (found {type(items).__name__})")
+    return items
+
+
+def _object(value: Json, name: str) -> dict[str, Json]:
+    if not is_object(value):
+        raise ProtocolError(f"{name} is {type(value).__name__}, not an object")
+    return value
+
+
+def _count(value: Json) -> int | None:
+    """A count is optional and never trusted to end a walk; anything but a count is no count."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,334 @@
+"""LaunchDarkly REST API v2: projects with their environments, layers with their reservations.
+
+https://launchdarkly.com/docs/api/projects/get-projects and get-project,
+https://launchdarkly.com/docs/api/layers/get-layers. Version 20240415 is always asked for: older
+ones send projects unpaged and environments as an array.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import Field, model_validator
+
+from etl.paging import is_object, read_linked
+from etl.record import Child, Record
+from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
+from etl.wire import EpochMillis, TextList, Wire, unknown_fields
+
+VERSION = "20240415"
+ENVIRONMENTS_PAGE_SIZE = 100
+
+
+class ProjectsOptions(Options):
+    """The query of GET /api/v2/projects."""
+
+    filter: str | None = Field(
+        default=None, description="e.g. query:abc,tags:ops+team-a or keys:one|two, not encoded"
+    )
+    sort: str = Field(
+        default="createdOn",
+        description="createdOn or name, `-` first for descending; only createdOn is stable",
+    )
+    page_size: int = Field(default=100, ge=1, le=1000, description="projects per request")
+    environments: bool = Field(default=True, description="read the environments too")
+
+
+class EnvironmentsOptions(Options):
+    """Environments have no query of their own: they follow projects.environments."""
+
+
+class LayersOptions(Options):
+    """The query of GET /api/v2/projects/{key}/layers."""
+
+    filter: str | None = Field(
+        default=None, description="e.g. reservations.experimentKey contains my-experiment"
+    )
+
+
+class WireAvailability(Wire):
+    """Which client-side SDKs see new flags by default."""
+
+    using_mobile_key: bool | None = Field(default=None, alias="usingMobileKey")
+    using_environment_id: bool | None = Field(default=None, alias="usingEnvironmentId")
+
+
+class WireProject(Wire):
+    """An item of GET /api/v2/projects."""
+
+    id: str = Field(alias="_id")
+    key: str
+    name: str
+    tags: TextList
+    include_in_snippet_by_default: bool = Field(alias="includeInSnippetByDefault")
+    default_client_side_availability: WireAvailability | None = Field(
+        default=None, alias="defaultClientSideAvailability"
+    )
+    default_release_pipeline_key: str | None = Field(
+        default=None, alias="defaultReleasePipelineKey"
+    )
+    links: Any = Field(default=None, alias="_links")
+    access: Any = Field(default=None, alias="_access")
+    environments: Any = None
+
+
+class WireEnvironment(Wire):
+    """An environment, embedded in a project or listed; its keys are fingerprints by now."""
+
+    id: str = Field(alias="_id")
+    key: str
+    name: str
+    color: str
+    api_key: str | None = Field(default=None, alias="apiKey")
+    mobile_key: str | None = Field(default=None, alias="mobileKey")
+    default_ttl: int = Field(alias="defaultTtl")
+    secure_mode: bool = Field(alias="secureMode")
+    default_track_events: bool = Field(alias="defaultTrackEvents")
+    require_comments: bool = Field(alias="requireComments")
+    confirm_changes: bool = Field(alias="confirmChanges")
+    critical: bool = False
+    tags: TextList
+    approval_settings: dict[str, Any] | None = Field(default=None, alias="approvalSettings")
+    resource_approval_settings: dict[str, Any] | None = Field(
+        default=None, alias="resourceApprovalSettings"
+    )
+    links: Any = Field(default=None, alias="_links")
+    access: Any = Field(default=None, alias="_access")
+
+
+class WireReservation(Wire):
+    """A share of a layer's traffic in one environment."""
+
+    experiment_key: str = Field(alias="experimentKey")
+    flag_key: str = Field(alias="flagKey")
+    reservation_percent: int = Field(alias="reservationPercent")
+
+
+class WireLayerEnvironment(Wire):
+    """One environment of a layer."""
+
+    reservations: list[WireReservation] = []
+
+
+class WireLayer(Wire):
+    """LayerRep; it has no id and does not repeat its project."""
+
+    key: str
+    name: str
+    description: str | None = None
+    created_at: EpochMillis = Field(alias="createdAt")
+    randomization_unit: str | None = Field(default=None, alias="randomizationUnit")
+    environments: dict[str, WireLayerEnvironment] = {}
+
+    @model_validator(mode="after")
+    def reservations_are_unique(self) -> "WireLayer":
+        """An experiment holds one reservation of a flag in an environment."""
+        for environment, layer in self.environments.items():
+            held = [(one.experiment_key, one.flag_key) for one in layer.reservations]
+            if len(set(held)) != len(held):
+                raise ValueError(f"environments.{environment}: a reservation stands twice")
+        return self
+
+
+def first_projects(_partition: Partition, options: ProjectsOptions) -> Request:
+    """Page one, in the order of creation: a rename does not move a project between pages."""
+    asked = [("limit", str(options.page_size)), ("offset", "0"), ("sort", options.sort)]
+    asked += [("filter", options.filter)] if options.filter else []
+    asked += [("expand", "environments")] if options.environments else []
+    return Request("/api/v2/projects", tuple(asked))
+
+
+def one_project(_external_id: str, key: str) -> Request:
+    """GET /api/v2/projects/{projectKey}; 404 means that the project is gone."""
+    return Request(f"/api/v2/projects/{quote(key, safe='')}")
+
+
+def first_environments(partition: Partition, _options: EnvironmentsOptions) -> Request:
+    """All environments of a project, for one whose embedded list was cut."""
+    key = quote(partition.parent_key, safe="")
+    limit = ("limit", str(ENVIRONMENTS_PAGE_SIZE))
+    return Request(
+        f"/api/v2/projects/{key}/environments", (limit, ("offset", "0"), ("sort", "createdOn"))
+    )
+
+
+def first_layers(partition: Partition, options: LayersOptions) -> Request:
+    """All layers of a project: one response, the vendor does not page them."""
+    key = quote(partition.parent_key, safe="")
+    asked = (("filter", options.filter),) if options.filter else None
+    return Request(f"/api/v2/projects/{key}/layers", asked)
+
+
+def split_project(item: Json) -> tuple[Json, Sequence[Embedded]]:
+    """A project, and the environments inside it: 20 at most, with the total and a next link."""
+    listed = item.get("environments")
+    if not is_object(listed) or not isinstance(listed.get("items"), list):
+        return item, ()
+    items, envelope = listed["items"], {k: v for k, v in listed.items() if k != "items"}
+    total, links = envelope.get("totalCount"), envelope.get("_links")
+    short = isinstance(total, int) and total > len(items)
+    more = is_object(links) and "next" in links
+    partition = Partition(parent_id=item["_id"], parent_key=item["key"])
+    embedded = Embedded(
+        stream="environments", partition=partition, items=items, complete=not (short or more)
+    )
+    return {**item, "environments": envelope}, (embedded,)
+
+
+def identity(item: Json) -> str:
+    """`_id`, which stays when the key of a project or environment changes."""
+    found: str = item["_id"]
+    return found
+
+
+def layer_identity(item: Json) -> str:
+    """The key: a layer has no id."""
+    found: str = item["key"]
+    return found
+
+
+def project_record(item: Json, _partition: Partition) -> Record:
+    """A LaunchDarkly project in the unified schema."""
+    wire = WireProject.model_validate(item)
+    return Record(
+        key=wire.key,
+        name=wire.name,
+        columns={
+            "tags": sorted(wire.tags),
+            "include_in_snippet_by_default": wire.include_in_snippet_by_default,
+            "default_client_side_availability": item.get("defaultClientSideAvailability"),
+            "default_release_pipeline_key": wire.default_release_pipeline_key,
+        },
+        unknown=unknown_fields(wire),
+    )
+
+
+def environment_record(item: Json, _partition: Partition) -> Record:
+    """A LaunchDarkly environment in the unified schema."""
+    wire = WireEnvironment.model_validate(item)
+    return Record(
+        key=wire.key,
+        name=wire.name,
+        columns={
+            "color": wire.color,
+            "default_ttl": wire.default_ttl,
+            "secure_mode": wire.secure_mode,
+            "default_track_events": wire.default_track_events,
+            "require_comments": wire.require_comments,
+            "confirm_changes": wire.confirm_changes,
+            "critical": wire.critical,
+            "tags": sorted(wire.tags),
+            "approval_settings": wire.approval_settings,
+            "resource_approval_settings": wire.resource_approval_settings,
+            "sdk_key_fingerprint": wire.api_key,
+            "mobile_key_fingerprint": wire.mobile_key,
+        },
+        unknown=unknown_fields(wire),
+    )
+
+
+def layer_record(item: Json, _partition: Partition) -> Record:
+    """A LaunchDarkly layer in the unified schema; its reservations are child rows."""
+    wire = WireLayer.model_validate(item)
+    return Record(
+        key=wire.key,
+        name=wire.name,
+        created_at=wire.created_at,
+        columns={
+            "description": wire.description,
+            "randomization_unit": wire.randomization_unit,
+            "tags": [],
+            "target_apps": [],
+            "holdout_ids": [],
+        },
+        children={
+            "layer_reservations": [
+                reservation_child(environment_key, reservation)
+                for environment_key, environment in sorted(wire.environments.items())
+                for reservation in environment.reservations
+            ]
+        },
+        unknown=unknown_fields(wire),
+    )
+
+
+def reservation_child(environment_key: str, reservation: WireReservation) -> Child:
+    """One reservation as a row; its id is the JSON of its three keys, which cannot collide."""
+    experiment_key, flag_key = reservation.experiment_key, reservation.flag_key
+    return Child(
+        external_id=json.dumps([environment_key, experiment_key, flag_key], ensure_ascii=False),
+        key=experiment_key,
+        name=experiment_key,
+        columns={
+            "environment_key": environment_key,
+            "experiment_key": experiment_key,
+            "flag_key": flag_key,
+            "reservation_percent": reservation.reservation_percent,
+        },
+        raw=reservation.model_dump(by_alias=True),
+    )
+
+
+def headers(key: str) -> Mapping[str, str]:
+    """The token without a `Bearer ` prefix, and the version."""
+    return {"Authorization": key, "LD-API-Version": VERSION}
+
+
+def error_message(body: Json) -> str:
+    """`code: message`."""
+    return f"{body.get('code', '')}: {body.get('message', '')}" if is_object(body) else ""
+
+
+PROVIDER = Provider(
+    name="launchdarkly",
+    base_url="https://app.launchdarkly.com",
+    headers=headers,
+    whoami=Request("/api/v2/caller-identity"),
+    error_message=error_message,
+    concurrency=4,
+    streams=(
+        Stream(
+            name="projects",
+            options=ProjectsOptions,
+            first=first_projects,
+            read=read_linked,
+            identity=identity,
+            transform=project_record,
+            one=one_project,
+            split=split_project,
+            volatile=frozenset({"_links", "_access", "environments"}),
+            sets=(("tags",),),
+            filtered=lambda options: bool(options.filter),
+        ),
+        Stream(
+            name="environments",
+            options=EnvironmentsOptions,
+            parent="projects",
+            first=first_environments,
+            read=read_linked,
+            identity=identity,
+            transform=environment_record,
+            wanted=lambda options: options["projects"].environments,
+            volatile=frozenset({"_links", "_access"}),
+            sets=(
+                ("tags",),
+                ("approvalSettings", "requiredApprovalTags"),
+                ("resourceApprovalSettings", "*", "requiredApprovalTags"),
+            ),
+        ),
+        Stream(
+            name="layers",
+            options=LayersOptions,
+            parent="projects",
+            first=first_layers,
+            read=read_linked,
+            identity=layer_identity,
+            transform=layer_record,
+            atomic=True,
+            sets=(("environments", "*", "reservations"),),
+            keyed={"reservations": ("experimentKey", "flagKey")},
+            filtered=lambda options: bool(options.filter),
+        ),
+    ),
+)

@@ -1,0 +1,118 @@
+"""Layers.com Partner API: projects. https://developers.layers.com/docs/api (GET /v1/projects)."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from etl.paging import is_object, read_cursor
+from etl.record import Record
+from etl.stream import Json, Options, Partition, Provider, Request, Stream
+from etl.wire import Rfc3339, Wire, unknown_fields
+
+
+class ProjectsOptions(Options):
+    """The query of GET /v1/projects."""
+
+    status: Literal["active", "archived"] | None = Field(
+        default=None, description="only projects of this status; default: both"
+    )
+    search: str | None = Field(default=None, description="part of the name, any case")
+    customer_external_id: str | None = Field(
+        default=None, description="the project bound to this customer id of yours"
+    )
+    page_size: int = Field(default=200, ge=1, le=200, description="projects per request")
+
+
+class WireProject(Wire):
+    """An item of GET /v1/projects."""
+
+    id: str
+    name: str
+    status: str
+    customer_external_id: str | None = Field(default=None, alias="customerExternalId")
+    timezone: str | None = None
+    primary_language: str | None = Field(default=None, alias="primaryLanguage")
+    owner_email: str | None = Field(default=None, alias="ownerEmail")
+    created_at: Rfc3339 = Field(alias="createdAt")
+    updated_at: Rfc3339 = Field(alias="updatedAt")
+
+
+def first_projects(_partition: Partition, options: ProjectsOptions) -> Request:
+    """Page one; the largest page size the vendor takes is the default."""
+    asked = {
+        "limit": str(options.page_size),
+        "status": options.status,
+        "search": options.search,
+        "customerExternalId": options.customer_external_id,
+    }
+    return Request(
+        "/v1/projects", tuple((name, value) for name, value in asked.items() if value is not None)
+    )
+
+
+def one_project(external_id: str, _key: str) -> Request:
+    """GET /v1/projects/{id}; 404 means that the project is gone."""
+    return Request(f"/v1/projects/prj_{external_id}")
+
+
+def project_identity(item: Json) -> str:
+    """The id without its `prj_` prefix: the vendor's pages show both forms for one project."""
+    identity: str = item["id"]
+    return identity.removeprefix("prj_")
+
+
+def project_record(item: Json, _partition: Partition) -> Record:
+    """A Layers.com project in the unified schema."""
+    wire = WireProject.model_validate(item)
+    return Record(
+        key=wire.id,
+        name=wire.name,
+        created_at=wire.created_at,
+        updated_at=wire.updated_at,
+        columns={
+            "status": wire.status,
+            "timezone": wire.timezone,
+            "primary_language": wire.primary_language,
+            "owner_email": wire.owner_email,
+            "customer_external_id": wire.customer_external_id,
+        },
+        unknown=unknown_fields(wire),
+    )
+
+
+def headers(key: str) -> Mapping[str, str]:
+    """Bearer authentication; the version is in the path."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def error_message(body: Json) -> str:
+    """`error.code: error.message (error.requestId)`."""
+    error = body.get("error") if is_object(body) else None
+    if not is_object(error):
+        return ""
+    request_id = f" ({error['requestId']})" if error.get("requestId") else ""
+    return f"{error.get('code', '')}: {error.get('message', '')}{request_id}"
+
+
+PROVIDER = Provider(
+    name="layers",
+    base_url="https://api.layers.com",
+    headers=headers,
+    whoami=Request("/v1/whoami"),
+    error_message=error_message,
+    streams=(
+        Stream(
+            name="projects",
+            options=ProjectsOptions,
+            first=first_projects,
+            read=read_cursor,
+            identity=project_identity,
+            transform=project_record,
+            one=one_project,
+            filtered=lambda options: bool(
+                options.status or options.search or options.customer_external_id
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,219 @@
+"""Statsig Console API: layers, and the project a console key belongs to.
+
+https://docs.statsig.com/api-reference/layers/get-layers, version 20240601.
+A console key reads exactly one project, so that project is identified by its source.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import Field, field_validator
+
+from etl.paging import is_object, read_numbered, read_object
+from etl.record import Child, Record
+from etl.stream import Json, Options, Partition, Provider, Request, Stream
+from etl.wire import EpochMillis, TextList, Wire, unknown_fields
+
+VERSION = "20240601"
+
+
+class LayersOptions(Options):
+    """The query of GET /console/v1/layers."""
+
+    tags: list[str] | None = Field(default=None, description="only layers with these tags")
+    creator_name: str | None = Field(default=None, description="only layers made by this person")
+    creator_id: str | None = Field(default=None, description="the same by the person's id")
+    page_size: int = Field(default=100, ge=1, le=1000, description="layers per request")
+
+
+class ProjectOptions(Options):
+    """The project has no query."""
+
+
+class WireParameter(Wire):
+    """A parameter of a layer; the default may be any JSON value."""
+
+    name: str
+    type: Literal["string", "number", "boolean", "object", "array"]
+    default_value: Any = Field(alias="defaultValue")
+
+
+class WireLayer(Wire):
+    """LayerContractDto."""
+
+    id: str
+    name: str | None = None
+    id_type: str = Field(alias="idType")
+    description: str | None
+    last_modifier_id: str | None = Field(alias="lastModifierID")
+    last_modified_time: EpochMillis = Field(alias="lastModifiedTime")
+    last_modifier_email: str | None = Field(alias="lastModifierEmail")
+    last_modifier_name: str | None = Field(alias="lastModifierName")
+    creator_id: str | None = Field(alias="creatorID")
+    created_time: EpochMillis = Field(alias="createdTime")
+    creator_name: str | None = Field(alias="creatorName")
+    creator_email: str | None = Field(alias="creatorEmail")
+    tags: TextList = []
+    target_apps: TextList = Field(default=[], alias="targetApps")
+    holdout_ids: TextList = Field(default=[], alias="holdoutIDs")
+    team: str | None = None
+    team_id: str | None = Field(default=None, alias="teamID")
+    version: int | float | None = None
+    is_implicit: bool = Field(alias="isImplicitLayer")
+    parameters: list[WireParameter]
+
+    @field_validator("parameters")
+    @classmethod
+    def names_are_unique(cls, parameters: list[WireParameter]) -> list[WireParameter]:
+        """A parameter is named by its name; two of one name cannot be told apart."""
+        names = [parameter.name for parameter in parameters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"parameters named twice: {', '.join(twice)}")
+        return parameters
+
+
+class WireProject(Wire):
+    """What the two routes about the project say, and the source they say it to."""
+
+    source: str
+    id: str
+    name: str
+
+
+def first_layers(_partition: Partition, options: LayersOptions) -> Request:
+    """Page one; old pages of the vendor call `page` and `limit` mandatory, so both are sent."""
+    asked = [("limit", str(options.page_size)), ("page", "1")]
+    asked += [("tags", tag) for tag in options.tags or ()]
+    asked += [("creatorName", options.creator_name)] if options.creator_name else []
+    asked += [("creatorID", options.creator_id)] if options.creator_id else []
+    return Request("/console/v1/layers", tuple(asked))
+
+
+def one_layer(external_id: str, _key: str) -> Request:
+    """GET /console/v1/layers/{id}; ids hold spaces, `::` and `!`."""
+    return Request(f"/console/v1/layers/{quote(external_id, safe='')}")
+
+
+def layer_identity(item: Json) -> str:
+    """The layer's id, unique in its project."""
+    identity: str = item["id"]
+    return identity
+
+
+def layer_record(item: Json, _partition: Partition) -> Record:
+    """A Statsig layer in the unified schema; its parameters are child rows."""
+    wire = WireLayer.model_validate(item)
+    return Record(
+        key=wire.id,
+        name=wire.name or wire.id,
+        created_at=wire.created_time,
+        updated_at=wire.last_modified_time,
+        columns={
+            "description": wire.description,
+            "randomization_unit": wire.id_type,
+            "is_implicit": wire.is_implicit,
+            "tags": sorted(wire.tags),
+            "target_apps": sorted(wire.target_apps),
+            "holdout_ids": sorted(wire.holdout_ids),
+            "team": wire.team,
+            "team_id": wire.team_id,
+            "provider_version": None if wire.version is None else str(wire.version),
+            "created_by_id": wire.creator_id,
+            "created_by_name": wire.creator_name,
+            "created_by_email": wire.creator_email,
+            "updated_by_id": wire.last_modifier_id,
+            "updated_by_name": wire.last_modifier_name,
+            "updated_by_email": wire.last_modifier_email,
+        },
+        children={
+            "layer_parameters": [
+                Child(
+                    external_id=parameter.name,
+                    key=parameter.name,
+                    name=parameter.name,
+                    columns={
+                        "type": parameter.type,
+                        "default_value": parameter.default_value,
+                        "position": position,
+                    },
+                    raw=raw,
+                )
+                for position, (parameter, raw) in enumerate(
+                    zip(wire.parameters, item["parameters"], strict=True)
+                )
+            ]
+        },
+        unknown=unknown_fields(wire),
+    )
+
+
+def combine_project(answers: Sequence[Json], source: str) -> Json:
+    """The two answers as one item; what did not answer is named after the source."""
+    said = {"id": source, "name": source, "source": source}
+    for answer in answers:
+        data = answer.get("data") if is_object(answer) else None
+        said |= {k: v for k, v in data.items() if k != "source"} if is_object(data) else {}
+    return said
+
+
+def project_identity(item: Json) -> str:
+    """The source: one console key, one project, whether or not the vendor tells its id."""
+    identity: str = item["source"]
+    return identity
+
+
+def project_record(item: Json, _partition: Partition) -> Record:
+    """The project of a console key; its key is the vendor's id for it."""
+    wire = WireProject.model_validate(item)
+    return Record(key=wire.id, name=wire.name, columns={})
+
+
+def headers(key: str) -> Mapping[str, str]:
+    """The console key and the only version there is."""
+    return {"STATSIG-API-KEY": key, "STATSIG-API-VERSION": VERSION}
+
+
+def error_message(body: Json) -> str:
+    """`message`, which on a 401 echoes the key: the client redacts it."""
+    return str(body.get("message", "")) if is_object(body) else ""
+
+
+_PROJECT = (Request("/console/v1/project"), Request("/console/v1/settings/project"))
+
+PROVIDER = Provider(
+    name="statsig",
+    base_url="https://statsigapi.net",
+    headers=headers,
+    whoami=_PROJECT[0],
+    error_message=error_message,
+    streams=(
+        Stream(
+            name="projects",
+            options=ProjectOptions,
+            first=lambda _partition, _options: _PROJECT[0],
+            read=read_object,
+            identity=project_identity,
+            transform=project_record,
+            gather=_PROJECT,
+            combine=combine_project,
+            atomic=True,
+        ),
+        Stream(
+            name="layers",
+            options=LayersOptions,
+            parent="projects",
+            first=first_layers,
+            read=read_numbered,
+            identity=layer_identity,
+            transform=layer_record,
+            one=one_layer,
+            sets=(("tags",), ("targetApps",), ("holdoutIDs",)),
+            keyed={"parameters": ("name",)},
+            filtered=lambda options: bool(
+                options.tags or options.creator_name or options.creator_id
+            ),
+        ),
+    ),
+)

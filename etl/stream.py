@@ -1,0 +1,141 @@
+"""The vocabulary of extraction: Request, Response, Page, Partition, Stream, Provider.
+
+Values only. A provider file fills them with data and pure functions; it never sees the network.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from etl.record import Record
+
+Json = Any  # a parsed JSON value; `Any` because its shape is only known after validation
+
+Params = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One GET. `params` None means: the URL is complete, leave its query alone (a next link)."""
+
+    path: str
+    params: Params | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """A 2xx answer: the decoded body and the headers, names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+Fetch = Callable[[Request], Response]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A part of a stream that is walked by itself: all of it, or what belongs to one project."""
+
+    parent_id: str = ""
+    parent_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page: its items, the next request (None: the provider said it is the end), its total."""
+
+    items: Sequence[Json]
+    next: Request | None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """Items of another stream that came inside an item: a whole partition, or its first part."""
+
+    stream: str
+    partition: Partition
+    items: Sequence[Json]
+    complete: bool
+
+
+class Options(BaseModel):
+    """The query options of one stream as the vendor offers them; unknown ones are an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _not_filtered(_options: Options) -> bool:
+    return False
+
+
+def _whole(item: Json) -> tuple[Json, tuple[Embedded, ...]]:
+    return item, ()
+
+
+def _always(_options: Mapping[str, Any]) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """How one kind of record is read from one vendor.
+
+    first       the first request of a partition
+    read        a parsed body and the request that brought it -> Page
+    identity    the vendor's id of an item; raises on an item that has none
+    transform   a redacted item -> Record; raises ValidationError on an unknown shape
+    volatile    top-level fields that differ from call to call and are no content
+    sets        paths of lists whose order says nothing (`*` stands for any key)
+    keyed       list name -> the fields that name its items, for the paths of field diffs
+    one         the request that reads this one record again, where the vendor has such a route
+    parent      the stream whose records are this stream's partitions
+    split       an item -> the item by itself, and what it carries of other streams
+    gather      requests whose answers make one item together (helps: 403 and 404 are allowed)
+    atomic      a partition comes in one response, so that nothing can move while it is walked
+    filtered    whether these options leave records out
+    wanted      whether the options of the source, by stream, ask for this stream at all
+    """
+
+    name: str
+    options: type[Options]
+    first: Callable[[Partition, Any], Request]
+    read: Callable[[Json, Request], Page]
+    identity: Callable[[Json], str]
+    transform: Callable[[Json, Partition], Record]
+    volatile: frozenset[str] = frozenset()
+    sets: tuple[tuple[str, ...], ...] = ()
+    keyed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    one: Callable[[str, str], Request] | None = None
+    parent: str | None = None
+    split: Callable[[Json], tuple[Json, Sequence[Embedded]]] = _whole
+    gather: tuple[Request, ...] = ()
+    combine: Callable[[Sequence[Json], str], Json] | None = None
+    atomic: bool = False
+    filtered: Callable[[Any], bool] = _not_filtered
+    wanted: Callable[[Mapping[str, Any]], bool] = _always
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A vendor: where it lives, how a key is presented, its streams in the order they are read."""
+
+    name: str
+    base_url: str
+    headers: Callable[[str], Mapping[str, str]]
+    streams: tuple[Stream, ...]
+    whoami: Request
+    error_message: Callable[[Json], str]
+    concurrency: int = 1
+
+    def stream(self, name: str) -> Stream:
+        """The stream of that name; KeyError when this vendor has none."""
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        raise KeyError(name)

@@ -1,0 +1,180 @@
+"""The door for the vendors' JSON: parsing, redaction, cleaning, and the types of wire models.
+
+Nothing behind this door holds a vendor's key, a NUL, a lone surrogate, a NaN or a naive time.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from etl.errors import ProtocolError
+from etl.stream import Json
+
+EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+SECRET_FIELDS = frozenset({"apiKey", "mobileKey"})
+_SECRET_TEXT = re.compile(
+    r"\b(?:(?:sdk|mob|api)-[0-9a-f]{8}-[0-9a-f-]{18,}"
+    r"|(?:console|secret)-[A-Za-z0-9]{16,}"
+    r"|lp_(?:live|test)_\w{8,})"
+)
+_SUSPICIOUS = re.compile(
+    rb'"(?:apiKey|mobileKey)"'
+    rb"|(?:sdk|mob|api)-[0-9a-f]{8}-|(?:console|secret)-[A-Za-z0-9]{16}|lp_(?:live|test)_"
+    rb"|\\u0000|\\u[dD][89a-fA-F]"
+)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class Wire(BaseModel):
+    """A vendor's object: strict types, unknown fields kept, camelCase names as aliases."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="allow", frozen=True)
+
+
+def parse(body: bytes) -> Json:
+    """The JSON of a body, as strict as RFC 8259 allows to be; ProtocolError when it is not that.
+
+    Refuses NaN and infinities, duplicate keys, absurd depth and numbers; takes a BOM. Floats
+    without a fraction come out as integers, so that 1 and 1.0 are one value.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        return json.loads(
+            text, parse_constant=_refuse, parse_float=_number, object_pairs_hook=_unique
+        )
+    except (ValueError, RecursionError) as error:
+        start = body[:60].decode("utf-8", "replace")
+        raise ProtocolError(
+            f"the body is not JSON as documented: {error}; it starts {start!r}"
+        ) from error
+
+
+def clean(value: Json, body: bytes, fingerprint: Callable[[str], str]) -> Json:
+    """`value` with every secret replaced by its fingerprint and every unstorable character mended.
+
+    The body it was parsed from is searched first: most pages hold nothing to clean and are
+    returned as they are.
+    """
+    return _cleaned(value, fingerprint) if _SUSPICIOUS.search(body) else value
+
+
+def fingerprint_with(key: str) -> Callable[[str], str]:
+    """Secrets -> short keyed digests: equal for equal secrets, so that a rotation still shows."""
+
+    def fingerprint(secret: str) -> str:
+        if secret.startswith("fp:"):
+            return secret
+        digest = hmac.new(key.encode(), secret.encode("utf-8", "replace"), hashlib.sha256)
+        return f"fp:{digest.hexdigest()[:16]}"
+
+    return fingerprint
+
+
+def redact(text: str) -> str:
+    """`text` with anything shaped like a vendor's key blotted out; for messages and logs."""
+    return _SECRET_TEXT.sub("[redacted]", text)
+
+
+def epoch_millis(value: Any) -> datetime | None:
+    """Epoch milliseconds -> aware UTC; None outside the plausible years, ValueError if no number.
+
+    A seconds value would read as 1970 and a microseconds value as the year 58858: both None.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"epoch milliseconds expected, not {value!r}"[:80])  # noqa: TRY004  pydantic takes a ValueError as a finding
+    if not _millis(EARLIEST) <= value < _millis(LATEST):
+        return None
+    return datetime.fromtimestamp(value / 1000, UTC)
+
+
+def rfc3339(value: Any) -> datetime | None:
+    """An RFC 3339 time -> aware UTC (naive is read as UTC); None outside the plausible years."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"an RFC 3339 time expected, not {value!r}"[:80])  # noqa: TRY004  the same
+    time = datetime.fromisoformat(value)
+    aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    try:
+        utc = aware.astimezone(UTC)
+    except OverflowError:
+        return None
+    return utc if EARLIEST <= utc < LATEST else None
+
+
+def text_list(value: Any) -> Any:
+    """One text or a list of texts -> a list (Statsig's targetApps comes as either)."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+EpochMillis = Annotated[datetime | None, BeforeValidator(epoch_millis)]
+Rfc3339 = Annotated[datetime | None, BeforeValidator(rfc3339)]
+TextList = Annotated[list[str], BeforeValidator(text_list)]
+
+
+def unknown_fields(model: BaseModel, prefix: str = "") -> tuple[str, ...]:
+    """The paths of fields that this code does not know, nested models included."""
+    found = [f"{prefix}{name}" for name in model.model_extra or ()]
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        path = f"{prefix}{info.alias or name}"
+        for nested in value if isinstance(value, list) else [value]:
+            if isinstance(nested, Wire):
+                found.extend(unknown_fields(nested, f"{path}."))
+    return tuple(dict.fromkeys(found))
+
+
+def _cleaned(value: Json, fingerprint: Callable[[str], str], *, secret: bool = False) -> Json:
+    if isinstance(value, dict):
+        return {
+            _mended(name): _cleaned(
+                inner, fingerprint, secret=name in SECRET_FIELDS and isinstance(inner, str)
+            )
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_cleaned(inner, fingerprint) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if secret:
+        return fingerprint(value)
+    return _mended(_SECRET_TEXT.sub(lambda found: fingerprint(found.group()), value))
+
+
+def _mended(text: str) -> str:
+    return _UNSTORABLE.sub(lambda found: "␀" if found.group() == "\x00" else "�", text)
+
+
+def _number(text: str) -> float | int:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:20]} is out of range")
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice")
+    return found
+
+
+def _refuse(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _millis(time: datetime) -> float:
+    return time.timestamp() * 1000
