@@ -22,7 +22,10 @@ class Child:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One project, environment or layer in the unified schema, without hash, raw and history."""
+    """One project, environment or layer in the unified schema, without hash, raw and history.
+
+    drift: (JSON path, what is new about it) of everything that this code does not know or use.
+    """
 
     key: str
     name: str
@@ -30,7 +33,7 @@ class Record:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     children: Mapping[str, Sequence[Child]] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
+    drift: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

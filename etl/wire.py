@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
@@ -124,16 +124,27 @@ Rfc3339 = Annotated[datetime | None, BeforeValidator(rfc3339)]
 TextList = Annotated[list[str], BeforeValidator(text_list)]
 
 
-def unknown_fields(model: BaseModel, prefix: str = "") -> tuple[str, ...]:
-    """The paths of fields that this code does not know, nested models included."""
+def drift_of(model: BaseModel, item: Json) -> tuple[tuple[str, str], ...]:
+    """What an item holds that this code does not know, and times it could not use."""
+    fields = type(model).model_fields.items()
+    unusable = [
+        (info.alias or name, "unusable")
+        for name, info in fields
+        if getattr(model, name) is None and item.get(info.alias or name) is not None
+    ]
+    return tuple((path, "added") for path in _unknown(model)) + tuple(unusable)
+
+
+def _unknown(model: BaseModel, prefix: str = "") -> list[str]:
     found = [f"{prefix}{name}" for name in model.model_extra or ()]
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
-        path = f"{prefix}{info.alias or name}"
-        for nested in value if isinstance(value, list) else [value]:
-            if isinstance(nested, Wire):
-                found.extend(unknown_fields(nested, f"{path}."))
-    return tuple(dict.fromkeys(found))
+        path = f"{prefix}{info.alias or name}."
+        nested = value.values() if isinstance(value, dict) else value
+        for inner in nested if isinstance(nested, Iterable) else [nested]:
+            if isinstance(inner, Wire):
+                found += [new for new in _unknown(inner, path) if new not in found]
+    return found
 
 
 def _cleaned(value: Json, fingerprint: Callable[[str], str], *, secret: bool = False) -> Json:

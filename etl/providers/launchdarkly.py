@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from etl.paging import is_object, read_linked
 from etl.record import Child, Record
 from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
-from etl.wire import EpochMillis, TextList, Wire, unknown_fields
+from etl.wire import EpochMillis, TextList, Wire, drift_of
 
 VERSION = "20240415"
 ENVIRONMENTS_PAGE_SIZE = 100
@@ -200,7 +200,7 @@ def project_record(item: Json, _partition: Partition) -> Record:
             "default_client_side_availability": item.get("defaultClientSideAvailability"),
             "default_release_pipeline_key": wire.default_release_pipeline_key,
         },
-        unknown=unknown_fields(wire),
+        drift=drift_of(wire, item),
     )
 
 
@@ -224,7 +224,7 @@ def environment_record(item: Json, _partition: Partition) -> Record:
             "sdk_key_fingerprint": wire.api_key,
             "mobile_key_fingerprint": wire.mobile_key,
         },
-        unknown=unknown_fields(wire),
+        drift=drift_of(wire, item),
     )
 
 
@@ -249,7 +249,7 @@ def layer_record(item: Json, _partition: Partition) -> Record:
                 for reservation in environment.reservations
             ]
         },
-        unknown=unknown_fields(wire),
+        drift=drift_of(wire, item),
     )
 
 

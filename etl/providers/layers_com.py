@@ -8,7 +8,7 @@ from pydantic import Field
 from etl.paging import is_object, read_cursor
 from etl.record import Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
-from etl.wire import Rfc3339, Wire, unknown_fields
+from etl.wire import Rfc3339, Wire, drift_of
 
 
 class ProjectsOptions(Options):
@@ -77,7 +77,7 @@ def project_record(item: Json, _partition: Partition) -> Record:
             "owner_email": wire.owner_email,
             "customer_external_id": wire.customer_external_id,
         },
-        unknown=unknown_fields(wire),
+        drift=drift_of(wire, item),
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from etl.paging import is_object, read_numbered, read_object
 from etl.record import Child, Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
-from etl.wire import EpochMillis, TextList, Wire, unknown_fields
+from etl.wire import EpochMillis, TextList, Wire, drift_of
 
 VERSION = "20240601"
 
@@ -145,7 +145,7 @@ def layer_record(item: Json, _partition: Partition) -> Record:
                 )
             ]
         },
-        unknown=unknown_fields(wire),
+        drift=drift_of(wire, item),
     )
 
 

@@ -1,0 +1,240 @@
+"""The one network module: GET requests to one origin, with caps, a deadline and the retry loop.
+
+The key travels in a header to the configured origin only: another scheme, host or port in a link
+is refused, redirects are not followed. Nothing else of etl imports httpx, waits or retries.
+"""
+
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import httpx
+
+from etl.errors import (
+    AccessDenied,
+    ProtocolError,
+    RateLimited,
+    RequestRejected,
+    SourceError,
+    TransientError,
+)
+from etl.retry import Failure, pause_after, wait_before_retry
+from etl.stream import Json, Request, Response
+from etl.wire import parse, redact
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Traffic:
+    """What the client did since it was made; waited in seconds."""
+
+    requests: int = 0
+    retries: int = 0
+    waited: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long and how often one request may be tried.
+
+    seconds: the longest single wait; attempts: tries in all; timeout: seconds for one whole
+    answer; max_body: bytes of one decoded answer.
+    """
+
+    seconds: float = 120.0
+    attempts: int = 6
+    timeout: float = 60.0
+    max_body: int = 64 * 2**20
+
+
+def _no_message(_body: Json) -> str:
+    return ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Client:
+    """GETs to one origin with one key; usable from several threads; close() when done."""
+
+    source: str
+    base_url: str
+    headers: Mapping[str, str]
+    secret: str
+    error_message: Callable[[Json], str] = _no_message
+    patience: Patience = field(default_factory=Patience)
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.time
+    jitter: Callable[[], float] = random.random
+    traffic: Traffic = field(default_factory=Traffic)
+    _http: httpx.Client = field(init=False, repr=False)
+    _origin: httpx.URL = field(init=False, repr=False)
+    _not_before: float = field(default=0.0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._origin = httpx.URL(self.base_url)
+        secure = self._origin.scheme == "https"
+        self._http = httpx.Client(
+            headers={"Accept": "application/json", "User-Agent": "etl", **self.headers},
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
+            verify=ssl.create_default_context() if secure else False,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def fetch(self, request: Request) -> Response:
+        """The answer to a GET; waits and asks again where that makes sense.
+
+        Raises AccessDenied (401, 403), RequestRejected (other 4xx), ProtocolError (a foreign link,
+        a redirect, too large, no JSON), RateLimited (a wait beyond patience), TransientError.
+        """
+        url = self._resolve(request)
+        attempt = 0
+        while True:
+            attempt += 1
+            self._wait_for_turn(url)
+            outcome = self._once(url)
+            if isinstance(outcome, Response):
+                return outcome
+            wait = wait_before_retry(outcome, attempt, now=self.clock(), jitter=self.jitter())
+            if wait is None or attempt >= self.patience.attempts:
+                raise self._error(outcome, url, attempt)
+            if wait > self.patience.seconds:
+                raise self._too_long(wait, url)
+            log.info("%s: %s; trying again in %.1f s", self.source, outcome.reason, wait)
+            self._retry_after(wait, everyone=outcome.status == 429)
+
+    def _resolve(self, request: Request) -> httpx.URL:
+        url = self._origin.join(request.path)
+        if _origin(url) != _origin(self._origin) or url.userinfo:
+            raise ProtocolError(
+                f"a link leads to another origin, {url.scheme}://{url.host}; the key is not sent",
+                source=self.source,
+            )
+        # params= would replace the query of a next link, so a complete URL gets none
+        return url if request.params is None else url.copy_merge_params(list(request.params))
+
+    def _wait_for_turn(self, url: httpx.URL) -> None:
+        wait = self._not_before - self.clock()
+        if wait > self.patience.seconds:
+            raise self._too_long(wait, url)
+        if wait > 0:
+            self._pause(wait)
+
+    def _retry_after(self, wait: float, *, everyone: bool) -> None:
+        with self._lock:
+            self.traffic.retries += 1
+            if everyone:
+                self._not_before = max(self._not_before, self.clock() + wait)
+        if not everyone:
+            self._pause(wait)
+
+    def _pause(self, seconds: float) -> None:
+        with self._lock:
+            self.traffic.waited += seconds
+        self.sleep(seconds)
+
+    def _once(self, url: httpx.URL) -> Response | Failure:
+        with self._lock:
+            self.traffic.requests += 1
+        try:
+            with self._http.stream("GET", url) as answer:
+                body = self._read(answer)
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                status = answer.status_code
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            return Failure(reason=f"{type(error).__name__}: {error}", headers={})
+        self._note_budget(headers)
+        if status != 200:
+            return Failure(reason=self._reason(status, body), status=status, headers=headers)
+        if not _looks_whole(body):
+            start = redact(body[:60].decode("utf-8", "replace"))
+            return Failure(reason=f"the body is not whole JSON, it starts {start!r}", headers={})
+        log.debug("%s: 200 %s %d bytes", self.source, url.path, len(body))
+        return Response(status=status, headers=headers, body=body, url=str(url))
+
+    def _read(self, answer: httpx.Response) -> bytes:
+        deadline = self.clock() + self.patience.timeout
+        chunks, size = [], 0
+        for chunk in answer.iter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self.patience.max_body:
+                raise ProtocolError(
+                    f"the body is larger than {self.patience.max_body} bytes",
+                    source=self.source,
+                    url=_shown(answer.url),
+                )
+            if self.clock() > deadline:
+                raise httpx.ReadTimeout(f"not whole after {self.patience.timeout:.0f} s")
+        return b"".join(chunks)
+
+    def _note_budget(self, headers: Mapping[str, str]) -> None:
+        now = self.clock()
+        pause = pause_after(headers, now=now)
+        if pause > 0:
+            with self._lock:
+                self._not_before = max(self._not_before, now + pause + self.jitter())
+
+    def _reason(self, status: int, body: bytes) -> str:
+        try:
+            said = self.error_message(parse(body)) if body else ""
+        except ProtocolError:
+            said = ""
+        # Statsig's 401 echoes the key that was sent
+        said = redact(said.replace(self.secret, "[key]") if self.secret else said)
+        return f"{status} {said}".strip()[:500]
+
+    def _error(self, failure: Failure, url: httpx.URL, attempts: int) -> SourceError:
+        status = failure.status
+        tries = f" after {attempts} tries" if attempts > 1 else ""
+        if status is None:
+            broken = failure.reason.startswith("the body")
+            kind: type[SourceError] = ProtocolError if broken else TransientError
+        elif status in (401, 403):
+            kind = AccessDenied
+        elif status in (408, 425, 429) or status >= 500:
+            kind = TransientError
+        else:
+            kind = RequestRejected if status >= 400 else ProtocolError
+        return kind(failure.reason + tries, source=self.source, url=_shown(url), status=status)
+
+    def _too_long(self, wait: float, url: httpx.URL) -> RateLimited:
+        retry_at = datetime.fromtimestamp(min(self.clock() + wait, 4e9), UTC)
+        return RateLimited(
+            f"the provider asks to wait until {retry_at:%Y-%m-%d %H:%M:%S}Z, {wait:.0f} s, and a "
+            f"run waits {self.patience.seconds:.0f} s at most; the next run goes on from here",
+            retry_at=retry_at,
+            source=self.source,
+            url=_shown(url),
+        )
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    default = {"https": 443, "http": 80}.get(url.scheme)
+    return url.scheme, url.host, url.port or default
+
+
+def _shown(url: httpx.URL) -> str:
+    """A URL for messages: its query may hold e-mails and cursors, so only names of parameters."""
+    names = ",".join(dict.fromkeys(url.params.keys()))
+    return f"{url.scheme}://{url.netloc.decode()}{url.path}" + (f"?{names}" if names else "")
+
+
+def _looks_whole(body: bytes) -> bool:
+    """A connection closed early gives a 200 with half a body and no error; JSON ends in a brace."""
+    end = body.rstrip()[-1:]
+    return end in (b"}", b"]")

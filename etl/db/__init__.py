@@ -1,0 +1,1 @@
+"""The database: engine, tables, staging, merge, runs, views. Functions on Connections."""

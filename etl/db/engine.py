@@ -1,0 +1,88 @@
+"""Engines: one URL -> one engine, set up so that SQLite and Postgres keep the same promises."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from etl.errors import ConfigError, StoreError
+from etl.text import json_text
+
+BUSY_SECONDS = 30
+OLDEST_SQLITE = (3, 35)
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for a sqlite:/// or postgresql+psycopg:// URL; StoreError when out of reach."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer needed")
+        if parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, hide_parameters=True, json_serializer=json_text)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _prepare_postgres)
+    try:
+        with engine.connect():
+            return engine
+    except SQLAlchemyError as error:
+        raise StoreError(
+            f"cannot open the database {parsed.render_as_string()}: {_first_line(error)}"
+        ) from error
+
+
+def store_error(error: SQLAlchemyError, doing: str) -> StoreError:
+    """A driver's error as ours: one line, no parameters, no traceback needed."""
+    return StoreError(f"the database failed while {doing}: {_first_line(error)}")
+
+
+def reading(engine: Engine) -> Connection:
+    """A connection for reads without lock or snapshot: each statement sees the last commit.
+
+    Not SQLAlchemy's AUTOCOMMIT on SQLite: given back to the pool it would turn on the driver's own
+    transaction control for the next user.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine.connect().execution_options(etl_begin=None)
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def snapshot(engine: Engine) -> Connection:
+    """A connection whose reads all see one moment, and that blocks no writer."""
+    if engine.dialect.name == "sqlite":
+        return engine.connect().execution_options(etl_begin="BEGIN")
+    return engine.connect().execution_options(isolation_level="REPEATABLE READ")
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver's own transactions lose updates: see BEGIN below
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA trusted_schema = OFF")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    begin = connection.get_execution_options().get("etl_begin", "BEGIN IMMEDIATE")
+    if begin:
+        connection.exec_driver_sql(begin)
+
+
+def _prepare_postgres(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+    connection.commit()

@@ -1,0 +1,127 @@
+"""The bookkeeping of runs, as SQLAlchemy tables: what ran, what it saw, what it could not use.
+
+The ledger and the staged deletions hold a run that has not ended; leases keep runs apart.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from etl.db.types import BigId, Document, Flag, UtcDateTime, metadata
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", BigId, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("observed_at", UtcDateTime),
+    Column("retry_at", UtcDateTime),
+    Column("exit_code", Integer),
+    Column("error", Text),
+    Column("etl_version", Text, nullable=False),
+    Index(None, "source", "started_at"),
+)
+
+COUNTS = ("received", "created", "updated", "unchanged", "deleted", "restored", "rejected")
+TRAFFIC = ("requests", "pages", "retries")
+
+run_streams = Table(
+    "run_streams",
+    metadata,
+    Column("run_id", BigId, ForeignKey("runs.run_id"), primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("parent_id", Text, primary_key=True),  # "": the whole stream
+    Column("parent_key", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("complete", Flag, nullable=False),
+    Column("incomplete_reason", Text),
+    Column("partitions", Integer, nullable=False),
+    Column("incomplete_partitions", Integer, nullable=False),
+    Column("expected_total", BigInteger),
+    *(Column(name, BigInteger, nullable=False) for name in TRAFFIC),
+    Column("waited_seconds", Float, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in COUNTS),
+)
+
+rejects = Table(
+    "rejects",
+    metadata,
+    Column("reject_id", BigId, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("parent_id", Text, nullable=False),
+    Column("item", Text, nullable=False),  # the external id, or the payload's hash without one
+    Column("external_id", Text),
+    Column("path", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", Document, nullable=False),
+    Column("run_id", BigId, ForeignKey("runs.run_id"), nullable=False),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("resolved_at", UtcDateTime),
+    UniqueConstraint("source", "stream", "parent_id", "item"),
+)
+
+schema_drift = Table(
+    "schema_drift",
+    metadata,
+    Column("drift_id", BigId, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("sample_type", Text, nullable=False),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    UniqueConstraint("source", "stream", "path", "type"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("token", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("run_id", BigId, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("parent_id", Text, primary_key=True),
+    Column("segment", Integer, primary_key=True, autoincrement=False),
+    Column("parent_key", Text, nullable=False),
+    Column("state", Document, nullable=False),  # etl.walk.Walk as JSON: the next request, counts
+    Column("seen", LargeBinary, nullable=False),  # row ids met, as zlib of int64
+)
+
+staged_deletions = Table(
+    "staged_deletions",
+    metadata,
+    Column("run_id", BigId, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("row_id", BigId, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+)

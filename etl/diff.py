@@ -1,0 +1,93 @@
+"""What differs between two states of a record, field by field. Pure.
+
+Paths are those of the vendor's JSON: `tags`, `approvalSettings.minNumApprovals`,
+`environments.production.reservations[checkout].reservationPercent`. Items of a keyed list are
+named by their key, so that an insertion does not look like a change of everything behind it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etl.stream import Json
+from etl.text import json_text
+
+_PLAIN = re.compile(r"[^\s.\[\]\"']+")
+
+
+class _Missing:
+    """No value at all, which is not null."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Any = _Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One path and its two values; MISSING on the side where the path does not exist."""
+
+    path: str
+    old: Json
+    new: Json
+
+
+def field_changes(old: Json, new: Json, keyed: Mapping[str, Sequence[str]]) -> list[FieldChange]:
+    """Every smallest difference between two JSON values, in the order of their paths."""
+    return sorted(_differences(old, new, "", keyed), key=lambda change: change.path)
+
+
+def _differences(
+    old: Json, new: Json, path: str, keyed: Mapping[str, Sequence[str]]
+) -> Iterator[FieldChange]:
+    if old is new or (type(old) is type(new) and old == new and json_text(old) == json_text(new)):
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            inner = f"{path}.{_named(name)}" if path else _named(name)
+            yield from _differences(old.get(name, MISSING), new.get(name, MISSING), inner, keyed)
+        return
+    labels = _labels(old, new, path, keyed)
+    if labels is None:
+        yield FieldChange(path, old, new)
+        return
+    before, after = (dict(zip(names, items, strict=True)) for names, items in labels)
+    for label in {**before, **after}:
+        inner = f"{path}[{_labelled(label)}]"
+        yield from _differences(before.get(label, MISSING), after.get(label, MISSING), inner, keyed)
+    order = [label for label in before if label in after]
+    if order != [label for label in after if label in before]:
+        yield FieldChange(path, list(before), list(after))
+
+
+_Labelled = tuple[list[str], list[Json]]
+
+
+def _labels(
+    old: Json, new: Json, path: str, keyed: Mapping[str, Sequence[str]]
+) -> tuple[_Labelled, _Labelled] | None:
+    """The two lists with a unique name for each item, by the fewest key fields that do; or None."""
+    fields = keyed.get(path.rpartition(".")[2])
+    if fields is None or not (isinstance(old, list) and isinstance(new, list)):
+        return None
+    if not all(isinstance(item, dict) for item in (*old, *new)):
+        return None
+    for count in range(1, len(fields) + 1):
+        named = [
+            [",".join(str(item.get(field)) for field in fields[:count]) for item in items]
+            for items in (old, new)
+        ]
+        if all(len(set(names)) == len(names) for names in named):
+            return (named[0], old), (named[1], new)
+    return None
+
+
+def _named(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else json_text(name)
+
+
+def _labelled(label: str) -> str:
+    return json_text(label) if "]" in label or '"' in label else label

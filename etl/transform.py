@@ -1,0 +1,79 @@
+"""From a vendor's item to what is stored: identity, canonical content, hash, unified record.
+
+Pure. The hash is of the canonical content: without what differs from call to call, with sets in
+order. Equal hashes mean that nothing happened, so an item is validated only when its hash is new.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from pydantic import ValidationError
+
+from etl.record import Record, Reject
+from etl.stream import Json, Partition, Stream
+from etl.text import json_text
+
+HASH_RULE = "1"  # stored with every hash; a new rule must not look like a change of the record
+
+
+def identify(item: Json, stream: Stream) -> str | Reject:
+    """The vendor's id of an item, or the item as a Reject when it has none."""
+    try:
+        identity = stream.identity(item)
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"no usable id: {type(error).__name__}: {error}"
+        return Reject(external_id=None, path="", reason=reason, payload=item)
+    if not isinstance(identity, str) or not identity:
+        reason = f"the id is {identity!r}, not text"[:200]
+        return Reject(external_id=None, path="", reason=reason, payload=item)
+    return identity
+
+
+def content_of(item: Json, stream: Stream) -> Json:
+    """The item without its volatile fields and with its sets in order."""
+    content: Json = {name: value for name, value in item.items() if name not in stream.volatile}
+    for path in stream.sets:
+        content = _in_order(content, path)
+    return content
+
+
+def hash_of(content: Json) -> str:
+    """`rule:digest` of a canonical content; equal contents have equal hashes on every machine."""
+    digest = blake2b(json_text(content).encode(), digest_size=16).hexdigest()
+    return f"{HASH_RULE}:{digest}"
+
+
+def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reject:
+    """The unified record of an item, or the item as a Reject with the place that does not fit."""
+    try:
+        return stream.transform(item, partition)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        return Reject(
+            external_id=stream.identity(item),
+            path=".".join(str(step) for step in first["loc"]),
+            reason=first["msg"],
+            payload=item,
+        )
+
+
+def _in_order(value: Json, path: Sequence[str]) -> Json:
+    if not path:
+        return _sorted(value)
+    if not isinstance(value, dict):
+        return value
+    step, rest = path[0], path[1:]
+    if step == "*":
+        return {name: _in_order(inner, rest) for name, inner in value.items()}
+    return {**value, step: _in_order(value[step], rest)} if step in value else value
+
+
+def _sorted(value: Json) -> Json:
+    if isinstance(value, str):
+        return [value]  # Statsig's targetApps: one text stands for a list of one
+    if not isinstance(value, list) or len(value) < 2:
+        return value
+    try:
+        return sorted(value)
+    except TypeError:
+        return sorted(value, key=json_text)
