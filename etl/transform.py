@@ -19,7 +19,7 @@ HASH_RULE = "1"  # stored with every hash; a new rule must not look like a chang
 def identify(item: Json, stream: Stream) -> str | Reject:
     """The vendor's id of an item, or the item as a Reject when it has none."""
     try:
-        identity = stream.identity(item)
+        identity: object = stream.identity(item)
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"no usable id: {type(error).__name__}: {error}"
         return Reject(external_id=None, path="", reason=reason, payload=item)

@@ -1,0 +1,324 @@
+"""Settings: the configuration file and the environment, read once into frozen values.
+
+The one module that reads the environment. What may stand in the file is said in config_file.
+"""
+
+import os
+import re
+import shlex
+import stat
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import SecretStr, ValidationError
+
+from etl.config_errors import (
+    Key,
+    Problem,
+    config_error,
+    did_you_mean,
+    listed,
+    nearest,
+    problems_of,
+    secret_form,
+    syntax_error,
+)
+from etl.config_file import (
+    FileTable,
+    LimitsTable,
+    SecretTable,
+    SourceTable,
+    database_url,
+    file_table,
+    json_schema,
+)
+from etl.errors import ConfigError
+from etl.providers import PROVIDERS
+from etl.stream import Json, Options
+
+__all__ = ["Limits", "Settings", "SourceSettings", "example", "json_schema", "load", "masked"]
+
+DEFAULT_PATH = Path("config/etl.toml")
+
+# Keys the digests that stand for SDK keys in the database. Not secret, and need not be: an SDK key
+# has enough entropy that its digest cannot be guessed. With a key of their own, the digests of two
+# installations cannot be linked.
+DEFAULT_FINGERPRINT_KEY = "etl/fingerprint/1"
+
+_FINGERPRINT_KEY: Key = ("security", "fingerprint_key")
+_MIB = 1024 * 1024
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one source may ask, wait and delete: [sources.NAME.limits]."""
+
+    concurrency: int | None = None
+    patience: float = 120.0
+    attempts: int = 6
+    timeout: float = 60.0
+    max_body: int = 64 * _MIB
+    delete_percent: float = 20.0
+    delete_count: int = 10
+    delete_confirmations: int = 50
+    resume_within: float = 21600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSettings:
+    """One source: [sources.NAME]. `options` has an entry for every stream of the provider."""
+
+    name: str
+    provider: str
+    api_key: SecretStr
+    base_url: str
+    schedule: str | None
+    timezone: str = "UTC"
+    options: Mapping[str, Options]
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration; shows neither a secret nor the password of the database."""
+
+    path: Path | None
+    database_url: str
+    sources: Mapping[str, SourceSettings]
+    fingerprint_key: SecretStr
+
+    def __repr__(self) -> str:
+        return (
+            f"Settings(path={self.path!r}, database_url={masked(self.database_url)!r}, "
+            f"sources={dict(self.sources)!r}, fingerprint_key={self.fingerprint_key!r})"
+        )
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    only: Collection[str] = (),
+    secrets: bool = True,
+) -> Settings:
+    """The settings of this file and environment; ConfigError names everything that is wrong.
+
+    `only`: the sources to resolve, all when empty. Without `secrets` no secret is looked for.
+    """
+    environ = os.environ if environ is None else environ
+    path = path or Path(environ.get("ETL_CONFIG") or DEFAULT_PATH)
+    text = _text(path)
+    table = _table(path, text)
+    asked = _asked(path, table, only)
+    found, problems = _secrets(_places(table, asked) if secrets else {}, path.parent, environ)
+    if secrets and not asked:
+        problems.append(Problem(("sources",), "there is none; add a table [sources.NAME]"))
+    if problems:
+        raise config_error(str(path), text, problems)
+    return Settings(
+        path=path,
+        database_url=_database_url(table, environ),
+        sources=MappingProxyType(
+            {name: _source(name, source, found) for name, source in asked.items()}
+        ),
+        fingerprint_key=found.get(_FINGERPRINT_KEY, SecretStr(""))
+        if table.security.fingerprint_key
+        else SecretStr(DEFAULT_FINGERPRINT_KEY),
+    )
+
+
+def example() -> str:
+    """The commented configuration that `etl init` writes."""
+    return files("etl").joinpath("config_example.toml").read_text(encoding="utf-8")
+
+
+def masked(url: str) -> str:
+    """A database URL without its password."""
+    hidden = re.sub(r"://([^:@/]*):.*@", r"://\1:***@", url)
+    return re.sub(r"(?i)([?&]password=)[^&]*", r"\1***", hidden)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `etl init` writes one") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _table(path: Path, text: str) -> FileTable:
+    """The checked file. Causes are cut off: they hold what was found, which may be a secret."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise syntax_error(str(path), text, error) from None
+    problems = list(_provider_problems(data))
+    try:
+        table = file_table().model_validate(_with_known_providers(data))
+    except ValidationError as error:
+        raise config_error(str(path), text, problems + problems_of(error)) from None
+    if problems:
+        raise config_error(str(path), text, problems)
+    return table
+
+
+def _source_tables(data: Json) -> dict[str, Json]:
+    sources = data.get("sources", {})
+    return sources if isinstance(sources, dict) else {}
+
+
+def _provider_problems(data: Json) -> Iterator[Problem]:
+    """The sources whose provider is missing or unknown."""
+    for name, source in _source_tables(data).items():
+        if isinstance(source, dict) and "provider" not in source:
+            yield Problem(("sources", name, "provider"), f"missing; one of {listed(PROVIDERS)}")
+        elif isinstance(source, dict) and not _known_provider(source["provider"]):
+            hint = did_you_mean(str(source["provider"]), PROVIDERS)
+            message = f"unknown; etl knows {listed(PROVIDERS)}{hint}"
+            yield Problem(("sources", name, "provider"), message)
+
+
+def _known_provider(name: object) -> bool:
+    return isinstance(name, str) and name in PROVIDERS
+
+
+def _with_known_providers(data: Json) -> Json:
+    """The file with the nearest provider for a misspelt one, so that the rest is checked too.
+
+    A source with no provider near is left out: the provider says which keys there may be.
+    """
+    kept = {}
+    for name, source in _source_tables(data).items():
+        if isinstance(source, dict) and not _known_provider(source.get("provider")):
+            near = nearest(str(source.get("provider")), PROVIDERS)
+            if near:
+                kept[name] = {**source, "provider": near}
+        else:
+            kept[name] = source
+    return {**data, "sources": kept} if isinstance(data.get("sources"), dict) else data
+
+
+def _asked(path: Path, table: FileTable, only: Collection[str]) -> dict[str, SourceTable]:
+    """The sources of these names, or all; ConfigError for a name that the file has not."""
+    unknown = [name for name in only if name not in table.sources]
+    if unknown:
+        raise ConfigError(
+            "\n".join(
+                f"{path}: no source {name}{did_you_mean(name, table.sources)}; "
+                f"the file has {listed(table.sources)}"
+                for name in unknown
+            )
+        )
+    return {name: source for name, source in table.sources.items() if not only or name in only}
+
+
+def _places(table: FileTable, asked: Mapping[str, SourceTable]) -> dict[Key, SecretTable | str]:
+    """Where each secret is; for a source that does not say, what to write."""
+    places: dict[Key, SecretTable | str] = {
+        ("sources", name, "api_key"): source.api_key
+        or f"missing; {secret_form('api_key', f'{source.provider.upper()}_API_KEY')}"
+        for name, source in asked.items()
+    }
+    if table.security.fingerprint_key:
+        places[_FINGERPRINT_KEY] = table.security.fingerprint_key
+    return places
+
+
+def _secrets(
+    places: Mapping[Key, SecretTable | str], folder: Path, environ: Mapping[str, str]
+) -> tuple[dict[Key, SecretStr], list[Problem]]:
+    """The secrets, and what kept one from being found; never a value, nor its length."""
+    found: dict[Key, SecretStr] = {}
+    problems: list[Problem] = []
+    for key, place in places.items():
+        try:
+            found[key] = _secret(place, folder, environ)
+        except ValueError as error:
+            problems.append(Problem(key, str(error)))
+    return found, problems
+
+
+def _secret(place: SecretTable | str, folder: Path, environ: Mapping[str, str]) -> SecretStr:
+    if isinstance(place, str):
+        raise ValueError(place)  # noqa: TRY004 - not a wrong type: nothing is written there
+    if place.env is not None:
+        where = _shown_variable(place.env)
+        if place.env not in environ:
+            raise ValueError(f"{where} is not set; export it, or name another")
+        value = environ[place.env].strip()
+    else:
+        file = folder / Path(str(place.file)).expanduser()
+        where, value = f"the file {file}", _secret_file(file)
+    if not value:
+        raise ValueError(f"{where} is empty")
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError(f"{where} holds a blank, a line break or a letter that no key has")
+    return SecretStr(value)
+
+
+def _shown_variable(name: str) -> str:
+    """The variable by name, unless the name may well be a key that was put in the wrong place."""
+    return f"the environment variable {name}" if name.isupper() else "that environment variable"
+
+
+def _secret_file(file: Path) -> str:
+    """The text of a file that only its owner may read."""
+    try:
+        mode = file.stat().st_mode
+        text = "" if mode & _OTHERS or not stat.S_ISREG(mode) else file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {file} is not text") from None
+    except OSError as error:
+        raise ValueError(f"cannot read the file {file}: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{file} is not a file")
+    if mode & _OTHERS:
+        remedy = f"run: chmod 600 {shlex.quote(str(file))}"
+        raise ValueError(f"others may read the file {file} (mode {mode & 0o777:04o}); {remedy}")
+    return text.strip()
+
+
+def _source(name: str, table: SourceTable, found: Mapping[Key, SecretStr]) -> SourceSettings:
+    provider = PROVIDERS[table.provider]
+    return SourceSettings(
+        name=name,
+        provider=provider.name,
+        api_key=found.get(("sources", name, "api_key"), SecretStr("")),
+        base_url=table.base_url or provider.base_url,
+        schedule=table.schedule,
+        timezone=table.timezone,
+        options=MappingProxyType(
+            {stream.name: getattr(table, stream.name) for stream in provider.streams}
+        ),
+        limits=_limits(table.limits),
+    )
+
+
+def _limits(table: LimitsTable) -> Limits:
+    return Limits(
+        concurrency=table.concurrency,
+        patience=table.patience,
+        attempts=table.attempts,
+        timeout=table.timeout,
+        max_body=table.max_body_mb * _MIB,
+        delete_percent=table.delete_percent,
+        delete_count=table.delete_count,
+        delete_confirmations=table.delete_confirmations,
+        resume_within=table.resume_within,
+    )
+
+
+def _database_url(table: FileTable, environ: Mapping[str, str]) -> str:
+    from_environment = environ.get("ETL_DATABASE_URL", "").strip()
+    try:
+        return database_url(from_environment) if from_environment else table.database.url
+    except ValueError as error:
+        raise ConfigError(f"the environment variable ETL_DATABASE_URL: {error}") from None

@@ -1,0 +1,228 @@
+"""The tables of the configuration file: what may stand in it, and its JSON Schema.
+
+It reads no file, no environment and no secret; what is said about a mistake is in config_errors.
+"""
+
+import ipaddress
+from functools import cache
+from typing import Annotated, Any, Literal, Union
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+
+from etl.cron import cron_trigger
+from etl.providers import PROVIDERS
+
+DEFAULT_DATABASE_URL = "sqlite:///data/etl.db"
+POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+
+
+def database_url(text: str) -> str:
+    """The URL as the engine takes it; ValueError, without the URL, for another kind of database."""
+    scheme, found, rest = text.strip().partition("://")
+    if found and scheme in POSTGRES_SCHEMES and rest:
+        return f"postgresql+psycopg://{rest}"
+    if found and scheme == "sqlite" and rest.startswith("/") and rest != "/":
+        return f"sqlite://{rest}"
+    raise ValueError("expected sqlite:///path/to/file.db or postgresql://user@host/name")
+
+
+def base_url(text: str) -> str:
+    """Scheme and host of a vendor, without a slash at the end; ValueError for anything else."""
+    parts, host = _url(text)
+    if not host or not text.isprintable() or " " in text:
+        raise ValueError("expected a URL such as https://app.example.com")
+    if "@" in text or "?" in text or "#" in text:
+        raise ValueError("expected scheme and host only, no user, no ? and no #")
+    if parts.path.strip("/"):
+        raise ValueError(f'expected scheme and host only: etl adds paths such as "{parts.path}"')
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise ValueError("expected https://; http:// would send the key in the clear")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _url(text: str) -> tuple[SplitResult, str]:
+    """The parts and the host, which is empty when the text is no URL or its port no port."""
+    try:
+        parts = urlsplit(text)
+        host = "" if parts.port == 0 else parts.hostname or ""
+    except ValueError:
+        return SplitResult("", "", "", "", ""), ""
+    return parts, host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _schedule(text: str) -> str:
+    cron_trigger(text, "UTC")
+    return text
+
+
+def _timezone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f'no time zone is called "{text}"; write e.g. "Europe/Berlin"') from None
+    return text
+
+
+class Table(BaseModel):
+    """A table of the file: no key but its own, no value of another type, never shown in errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class SecretTable(Table):
+    """Where a secret is: an environment variable, or a file that only its owner may read."""
+
+    env: str | None = Field(
+        default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="environment variable"
+    )
+    file: str | None = Field(
+        default=None, min_length=1, description="file, relative to this one; chmod 600"
+    )
+
+    @model_validator(mode="after")
+    def one_place(self) -> "SecretTable":
+        """A secret is in exactly one place."""
+        if (self.env is None) == (self.file is None):
+            raise ValueError("one of env and file")
+        return self
+
+
+class DatabaseTable(Table):
+    """The database etl writes to."""
+
+    url: Annotated[str, AfterValidator(database_url)] = Field(
+        default=DEFAULT_DATABASE_URL,
+        description="sqlite:///path or postgresql://user@host/name; ETL_DATABASE_URL wins",
+    )
+
+
+class SecurityTable(Table):
+    """What protects the SDK keys that LaunchDarkly sends along."""
+
+    fingerprint_key: SecretTable | None = Field(
+        default=None,
+        description="key of the digests that stand for SDK keys in the database; with an own one "
+        "they cannot be linked to those of another installation",
+    )
+
+
+class LimitsTable(Table):
+    """How much one source may ask, wait and delete."""
+
+    concurrency: int | None = Field(
+        default=None, ge=1, description="requests in flight; default: what suits the provider"
+    )
+    patience: float = Field(
+        default=120.0, ge=0, description="seconds to wait for one rate limit before a run parks"
+    )
+    attempts: int = Field(default=6, ge=1, description="tries of one request")
+    timeout: float = Field(default=60.0, gt=0, description="seconds for one whole response")
+    max_body_mb: int = Field(default=64, ge=1, description="largest response in MiB")
+    delete_percent: float = Field(
+        default=20.0,
+        ge=0,
+        le=100,
+        description="deletions of more than this share of a stream are held back ...",
+    )
+    delete_count: int = Field(
+        default=10, ge=0, description="... when they are also more than this many"
+    )
+    delete_confirmations: int = Field(
+        default=50, ge=0, description="deletions asked about one by one, a run and stream"
+    )
+    resume_within: float = Field(
+        default=21600.0, ge=0, description="seconds for which a parked run may be continued"
+    )
+
+
+class SourceTable(Table):
+    """One account, project or organisation of a provider; its streams' tables are added below."""
+
+    provider: str = Field(description="the vendor")
+    api_key: SecretTable | None = Field(
+        default=None, description='{ env = "NAME" } or { file = "path" }, never the key itself'
+    )
+    base_url: Annotated[str, AfterValidator(base_url)] | None = Field(
+        default=None, description="https://host; default: the provider's"
+    )
+    schedule: Annotated[str, AfterValidator(_schedule)] | None = Field(
+        default=None, description="cron line for `etl schedule`: minute hour day month weekday"
+    )
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+        default="UTC", description="time zone of the schedule, e.g. Europe/Berlin"
+    )
+    limits: LimitsTable = Field(default=LimitsTable(), description="how much it may ask and delete")
+
+
+class FileTable(Table):
+    """The whole file; `sources` is narrowed to what PROVIDERS offer by file_table()."""
+
+    database: DatabaseTable = Field(default=DatabaseTable(), description="where etl writes to")
+    security: SecurityTable = Field(default=SecurityTable(), description="SDK keys")
+    sources: dict[str, Any] = Field(default={}, description="what etl reads, by a name of yours")
+
+
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+@cache
+def source_table(provider: str) -> type[SourceTable]:
+    """The table of a source of this provider: one more table a stream, the stream's options."""
+    fields: dict[str, Any] = {
+        stream.name: (
+            stream.options,
+            Field(default_factory=stream.options, description=stream.options.__doc__),
+        )
+        for stream in PROVIDERS[provider].streams
+    }
+    fields["provider"] = (Literal[provider], Field(description="the vendor"))
+    return create_model(f"{provider}_source", __base__=SourceTable, **fields)
+
+
+@cache
+def file_table() -> type[FileTable]:
+    """The table of the whole file, with the sources of every provider."""
+    tables: Any = Union[tuple(map(source_table, PROVIDERS))]  # noqa: UP007 - not known to types
+    sources: Any = dict[SourceName, Annotated[tables, Field(discriminator="provider")]]
+    return create_model(
+        "file", __base__=FileTable, sources=(sources, FileTable.model_fields["sources"])
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "etl configuration",
+        **_tidy(file_table().model_json_schema()),
+    }
+
+
+def _tidy(schema: Any) -> Any:
+    """The schema without what TOML has not (null) and what Python made up (titles)."""
+    if isinstance(schema, list):
+        return [_tidy(part) for part in schema if part != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {
+        name: _tidy(part)
+        for name, part in schema.items()
+        if part is not None and not (name == "title" and isinstance(part, str))
+    }
+    choices = kept.get("anyOf", ())
+    return {**choices[0], **_without(kept, "anyOf")} if len(choices) == 1 else kept
+
+
+def _without(table: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: part for name, part in table.items() if name != key}

@@ -1,0 +1,394 @@
+"""The one place that changes current rows, history and the change feed, and the one that deletes.
+
+Set by set, from what a run has staged: the old states move to history, the new ones take their
+place, every change gets its event and its field diffs. The caller's transaction is the run's only
+write that readers see; staged deletions are there only for proved ones.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    Select,
+    Text,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from etl.db.run_tables import staged_deletions
+from etl.db.staging import RunKey
+from etl.db.tables import RECORDS, ChildTables, RecordTables, change_fields, changes
+from etl.db.types import Flag, UtcDateTime
+from etl.db.upsert import JsonText, Row, copy_rows
+from etl.diff import MISSING, field_changes
+from etl.stream import Stream
+from etl.text import json_text
+from etl.transform import content_of
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A run and the one instant at which all its changes take effect."""
+
+    run: RunKey
+    now: datetime
+
+    @property
+    def time(self) -> Any:
+        """The instant as a SQL value."""
+        return literal(self.now, UtcDateTime())
+
+    @property
+    def run_id(self) -> Any:
+        """The run as a SQL value."""
+        return literal(self.run.run_id, BigInteger())
+
+
+def merge(
+    connection: Connection, run: RunKey, streams: Mapping[str, Stream], now: datetime
+) -> None:
+    """Applies everything a run has staged; `now` must be later than every earlier merge."""
+    moment = Moment(run=run, now=now)
+    for tables in RECORDS.values():
+        _close_versions(connection, tables, moment)
+        _update_rows(connection, tables, moment)
+        _insert_rows(connection, tables, moment)
+        _bury_rows(connection, tables, moment)
+        if tables.has_project:
+            _follow_projects(connection, tables, moment)
+        for child in tables.children:
+            _merge_children(connection, tables, child, moment)
+        _record_changes(connection, tables, moment)
+    for name, stream in streams.items():
+        _record_fields(connection, RECORDS[name], stream, moment)
+
+
+def _close_versions(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+    """The rows that are about to change become closed versions."""
+    current, staged = tables.current, tables.staged
+    run_id = moment.run.run_id
+    deleted = select(staged_deletions.c.row_id).where(
+        staged_deletions.c.run_id == run_id, staged_deletions.c.stream == tables.stream
+    )
+    changed = select(staged.c.row_id).where(staged.c.run_id == run_id, staged.c.row_id.is_not(None))
+    renamed: dict[str, Any] = {"valid_from": current.c.changed_at, "valid_to": moment.time}
+    names = [column.name for column in tables.history.columns]
+    for row_ids in (changed, deleted):
+        old: list[Any] = [renamed.get(name, current.c.get(name)) for name in names]
+        closed = select(*old).where(current.c[tables.id].in_(row_ids))
+        connection.execute(insert(tables.history).from_select(names, closed))
+
+
+def _update_rows(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+    current, staged = tables.current, tables.staged
+    project = {"project_key": staged.c.project_key} if tables.has_project else {}
+    connection.execute(
+        update(current)
+        .values(
+            {name: staged.c[name] for name in tables.content}
+            | project
+            | {
+                "version": current.c.version + 1,
+                "operation": staged.c.operation,
+                "run_id": moment.run.run_id,
+                "changed_at": moment.now,
+                "is_deleted": False,
+                "deleted_at": None,
+            }
+        )
+        .where(staged.c.run_id == moment.run.run_id, current.c[tables.id] == staged.c.row_id)
+    )
+
+
+def _insert_rows(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+    staged, projects = tables.staged, RECORDS["projects"].current.alias("parent")
+    run = moment.run
+    values: dict[str, Any] = {
+        "source": literal(run.source, Text()),
+        "provider": literal(run.provider, Text()),
+        "parent_id": staged.c.parent_id,
+        "external_id": staged.c.external_id,
+        "version": literal(1, Integer()),
+        "operation": staged.c.operation,
+        "run_id": moment.run_id,
+        "first_seen_at": moment.time,
+        "changed_at": moment.time,
+        "is_deleted": literal(False, Flag),
+        **{name: staged.c[name] for name in tables.content},
+    }
+    origin: Any = staged
+    if tables.has_project:
+        origin = staged.outerjoin(projects, _is_parent(projects, run.source, staged))
+        values["project_id"] = projects.c.project_id
+        values["project_key"] = func.coalesce(projects.c.key, staged.c.project_key)
+    fresh = (
+        select(*values.values())
+        .select_from(origin)
+        .where(staged.c.run_id == run.run_id, staged.c.row_id.is_(None))
+        .order_by(staged.c.ordinal)
+    )
+    connection.execute(insert(tables.current).from_select(list(values), fresh))
+
+
+def _bury_rows(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+    """Tombstones: the last values stay, so that what was lost can still be read."""
+    gone = select(staged_deletions.c.row_id).where(
+        staged_deletions.c.run_id == moment.run.run_id,
+        staged_deletions.c.stream == tables.stream,
+    )
+    current = tables.current
+    connection.execute(
+        update(current).values(_buried(current, moment)).where(current.c[tables.id].in_(gone))
+    )
+
+
+def _buried(table: Any, moment: Moment) -> dict[str, Any]:
+    return {
+        "version": table.c.version + 1,
+        "operation": "deleted",
+        "run_id": moment.run.run_id,
+        "changed_at": moment.now,
+        "is_deleted": True,
+        "deleted_at": moment.now,
+    }
+
+
+def _follow_projects(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+    """A project's new key goes to its environments and layers; that is no change of theirs."""
+    projects, current = RECORDS["projects"], tables.current
+    touched = exists().where(projects.staged.c.run_id == moment.run.run_id)
+    project = projects.current
+    connection.execute(
+        update(current)
+        .values(project_id=project.c.project_id, project_key=project.c.key)
+        .where(
+            touched,
+            current.c.source == moment.run.source,
+            _is_parent(project, moment.run.source, current),
+            project.c.run_id == moment.run.run_id,
+            or_(current.c.project_id.is_(None), current.c.project_key != project.c.key),
+        )
+    )
+
+
+def _is_parent(project: Any, source: str, child: Any) -> Any:
+    return and_(
+        project.c.source == source,
+        project.c.parent_id == "",
+        project.c.external_id == child.c.parent_id,
+    )
+
+
+def _merge_children(
+    connection: Connection, tables: RecordTables, child: ChildTables, moment: Moment
+) -> None:
+    """The parameters or reservations of changed layers: gone ones buried, others set or added."""
+    current, wanted = child.current, _wanted_children(tables, child, moment)
+    same = and_(
+        current.c.layer_id == wanted.c.layer_id, current.c.external_id == wanted.c.external_id
+    )
+    changed = select(tables.staged.c.row_id).where(
+        tables.staged.c.run_id == moment.run.run_id, tables.staged.c.row_id.is_not(None)
+    )
+    buried = select(staged_deletions.c.row_id).where(
+        staged_deletions.c.run_id == moment.run.run_id,
+        staged_deletions.c.stream == tables.stream,
+    )
+    connection.execute(
+        update(current)
+        .values(_buried(current, moment))
+        .where(~current.c.is_deleted)
+        .where(
+            or_(
+                current.c.layer_id.in_(buried),
+                and_(current.c.layer_id.in_(changed), ~exists().where(same)),
+            )
+        )
+    )
+    connection.execute(
+        update(current)
+        .values(
+            {name: wanted.c[name] for name in child.content}
+            | {
+                "version": current.c.version + 1,
+                "operation": case((current.c.is_deleted, "restored"), else_="updated"),
+                "run_id": moment.run.run_id,
+                "changed_at": moment.now,
+                "is_deleted": False,
+                "deleted_at": None,
+            }
+        )
+        .where(same)
+        .where(or_(current.c.is_deleted, current.c.content_hash != wanted.c.content_hash))
+    )
+    _insert_children(connection, child, wanted, moment)
+
+
+def _wanted_children(tables: RecordTables, child: ChildTables, moment: Moment) -> Any:
+    """The staged children with the ids of their layers."""
+    layers, staged = tables.current, tables.staged
+    return (
+        select(
+            layers.c[tables.id].label("layer_id"),
+            layers.c.provider_created_at,
+            layers.c.provider_updated_at,
+            child.staged,
+        )
+        .select_from(
+            child.staged.join(
+                staged,
+                and_(
+                    staged.c.run_id == child.staged.c.run_id,
+                    staged.c.ordinal == child.staged.c.ordinal,
+                ),
+            ).join(
+                layers,
+                and_(
+                    layers.c.source == moment.run.source,
+                    layers.c.parent_id == staged.c.parent_id,
+                    layers.c.external_id == staged.c.external_id,
+                ),
+            )
+        )
+        .where(child.staged.c.run_id == moment.run.run_id)
+        .subquery("wanted")
+    )
+
+
+def _insert_children(
+    connection: Connection, child: ChildTables, wanted: Any, moment: Moment
+) -> None:
+    known = child.current.alias("known")
+    values: dict[str, Any] = {
+        "layer_id": wanted.c.layer_id,
+        "source": literal(moment.run.source, Text()),
+        "provider": literal(moment.run.provider, Text()),
+        "external_id": wanted.c.external_id,
+        "provider_created_at": wanted.c.provider_created_at,
+        "provider_updated_at": wanted.c.provider_updated_at,
+        "version": literal(1, Integer()),
+        "operation": literal("created", Text()),
+        "run_id": moment.run_id,
+        "first_seen_at": moment.time,
+        "changed_at": moment.time,
+        "is_deleted": literal(False, Flag),
+        **{name: wanted.c[name] for name in child.content},
+    }
+    fresh = (
+        select(*values.values())
+        .where(
+            ~exists().where(
+                known.c.layer_id == wanted.c.layer_id,
+                known.c.external_id == wanted.c.external_id,
+            )
+        )
+        .order_by(wanted.c.ordinal, wanted.c.external_id)
+    )
+    connection.execute(insert(child.current).from_select(list(values), fresh))
+
+
+def _record_changes(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+    """One event for every record of this stream that this run changed."""
+    current = tables.current
+    values: dict[str, Any] = {
+        "run_id": current.c.run_id,
+        "source": current.c.source,
+        "provider": current.c.provider,
+        "stream": literal(tables.stream, Text()),
+        "record_id": current.c[tables.id],
+        "version": current.c.version,
+        "project_key": current.c.project_key if tables.has_project else current.c.key,
+        "key": current.c.key,
+        "operation": current.c.operation,
+        "observed_at": moment.time,
+        "provider_updated_at": current.c.provider_updated_at,
+        "actor": _actor(tables),
+        "reason": staged_deletions.c.reason,
+    }
+    events = (
+        select(*values.values())
+        .select_from(
+            current.outerjoin(
+                staged_deletions,
+                and_(
+                    staged_deletions.c.run_id == current.c.run_id,
+                    staged_deletions.c.stream == tables.stream,
+                    staged_deletions.c.row_id == current.c[tables.id],
+                ),
+            )
+        )
+        .where(current.c.run_id == moment.run.run_id)
+        .order_by(current.c[tables.id])
+    )
+    connection.execute(insert(changes).from_select(list(values), events))
+
+
+def _actor(tables: RecordTables) -> Any:
+    """Who the vendor says made the change; nobody is known for a deletion."""
+    columns = tables.current.c
+    if "updated_by_id" not in columns:
+        return null()
+    names = [columns[f"{by}_by_{what}"] for by in ("updated", "created") for what in _WHO]
+    return case((columns.operation == "deleted", null()), else_=func.coalesce(*names))
+
+
+_WHO = ("email", "name", "id")
+
+
+def _record_fields(
+    connection: Connection, tables: RecordTables, stream: Stream, moment: Moment
+) -> None:
+    """The field diffs of every record that was updated or restored."""
+    current, history = tables.current, tables.history
+    pairs: Select[Any] = (
+        select(changes.c.change_id, history.c.raw, current.c.raw)
+        .select_from(
+            changes.join(current, current.c[tables.id] == changes.c.record_id).join(
+                history,
+                and_(
+                    history.c[tables.id] == current.c[tables.id],
+                    history.c.version == current.c.version - 1,
+                ),
+            )
+        )
+        .where(
+            changes.c.run_id == moment.run.run_id,
+            changes.c.stream == tables.stream,
+            changes.c.operation.in_(("updated", "restored")),
+        )
+        .order_by(changes.c.change_id)
+    )
+    columns = ("change_id", "path", "old_value", "new_value")
+    found = connection.execute(pairs).all()
+    for part in _parts(found):
+        copy_rows(connection, change_fields, columns, _field_rows(part, stream))
+
+
+def _field_rows(pairs: Sequence[Any], stream: Stream) -> Iterator[Row]:
+    for change_id, old, new in pairs:
+        before, after = content_of(old, stream), content_of(new, stream)
+        for change in field_changes(before, after, stream.keyed):
+            yield change_id, change.path, _value(change.old), _value(change.new)
+
+
+def _value(value: Any) -> JsonText | None:
+    return None if value is MISSING else JsonText(json_text(value))
+
+
+def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))

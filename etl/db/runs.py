@@ -1,0 +1,191 @@
+"""Runs and leases: who is running, what ended how, and which run may be gone on with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from etl.db.run_tables import leases, rejects, run_streams, runs
+from etl.db.staging import RunKey, clear
+from etl.errors import RunInProgress
+from etl.report import RunReport, StreamReport
+
+LEASE = timedelta(minutes=5)
+RESUMABLE = ("running", "parked")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """The process that runs a source: told apart from a later one with the same pid by its start."""
+
+    token: str
+    host: str
+    pid: int
+    process_started: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """A run that is going on; attempts > 1 when it goes on from an earlier process."""
+
+    key: RunKey
+    attempts: int
+    started_at: datetime
+
+
+def acquire(connection: Connection, source: str, holder: Holder, now: datetime, alive: Any) -> None:
+    """Takes the lease of a source; RunInProgress when a live holder has it.
+
+    alive: a Holder -> whether that process still runs (None: it is on another host).
+    """
+    row = connection.execute(
+        select(leases).where(leases.c.source == source).with_for_update()
+    ).first()
+    if row is not None:
+        old = Holder(
+            token=row.token, host=row.host, pid=row.pid, process_started=row.process_started
+        )
+        lives = alive(old)
+        if lives or (lives is None and row.expires_at > now):
+            raise RunInProgress(
+                f"{source} is being synced by process {old.pid} on {old.host}; "
+                f"wait for it, or until its lease ends at {row.expires_at:%H:%M:%S}Z"
+            )
+        connection.execute(delete(leases).where(leases.c.source == source))
+    connection.execute(
+        insert(leases).values(
+            source=source,
+            token=holder.token,
+            host=holder.host,
+            pid=holder.pid,
+            process_started=holder.process_started,
+            expires_at=now + LEASE,
+        )
+    )
+
+
+def renew(connection: Connection, source: str, holder: Holder, now: datetime) -> None:
+    """Proves that the lease is still held, and holds it longer; RunInProgress when it was lost."""
+    held = connection.execute(
+        update(leases)
+        .where(leases.c.source == source, leases.c.token == holder.token)
+        .values(expires_at=now + LEASE)
+    )
+    if held.rowcount != 1:
+        raise RunInProgress(
+            f"the lease of {source} was taken over by another run; this one writes nothing more"
+        )
+
+
+def release(connection: Connection, source: str, holder: Holder) -> None:
+    """Gives the lease back."""
+    connection.execute(
+        delete(leases).where(leases.c.source == source, leases.c.token == holder.token)
+    )
+
+
+def open_run(
+    connection: Connection, run: dict[str, Any], *, now: datetime, resume_within: timedelta
+) -> OpenRun:
+    """The source's unended run of the same scope, gone on with, or a new one.
+
+    Unended runs of another scope, or too old ones, are closed as aborted and their staging dropped.
+    run: source, provider, kind, scope, etl_version.
+    """
+    unended = connection.execute(
+        select(runs)
+        .where(runs.c.source == run["source"], runs.c.status.in_(RESUMABLE))
+        .order_by(runs.c.run_id.desc())
+    ).all()
+    resumed: OpenRun | None = None
+    for row in unended:
+        fresh = now - row.started_at <= resume_within
+        if resumed is None and fresh and row.scope == run["scope"]:
+            resumed = _resume(connection, row)
+        else:
+            connection.execute(
+                update(runs)
+                .where(runs.c.run_id == row.run_id)
+                .values(status="aborted", finished_at=now)
+            )
+            clear(connection, row.run_id)
+    if resumed is not None:
+        return resumed
+    made = connection.execute(
+        insert(runs).values(**run, status="running", attempts=1, started_at=now)
+    )
+    key = made.inserted_primary_key
+    return OpenRun(
+        key=RunKey(
+            run_id=int(key[0]) if key else 0, source=run["source"], provider=run["provider"]
+        ),
+        attempts=1,
+        started_at=now,
+    )
+
+
+def merge_time(connection: Connection, source: str, now: datetime) -> datetime:
+    """The instant of this merge: now, but later than every earlier one, whatever the clock did."""
+    last = connection.execute(
+        select(func.max(runs.c.observed_at)).where(runs.c.source == source)
+    ).scalar()
+    return now if last is None else max(now, last + timedelta(microseconds=1))
+
+
+def close_run(connection: Connection, report: RunReport, *, observed_at: datetime | None) -> None:
+    """Writes how a run ended; its streams and the partitions that had something to say."""
+    connection.execute(
+        update(runs)
+        .where(runs.c.run_id == report.run_id)
+        .values(
+            status=report.status,
+            finished_at=report.finished_at,
+            observed_at=observed_at,
+            retry_at=report.retry_at,
+            exit_code=report.exit_code,
+            error=report.error,
+            attempts=report.attempts,
+        )
+    )
+    connection.execute(delete(run_streams).where(run_streams.c.run_id == report.run_id))
+    rows = [
+        {"run_id": report.run_id, **_values(stream)}
+        for stream in (*report.streams, *report.partitions)
+    ]
+    if rows:
+        connection.execute(insert(run_streams), rows)
+
+
+def resolve_rejects(
+    connection: Connection, run: RunKey, streams: Sequence[str], now: datetime
+) -> None:
+    """Rejects of completely walked streams that did not come again are resolved."""
+    connection.execute(
+        update(rejects)
+        .where(
+            rejects.c.source == run.source,
+            rejects.c.stream.in_(streams),
+            rejects.c.run_id != run.run_id,
+            rejects.c.resolved_at.is_(None),
+        )
+        .values(resolved_at=now)
+    )
+
+
+def _resume(connection: Connection, row: Any) -> OpenRun:
+    connection.execute(
+        update(runs)
+        .where(runs.c.run_id == row.run_id)
+        .values(status="running", attempts=row.attempts + 1, error=None, retry_at=None)
+    )
+    return OpenRun(
+        key=RunKey(run_id=row.run_id, source=row.source, provider=row.provider),
+        attempts=row.attempts + 1,
+        started_at=row.started_at,
+    )
+
+
+def _values(report: StreamReport) -> dict[str, Any]:
+    return {field.name: getattr(report, field.name) for field in fields(report)}

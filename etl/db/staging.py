@@ -1,0 +1,395 @@
+"""A run that has not ended, in the database: staged rows, the ledger of walks, what was seen.
+
+Everything a page brought is written in one transaction with the state of its walk, so a killed run
+goes on behind the last page that is stored. Readers never see these tables.
+"""
+
+import zlib
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Text, and_, delete, func, insert, literal, select
+
+from etl.db.run_tables import ledger, rejects, schema_drift, staged_deletions
+from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
+from etl.db.upsert import JsonText, Row, copy_rows, upsert
+from etl.load import Head, Staged
+from etl.record import Child, Reject
+from etl.seen import Seen
+from etl.text import json_text
+from etl.transform import hash_of
+
+LOOKUP = 500  # values of one IN list; SQLite's oldest limit is 999 parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKey:
+    """Which run of which source rows belong to."""
+
+    run_id: int
+    source: str
+    provider: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """What waits to be written with the next checkpoint."""
+
+    staged: dict[str, list[tuple[int, Staged]]] = field(default_factory=lambda: defaultdict(list))
+    rejects: list[tuple[str, str, Reject]] = field(default_factory=list)
+    drift: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    ledger: list[Row] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ledger) + sum(len(rows) for rows in self.staged.values())
+
+
+def heads(
+    connection: Connection, stream: str, source: str, wanted: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, str], Head]:
+    """(parent id, external id) -> what is stored of it, for the ids of a page.
+
+    wanted: parent id -> external ids. One parent is asked id by id; of several, as embedded lists
+    bring them, whole (they are short).
+    """
+    tables = RECORDS[stream]
+    table = tables.current
+    statement = select(
+        table.c.parent_id,
+        table.c.external_id,
+        table.c[tables.id],
+        table.c.content_hash,
+        table.c.is_deleted,
+    ).where(table.c.source == source)
+    if len(wanted) == 1:
+        parent, ids = next(iter(wanted.items()))
+        asked = [
+            statement.where(table.c.parent_id == parent, table.c.external_id.in_(part))
+            for part in _parts(ids)
+        ]
+    else:
+        asked = [statement.where(table.c.parent_id.in_(part)) for part in _parts(list(wanted))]
+    return {
+        (parent, external_id): Head(row_id=row_id, content_hash=content_hash, deleted=deleted)
+        for query in asked
+        for parent, external_id, row_id, content_hash, deleted in connection.execute(query)
+    }
+
+
+def write(connection: Connection, run: RunKey, batch: Batch, now: datetime) -> None:
+    """Writes what waits; the caller commits, so that rows and walk states are one."""
+    for stream, rows in batch.staged.items():
+        _write_staged(connection, run, RECORDS[stream], rows)
+    columns = ("run_id", "stream", "parent_id", "segment", "parent_key", "state", "seen")
+    copy_rows(connection, ledger, columns, batch.ledger)
+    upsert(
+        connection,
+        rejects,
+        [_reject_row(run, *found, now) for found in batch.rejects],
+        key=("source", "stream", "parent_id", "item"),
+        update=(
+            "path",
+            "reason",
+            "payload",
+            "run_id",
+            "last_seen_at",
+            "resolved_at",
+        ),
+    )
+    upsert(
+        connection,
+        schema_drift,
+        [
+            {
+                "source": run.source,
+                "provider": run.provider,
+                "stream": stream,
+                "path": path,
+                "type": kind,
+                "sample_type": sample_type,
+                "first_seen_at": now,
+                "last_seen_at": now,
+            }
+            for (stream, path, kind), sample_type in batch.drift.items()
+        ],
+        key=("source", "stream", "path", "type"),
+        update=("last_seen_at", "sample_type"),
+    )
+
+
+def ledger_row(
+    run: RunKey, stream: str, walk_state: Mapping[str, Any], segment: int, seen: Iterable[int]
+) -> Row:
+    """One segment of a walk: where it stands, and the stored rows it met since the last segment."""
+    return (
+        run.run_id,
+        stream,
+        walk_state["parent_id"],
+        segment,
+        walk_state["parent_key"],
+        walk_state,
+        zlib.compress(array("q", seen).tobytes(), 1),
+    )
+
+
+def read_ledger(connection: Connection, run_id: int, stream: str) -> tuple[list[Any], Seen]:
+    """The last state of every walk of a stream, and all rows these walks have met."""
+    states: dict[str, Any] = {}
+    seen = Seen()
+    found = connection.execute(
+        select(ledger.c.parent_id, ledger.c.state, ledger.c.seen)
+        .where(ledger.c.run_id == run_id, ledger.c.stream == stream)
+        .order_by(ledger.c.parent_id, ledger.c.segment)
+    )
+    for parent_id, state, packed in found:
+        states[parent_id] = state
+        ids = array("q")
+        ids.frombytes(zlib.decompress(packed))
+        for row_id in ids:
+            seen.add(row_id)
+    return list(states.values()), seen
+
+
+def parents(connection: Connection, run: RunKey, stream: str, seen: Seen) -> dict[str, str]:
+    """External id -> key of the records this run has met: the partitions of their children."""
+    tables = RECORDS[stream]
+    current, staged = tables.current, tables.staged
+    stored = connection.execute(
+        select(current.c[tables.id], current.c.external_id, current.c.key)
+        .where(current.c.source == run.source)
+        .order_by(current.c[tables.id])
+    )
+    found = {external_id: key for row_id, external_id, key in stored if row_id in seen}
+    fresh = connection.execute(
+        select(staged.c.external_id, staged.c.key)
+        .where(staged.c.run_id == run.run_id)
+        .order_by(staged.c.ordinal)
+    )
+    return found | {row.external_id: row.key for row in fresh}
+
+
+def settle(connection: Connection, run_id: int, stream: str) -> int:
+    """Of rows staged twice (a record that moved to another page) keeps the last; -> how many."""
+    staged = RECORDS[stream].staged
+    twice = (
+        select(staged.c.parent_id, staged.c.external_id, func.max(staged.c.ordinal).label("last"))
+        .where(staged.c.run_id == run_id)
+        .group_by(staged.c.parent_id, staged.c.external_id)
+        .having(func.count() > 1)
+    )
+    dropped = 0
+    for parent_id, external_id, last in connection.execute(twice).all():
+        dropped += connection.execute(
+            delete(staged).where(
+                staged.c.run_id == run_id,
+                staged.c.parent_id == parent_id,
+                staged.c.external_id == external_id,
+                staged.c.ordinal < last,
+            )
+        ).rowcount
+    return dropped
+
+
+def staged_counts(connection: Connection, run_id: int, stream: str) -> dict[str, dict[str, int]]:
+    """Parent id -> operation -> how many rows are staged."""
+    staged = RECORDS[stream].staged
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    for parent_id, operation, count in connection.execute(
+        select(staged.c.parent_id, staged.c.operation, func.count())
+        .where(staged.c.run_id == run_id)
+        .group_by(staged.c.parent_id, staged.c.operation)
+    ):
+        counts[parent_id][operation] = count
+    return counts
+
+
+def last_ordinal(connection: Connection, run_id: int) -> int:
+    """The highest ordinal of a run's staged rows, 0 without any."""
+    return max(
+        connection.execute(
+            select(func.max(tables.staged.c.ordinal)).where(tables.staged.c.run_id == run_id)
+        ).scalar()
+        or 0
+        for tables in RECORDS.values()
+    )
+
+
+def live_rows(connection: Connection, stream: str, source: str) -> int:
+    """How many records of a stream are stored and not deleted."""
+    table = RECORDS[stream].current
+    query = select(func.count()).where(table.c.source == source, ~table.c.is_deleted)
+    return connection.execute(query).scalar_one()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A stored record that the walks of this run did not meet."""
+
+    row_id: int
+    parent_id: str
+    external_id: str
+    key: str
+
+
+def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> Iterable[Candidate]:
+    """The stored live records whose rows were not met, by key."""
+    tables = RECORDS[stream]
+    table = tables.current
+    query = (
+        select(table.c[tables.id], table.c.parent_id, table.c.external_id, table.c.key)
+        .where(table.c.source == source, ~table.c.is_deleted)
+        .order_by(table.c.parent_id, table.c.external_id)
+    )
+    for row_id, parent_id, external_id, key in connection.execute(query):
+        if row_id not in seen:
+            yield Candidate(row_id=row_id, parent_id=parent_id, external_id=external_id, key=key)
+
+
+def stage_deletions(
+    connection: Connection, run_id: int, stream: str, reasons: Mapping[int, str]
+) -> None:
+    """Row id -> reason: these will be tombstones when the run is merged."""
+    connection.execute(
+        delete(staged_deletions).where(
+            staged_deletions.c.run_id == run_id, staged_deletions.c.stream == stream
+        )
+    )
+    rows = [(run_id, stream, row_id, reason) for row_id, reason in reasons.items()]
+    copy_rows(connection, staged_deletions, ("run_id", "stream", "row_id", "reason"), rows)
+
+
+def stage_orphans(connection: Connection, run: RunKey, stream: str) -> int:
+    """Children of projects that will be tombstones become tombstones with them; -> how many."""
+    projects, tables = RECORDS["projects"].current, RECORDS[stream]
+    table = tables.current
+    gone = staged_deletions.alias("gone")
+    orphans = (
+        select(
+            gone.c.run_id,
+            literal(stream, Text()),
+            table.c[tables.id],
+            literal("its project was deleted", Text()),
+        )
+        .select_from(
+            gone.join(projects, projects.c.project_id == gone.c.row_id).join(
+                table,
+                and_(table.c.source == run.source, table.c.parent_id == projects.c.external_id),
+            )
+        )
+        .where(gone.c.run_id == run.run_id, gone.c.stream == "projects", ~table.c.is_deleted)
+        .where(
+            table.c[tables.id].not_in(
+                select(staged_deletions.c.row_id).where(
+                    staged_deletions.c.run_id == run.run_id,
+                    staged_deletions.c.stream == stream,
+                )
+            )
+        )
+    )
+    columns = ["run_id", "stream", "row_id", "reason"]
+    return connection.execute(insert(staged_deletions).from_select(columns, orphans)).rowcount
+
+
+def clear(connection: Connection, run_id: int) -> None:
+    """Forgets everything staged by a run."""
+    for table in STAGING:
+        connection.execute(delete(table).where(table.c.run_id == run_id))
+
+
+def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (values[start : start + LOOKUP] for start in range(0, len(values), LOOKUP))
+
+
+def _write_staged(
+    connection: Connection, run: RunKey, tables: RecordTables, rows: Sequence[tuple[int, Staged]]
+) -> None:
+    typed = [name for name in tables.content if name not in _FROM_STAGED]
+    project = ("project_key",) if tables.has_project else ()
+    columns = (
+        *("run_id", "ordinal", "parent_id", "external_id", "row_id", "operation"),
+        *project,
+        *_FROM_STAGED,
+        *typed,
+    )
+    copy_rows(
+        connection,
+        tables.staged,
+        columns,
+        [
+            (
+                run.run_id,
+                ordinal,
+                staged.partition.parent_id,
+                staged.external_id,
+                staged.row_id,
+                staged.operation,
+                *((staged.partition.parent_key,) if project else ()),
+                staged.record.key,
+                staged.record.name,
+                staged.content_hash,
+                staged.record.created_at,
+                staged.record.updated_at,
+                staged.raw,
+                *(staged.record.columns.get(name) for name in typed),
+            )
+            for ordinal, staged in rows
+        ],
+    )
+    for child in tables.children:
+        _write_children(connection, run, child, rows)
+
+
+_FROM_STAGED = (
+    *("key", "name", "content_hash", "provider_created_at", "provider_updated_at", "raw"),
+)
+
+
+def _write_children(
+    connection: Connection, run: RunKey, child: ChildTables, rows: Sequence[tuple[int, Staged]]
+) -> None:
+    typed = [n for n in child.content if n not in ("key", "name", "content_hash", "raw")]
+    copy_rows(
+        connection,
+        child.staged,
+        ("run_id", "ordinal", "external_id", "key", "name", "content_hash", *typed, "raw"),
+        [
+            (run.run_id, ordinal, *_child_row(one, typed))
+            for ordinal, staged in rows
+            for one in staged.record.children.get(child.current.name, ())
+        ],
+    )
+
+
+def _child_row(child: Child, typed: Sequence[str]) -> Row:
+    values = (_child_value(name, child.columns[name]) for name in typed)
+    position = {"position": child.columns.get("position"), "raw": child.raw}
+    return (child.external_id, child.key, child.name, hash_of(position), *values, child.raw)
+
+
+def _child_value(name: str, value: Any) -> Any:
+    """A parameter's default may be null, which is a value."""
+    return JsonText(json_text(value)) if name == "default_value" else value
+
+
+def _reject_row(
+    run: RunKey, stream: str, parent_id: str, reject: Reject, now: datetime
+) -> dict[str, Any]:
+    return {
+        "source": run.source,
+        "provider": run.provider,
+        "stream": stream,
+        "parent_id": parent_id,
+        "item": reject.external_id or hash_of(reject.payload),
+        "external_id": reject.external_id,
+        "path": reject.path,
+        "reason": reject.reason,
+        "payload": reject.payload,
+        "run_id": run.run_id,
+        "first_seen_at": now,
+        "last_seen_at": now,
+        "resolved_at": None,
+    }

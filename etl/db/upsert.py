@@ -1,0 +1,97 @@
+"""Writing many rows: the one place, with the engine, where SQLite and Postgres differ."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+from etl.db.types import Document, UtcDateTime
+from etl.text import json_text
+
+Row = tuple[Any, ...]
+
+
+class JsonText(str):
+    """A value that is JSON text already; `None` in a JSON column is no value, this can be null."""
+
+    __slots__ = ()
+
+
+def copy_rows(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Row]
+) -> None:
+    """Inserts rows as fast as the database takes them: COPY on Postgres, executemany on SQLite."""
+    postgres = connection.dialect.name == "postgresql"
+    encoders = [
+        (place, encode)
+        for place, name in enumerate(columns)
+        if (encode := _encoder(table.c[name], postgres=postgres)) is not None
+    ]
+    encoded = [_encoded(row, encoders) for row in rows]
+    if not encoded:
+        return
+    names = ", ".join(f'"{name}"' for name in columns)
+    if postgres:
+        driver: Any = connection.connection.driver_connection
+        with (
+            driver.cursor() as cursor,
+            cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy,
+        ):
+            for row in encoded:
+                copy.write_row(row)
+        return
+    marks = ", ".join("?" * len(columns))
+    connection.exec_driver_sql(
+        f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})',  # noqa: S608  names are ours
+        encoded,
+    )
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[dict[str, Any]],
+    *,
+    key: Sequence[str],
+    update: Sequence[str],
+) -> None:
+    """Inserts rows; where the key is taken, sets the columns of `update` instead."""
+    if not rows:
+        return
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=list(key), set_={name: insert.excluded[name] for name in update}
+        ),
+        rows,
+    )
+
+
+def _encoder(column: Column[Any], *, postgres: bool) -> Callable[[Any], Any] | None:
+    if column.type is Document:
+        return _document
+    if isinstance(column.type, UtcDateTime) and not postgres:
+        return _iso_text
+    return None
+
+
+def _encoded(row: Row, encoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> Row:
+    if not encoders:
+        return row
+    values = list(row)
+    for place, encode in encoders:
+        if values[place] is not None:
+            values[place] = encode(values[place])
+    return tuple(values)
+
+
+def _document(value: Any) -> str:
+    return value if isinstance(value, JsonText) else json_text(value)
+
+
+def _iso_text(value: datetime) -> str:
+    """As SQLAlchemy's DateTime stores it on SQLite."""
+    utc = value.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(sep=" ", timespec="microseconds")

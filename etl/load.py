@@ -1,0 +1,98 @@
+"""What a page changes: its items against what is stored -> rows to stage, rows met, rejects. Pure.
+
+An item whose hash is stored already costs a hash and nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from etl.record import Record, Reject
+from etl.stream import Json, Partition, Stream
+from etl.transform import content_of, hash_of, identify, transform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What is stored of a record: enough to see whether an item is news."""
+
+    row_id: int
+    content_hash: str
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A record that is new, changed or back; row_id is None for a new one."""
+
+    partition: Partition
+    external_id: str
+    row_id: int | None
+    operation: str
+    content_hash: str
+    record: Record
+    raw: Json
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What the items of one partition's page came to; met: live rows, changed or not."""
+
+    staged: list[Staged] = field(default_factory=list)
+    met: list[int] = field(default_factory=list)
+    unchanged: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+
+
+def named_items(
+    items: Sequence[Json], stream: Stream
+) -> tuple[list[tuple[str, Json]], list[Reject]]:
+    """The items that have an id, with it, and those that have none."""
+    named: list[tuple[str, Json]] = []
+    rejects: list[Reject] = []
+    for item in items:
+        identity = identify(item, stream)
+        if isinstance(identity, Reject):
+            rejects.append(identity)
+        else:
+            named.append((identity, item))
+    return named, rejects
+
+
+def compare(
+    items: Sequence[tuple[str, Json]],
+    stored: Mapping[tuple[str, str], Head],
+    stream: Stream,
+    partition: Partition,
+) -> Outcome:
+    """Each item against its stored hash: nothing, or a row to stage, or a reject."""
+    outcome = Outcome()
+    for external_id, item in items:
+        head = stored.get((partition.parent_id, external_id))
+        content_hash = hash_of(content_of(item, stream))
+        if head is not None and not head.deleted:
+            outcome.met.append(head.row_id)
+            if head.content_hash == content_hash:
+                outcome.unchanged += 1
+                continue
+        record = transform(item, stream, partition)
+        if isinstance(record, Reject):
+            outcome.rejects.append(record)
+            continue
+        outcome.staged.append(
+            Staged(
+                partition=partition,
+                external_id=external_id,
+                row_id=None if head is None else head.row_id,
+                operation=_operation(head),
+                content_hash=content_hash,
+                record=record,
+                raw=item,
+            )
+        )
+    return outcome
+
+
+def _operation(head: Head | None) -> str:
+    if head is None:
+        return "created"
+    return "restored" if head.deleted else "updated"

@@ -1,0 +1,86 @@
+"""What a run did, as values: printed by the CLI, given as JSON, stored in runs and run_streams."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReport:
+    """One stream of a run, or one of its partitions that had something to say.
+
+    status: ok, incomplete, unavailable (the vendor does not offer it to this key), failed.
+    waited_seconds: pauses that limits and retries cost.
+    """
+
+    stream: str
+    parent_id: str = ""
+    parent_key: str = ""
+    status: str = "ok"
+    complete: bool = True
+    incomplete_reason: str | None = None
+    partitions: int = 1
+    incomplete_partitions: int = 0
+    expected_total: int | None = None
+    requests: int = 0
+    pages: int = 0
+    retries: int = 0
+    waited_seconds: float = 0.0
+    received: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    restored: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """One run of one source.
+
+    status: ok, partial (something incomplete, the rest landed), held (deletions held back),
+    parked (goes on with the next run), failed, denied, dry_run.
+    """
+
+    run_id: int | None
+    source: str
+    provider: str
+    kind: str
+    status: str
+    exit_code: int
+    started_at: datetime
+    finished_at: datetime
+    attempts: int = 1
+    error: str | None = None
+    retry_at: datetime | None = None
+    notes: Sequence[str] = ()
+    streams: Sequence[StreamReport] = ()
+    partitions: Sequence[StreamReport] = field(default=(), repr=False)
+
+    @property
+    def changed(self) -> int:
+        """How many records changed."""
+        return sum(s.created + s.updated + s.deleted + s.restored for s in self.streams)
+
+
+def as_json(report: RunReport) -> Mapping[str, Any]:
+    """The report as JSON values; times in ISO 8601."""
+    return _json({**asdict(report), "changed": report.changed})
+
+
+def exit_code_of(reports: Sequence[RunReport]) -> int:
+    """The exit code of several runs: the one that most needs a person, else 0."""
+    codes = {report.exit_code for report in reports}
+    return next((code for code in (1, 2, 4, 3, 5, 75) if code in codes), 0)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(inner) for inner in value]
+    return value
