@@ -72,6 +72,13 @@ def _timezone(text: str) -> str:
     return text
 
 
+DatabaseUrl = Annotated[str, AfterValidator(database_url)]
+BaseUrl = Annotated[str, AfterValidator(base_url)]
+Schedule = Annotated[str, AfterValidator(_schedule)]
+Timezone = Annotated[str, AfterValidator(_timezone)]
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
 class Table(BaseModel):
     """A table of the file: no key but its own, no value of another type, never shown in errors."""
 
@@ -101,7 +108,7 @@ class SecretTable(Table):
 class DatabaseTable(Table):
     """The database etl writes to."""
 
-    url: Annotated[str, AfterValidator(database_url)] = Field(
+    url: DatabaseUrl = Field(
         default=DEFAULT_DATABASE_URL,
         description="sqlite:///path or postgresql://user@host/name; ETL_DATABASE_URL wins",
     )
@@ -153,13 +160,13 @@ class SourceTable(Table):
     api_key: SecretTable | None = Field(
         default=None, description='{ env = "NAME" } or { file = "path" }, never the key itself'
     )
-    base_url: Annotated[str, AfterValidator(base_url)] | None = Field(
+    base_url: BaseUrl | None = Field(
         default=None, description="https://host; default: the provider's"
     )
-    schedule: Annotated[str, AfterValidator(_schedule)] | None = Field(
+    schedule: Schedule | None = Field(
         default=None, description="cron line for `etl schedule`: minute hour day month weekday"
     )
-    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+    timezone: Timezone = Field(
         default="UTC", description="time zone of the schedule, e.g. Europe/Berlin"
     )
     limits: LimitsTable = Field(default=LimitsTable(), description="how much it may ask and delete")
@@ -171,9 +178,6 @@ class FileTable(Table):
     database: DatabaseTable = Field(default=DatabaseTable(), description="where etl writes to")
     security: SecurityTable = Field(default=SecurityTable(), description="SDK keys")
     sources: dict[str, Any] = Field(default={}, description="what etl reads, by a name of yours")
-
-
-SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 @cache
