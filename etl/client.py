@@ -24,22 +24,13 @@ from etl.errors import (
     TransientError,
 )
 from etl.retry import Failure, pause_after, wait_before_retry
-from etl.stream import Json, Request, Response
-from etl.wire import parse, redact
+from etl.stream import Json, Request, Response, Traffic
+from etl.wire import parse, redact, start_of
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Traffic:
-    """What the client did since it was made; waited in seconds."""
-
-    requests: int = 0
-    retries: int = 0
-    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +57,8 @@ class Client:
 
     source: str
     base_url: str
-    headers: Mapping[str, str]
-    secret: str
+    headers: Mapping[str, str] = field(repr=False)
+    secret: str = field(repr=False)
     error_message: Callable[[Json], str] = _no_message
     patience: Patience = field(default_factory=Patience)
     sleep: Callable[[float], None] = time.sleep
@@ -118,7 +109,10 @@ class Client:
             self._retry_after(wait, everyone=outcome.status == 429)
 
     def _resolve(self, request: Request) -> httpx.URL:
-        url = self._origin.join(request.path)
+        try:
+            url = self._origin.join(request.path)
+        except (httpx.InvalidURL, ValueError) as error:  # ValueError: a host that IDNA refuses
+            raise ProtocolError(f"a link is no URL: {error}", source=self.source) from error
         if _origin(url) != _origin(self._origin) or url.userinfo:
             raise ProtocolError(
                 f"a link leads to another origin, {url.scheme}://{url.host}; the key is not sent",
@@ -155,13 +149,19 @@ class Client:
                 body = self._read(answer)
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 status = answer.status_code
+        except httpx.LocalProtocolError:  # its message shows the header with the key
+            raise AccessDenied(
+                "the key cannot be sent: it holds characters that no HTTP header may hold",
+                source=self.source,
+                url=_shown(url),
+            ) from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             return Failure(reason=f"{type(error).__name__}: {error}", headers={})
         self._note_budget(headers)
         if status != 200:
             return Failure(reason=self._reason(status, body), status=status, headers=headers)
-        if not _looks_whole(body):
-            start = redact(body[:60].decode("utf-8", "replace"))
+        if not _is_whole(body, headers):
+            start = self._redacted(start_of(body))
             return Failure(reason=f"the body is not whole JSON, it starts {start!r}", headers={})
         log.debug("%s: 200 %s %d bytes", self.source, url.path, len(body))
         return Response(status=status, headers=headers, body=body, url=str(url))
@@ -195,8 +195,10 @@ class Client:
         except ProtocolError:
             said = ""
         # Statsig's 401 echoes the key that was sent
-        said = redact(said.replace(self.secret, "[key]") if self.secret else said)
-        return f"{status} {said}".strip()[:500]
+        return f"{status} {self._redacted(said)}".strip()[:500]
+
+    def _redacted(self, text: str) -> str:
+        return redact(text.replace(self.secret, "[key]") if self.secret else text)
 
     def _error(self, failure: Failure, url: httpx.URL, attempts: int) -> SourceError:
         status = failure.status
@@ -234,7 +236,17 @@ def _shown(url: httpx.URL) -> str:
     return f"{url.scheme}://{url.netloc.decode()}{url.path}" + (f"?{names}" if names else "")
 
 
-def _looks_whole(body: bytes) -> bool:
-    """A connection closed early gives a 200 with half a body and no error; JSON ends in a brace."""
-    end = body.rstrip()[-1:]
-    return end in (b"}", b"]")
+def _is_whole(body: bytes, headers: Mapping[str, str]) -> bool:
+    """A connection closed early gives a 200 with half a body and no error; JSON ends in a brace.
+
+    Half a body may end in one too. Where the answer said how long it is, httpx has compared.
+    """
+    if body.rstrip()[-1:] not in (b"}", b"]"):
+        return False
+    if "content-length" in headers or "transfer-encoding" in headers:
+        return True
+    try:
+        parse(body)
+    except ProtocolError:
+        return False
+    return True

@@ -140,7 +140,7 @@ def example() -> str:
 def masked(url: str) -> str:
     """A database URL without its password."""
     hidden = re.sub(r"://([^:@/]*):.*@", r"://\1:***@", url)
-    return re.sub(r"(?i)([?&]password=)[^&]*", r"\1***", hidden)
+    return re.sub(r"(?i)([?&](?:ssl)?password=)[^&]*", r"\1***", hidden)
 
 
 def _text(path: Path) -> str:
@@ -160,6 +160,8 @@ def _table(path: Path, text: str) -> FileTable:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise syntax_error(str(path), text, error) from None
+    except (ValueError, RecursionError):  # tomllib lets these through
+        raise ConfigError(f"{path}: not valid TOML: a number too long or lists too deep") from None
     problems = list(_provider_problems(data))
     try:
         table = file_table().model_validate(_with_known_providers(data))
@@ -255,7 +257,7 @@ def _secret(place: SecretTable | str, folder: Path, environ: Mapping[str, str]) 
             raise ValueError(f"{where} is not set; export it, or name another")
         value = environ[place.env].strip()
     else:
-        file = folder / Path(str(place.file)).expanduser()
+        file = _secret_path(folder, str(place.file))
         where, value = f"the file {file}", _secret_file(file)
     if not value:
         raise ValueError(f"{where} is empty")
@@ -267,6 +269,16 @@ def _secret(place: SecretTable | str, folder: Path, environ: Mapping[str, str]) 
 def _shown_variable(name: str) -> str:
     """The variable by name, unless the name may well be a key that was put in the wrong place."""
     return f"the environment variable {name}" if name.isupper() else "that environment variable"
+
+
+def _secret_path(folder: Path, text: str) -> Path:
+    """Where the file is: relative to this folder, or at home after `~`."""
+    if not text.isprintable():
+        raise ValueError("the name of the file holds a character that no name has")
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"the file {text}: there is no such home") from None
 
 
 def _secret_file(file: Path) -> str:

@@ -3,6 +3,7 @@ secret, no word of the validator's.
 """
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from etl.providers import PROVIDERS
 Key = tuple[str | int, ...]
 
 _SECRETS = frozenset({"api_key", "fingerprint_key"})
-_HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]")
+_HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?$")
 _WORD = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _ASSIGNMENT = re.compile(rf"\s*({_WORD}(?:\s*\.\s*{_WORD})*)\s*=")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -97,8 +98,8 @@ def _lines(text: str) -> dict[Key, int]:
     found: dict[Key, int] = {}
     header: Key = ()
     for number, line in enumerate(text.split("\n"), start=1):
-        if match := _HEADER.match(line):
-            key = header = _split(match[1])
+        if (match := _HEADER.match(line)) and (key := _split(match[1])):
+            header = key
         elif match := _ASSIGNMENT.match(line):
             key = header + _split(match[1])
         else:
@@ -134,7 +135,7 @@ def _dotted(key: Key) -> str:
             shown += f"[{word}]"
         else:
             shown += "." if shown else ""
-            shown += word if _BARE.fullmatch(word) else f'"{word}"'
+            shown += word if _BARE.fullmatch(word) else json.dumps(word, ensure_ascii=False)
     return shown
 
 
@@ -151,9 +152,15 @@ def _problem(details: ErrorDetails) -> Problem:
         return Problem(key[:-1], message)
     if kind == "extra_forbidden":
         return Problem(key, _unknown(str(key[-1]), value, model))
-    for secret in _SECRETS.intersection(map(str, key)):
+    if secret := _secret(key):
         return Problem(key, f"{secret_form(secret)}, never the secret itself")
     return Problem(key, _mismatch(kind, value, details))
+
+
+def _secret(key: Key) -> str:
+    """The secret that stands at this key or around it, or nothing."""
+    inner = key[2:] if key[0] == "sources" else key[1:]
+    return str(inner[0]) if inner and inner[0] in _SECRETS else ""
 
 
 def secret_form(key: str, name: str = "NAME") -> str:
@@ -213,12 +220,20 @@ def _found(value: object) -> str:
         case bool():
             return str(value).lower()
         case int() | float():
-            return str(value)
+            return _number(value)
         case str():
-            return f'text "{value[:40]}{"…" if len(value) > 40 else ""}"'
+            short = f"{value[:40]}{'…' if len(value) > 40 else ''}"
+            return f"text {json.dumps(short, ensure_ascii=False)}"
         case list():
             return "a list"
         case dict():
             return "a table"
         case _:
             return "a date or time"
+
+
+def _number(value: float) -> str:
+    """The number, unless it is so long that Python refuses to write it."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a number of more than 64 bits"
+    return str(value)

@@ -4,6 +4,7 @@ It reads no file, no environment and no secret; what is said about a mistake is 
 """
 
 import ipaddress
+import re
 from functools import cache
 from typing import Annotated, Any, Literal, Union
 from urllib.parse import SplitResult, urlsplit
@@ -15,6 +16,9 @@ from etl.cron import cron_trigger
 from etl.providers import PROVIDERS
 
 DEFAULT_DATABASE_URL = "sqlite:///data/etl.db"
+_HOST = re.compile(
+    r"[\w-]+(\.[\w-]+)*\.?|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+"
+)  # a name or an IPv6 address
 POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
 
@@ -31,7 +35,7 @@ def database_url(text: str) -> str:
 def base_url(text: str) -> str:
     """Scheme and host of a vendor, without a slash at the end; ValueError for anything else."""
     parts, host = _url(text)
-    if not host or not text.isprintable() or " " in text:
+    if not _HOST.fullmatch(host) or not text.isprintable() or " " in text:
         raise ValueError("expected a URL such as https://app.example.com")
     if "@" in text or "?" in text or "#" in text:
         raise ValueError("expected scheme and host only, no user, no ? and no #")
@@ -39,7 +43,7 @@ def base_url(text: str) -> str:
         raise ValueError(f'expected scheme and host only: etl adds paths such as "{parts.path}"')
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
         raise ValueError("expected https://; http:// would send the key in the clear")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    return f"{parts.scheme}://{parts.netloc.lower().rstrip(':')}"
 
 
 def _url(text: str) -> tuple[SplitResult, str]:
@@ -68,7 +72,7 @@ def _timezone(text: str) -> str:
     try:
         ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f'no time zone is called "{text}"; write e.g. "Europe/Berlin"') from None
+        raise ValueError(f'no time zone is called {text!r}; write e.g. "Europe/Berlin"') from None
     return text
 
 
@@ -89,6 +93,10 @@ class Table(BaseModel):
 
 class SecretTable(Table):
     """Where a secret is: an environment variable, or a file that only its owner may read."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["env"]}, {"required": ["file"]}]}
+    )
 
     env: str | None = Field(
         default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="environment variable"

@@ -9,12 +9,16 @@ if TYPE_CHECKING:
 
 FIELDS = ("minute", "hour", "day", "month", "day_of_week")
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_DAYS = {name: day for day, name in enumerate(WEEKDAYS)} | {
+    str(number): number % 7 for number in range(8)
+}
 _FIRST_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _LAST_DAY = datetime(2040, 1, 1, tzinfo=UTC)  # a leap day falls on every weekday in 28 years
 
 
 def cron_trigger(schedule: str, timezone: str) -> "CronTrigger":
     """The trigger of a five-field cron line, 0 and 7 being Sunday; ValueError if it is none."""
+    schedule = " ".join(schedule.split())
     fields = _fields(schedule)
     trigger = _trigger(fields, timezone)
     if _trigger(fields, timezone, until=_LAST_DAY).get_next_fire_time(None, _FIRST_DAY) is None:
@@ -26,7 +30,7 @@ def _fields(schedule: str) -> dict[str, str]:
     words = schedule.lower().split()
     if len(words) != len(FIELDS):
         raise ValueError(
-            f'"{schedule}" has {len(words)} fields, cron has 5: minute hour day month weekday'
+            f'"{schedule}": expected 5 fields, minute hour day month weekday; found {len(words)}'
         )
     fields = dict(zip(FIELDS, words, strict=True))
     if not fields["day"].startswith("*") and not fields["day_of_week"].startswith("*"):
@@ -42,7 +46,7 @@ def _trigger(
     fields: dict[str, str], timezone: str, *, until: datetime | None = None
 ) -> "CronTrigger":
     """A trigger, its fields tried one by one so that an error can name its field."""
-    from apscheduler.triggers.cron import CronTrigger  # takes longer than all of etl.config
+    from apscheduler.triggers.cron import CronTrigger  # as slow as all the rest of a load
 
     for name, text in fields.items():
         try:
@@ -67,15 +71,11 @@ def _days(part: str) -> list[int]:
     first, dash, last = ("0", "-", "6") if span == "*" else span.partition("-")
     if slash and not (step.isdecimal() and 0 < int(step) <= len(WEEKDAYS)):
         raise ValueError(f'the weekday "{part}": a step is a number from 1 to 7')
-    start = _day(first)
-    end = _day(last) if dash else 6 if slash else start
+    try:
+        start = _DAYS[first]
+        end = _DAYS[last] if dash else 6 if slash else start
+    except KeyError:
+        expected = "expected 0-7 (0 and 7 are Sunday) or sun, mon, … sat"
+        raise ValueError(f'the weekday "{part}": {expected}') from None
     length = 7 if dash and (first, last) == ("0", "7") else (end - start) % 7 + 1
     return [(start + days) % 7 for days in range(0, length, int(step or 1))]
-
-
-def _day(text: str) -> int:
-    if text in WEEKDAYS:
-        return WEEKDAYS.index(text)
-    if len(text) == 1 and text in "01234567":
-        return int(text) % 7
-    raise ValueError(f'the weekday "{text}": expected 0-7 (0 and 7 are Sunday) or sun, mon, … sat')

@@ -12,11 +12,12 @@ from etl.stream import Json, Page, Request
 
 def read_linked(body: Json, _request: Request) -> Page:
     """LaunchDarkly: `items`, `_links.next.href` (absent at the end), optional `totalCount`."""
-    link = (_object(body.get("_links"), "_links") if body.get("_links") else {}).get("next")
-    href = link.get("href") if isinstance(link, dict) else None
+    items = _items(body, "items")
+    links = _object(body.get("_links") or {}, "_links")
+    link = links.get("next")
     return Page(
-        items=_items(body, "items"),
-        next=Request(href) if isinstance(href, str) and href else None,
+        items=items,
+        next=None if link is None else Request(_href(link)),
         total=_count(body.get("totalCount")),
     )
 
@@ -41,11 +42,12 @@ def read_numbered(body: Json, request: Request) -> Page:
 
 def read_cursor(body: Json, request: Request) -> Page:
     """Layers.com: `items` and an opaque `nextCursor`, null or absent at the end; no total."""
+    items = _items(body, "items")
     cursor = body.get("nextCursor")
     if cursor is not None and not isinstance(cursor, str):
         raise ProtocolError(f"nextCursor is {type(cursor).__name__}, not text")
     return Page(
-        items=_items(body, "items"),
+        items=items,
         next=_with(request, "cursor", cursor) if cursor else None,
     )
 
@@ -67,10 +69,18 @@ def _with(request: Request, name: str, value: str) -> Request:
 
 
 def _items(body: Json, name: str) -> list[Json]:
-    items = body.get(name)
+    items = _object(body, "the body").get(name)
     if not isinstance(items, list):
         raise ProtocolError(f"the answer has no list {name!r} (found {type(items).__name__})")
     return items
+
+
+def _href(link: Json) -> str:
+    """Where a next link leads; one that leads nowhere is not the end of the pages."""
+    href = link.get("href") if is_object(link) else None
+    if not isinstance(href, str) or not href:
+        raise ProtocolError(f"the next link has no href (found {type(href).__name__})")
+    return href
 
 
 def _object(value: Json, name: str) -> dict[str, Json]:

@@ -67,7 +67,10 @@ class RunReport:
 
 def as_json(report: RunReport) -> Mapping[str, Any]:
     """The report as JSON values; times in ISO 8601."""
-    return _json({**asdict(report), "changed": report.changed})
+    return {
+        **{name: _json(value) for name, value in asdict(report).items()},
+        "changed": report.changed,
+    }
 
 
 def exit_code_of(reports: Sequence[RunReport]) -> int:

@@ -77,7 +77,7 @@ def _retry_after(text: str | None, now: float) -> float | None:
         return max(0.0, seconds)
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, aware.timestamp() - now)

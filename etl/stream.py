@@ -37,6 +37,15 @@ class Response:
 Fetch = Callable[[Request], Response]
 
 
+@dataclass(slots=True, kw_only=True)
+class Traffic:
+    """What a client did since it was made; waited in seconds."""
+
+    requests: int = 0
+    retries: int = 0
+    waited: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
     """A part of a stream that is walked by itself: all of it, or what belongs to one project."""

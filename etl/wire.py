@@ -19,16 +19,21 @@ from etl.stream import Json
 EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
+MOST_DEPTH = 64  # vendors nest about ten deep; beyond it hashing and cleaning would overflow
+SHOWN_BYTES = 60
+
 SECRET_FIELDS = frozenset({"apiKey", "mobileKey"})
 _SECRET_TEXT = re.compile(
-    r"\b(?:(?:sdk|mob|api)-[0-9a-f]{8}-[0-9a-f-]{18,}"
+    r"(?<![A-Za-z0-9])(?:(?:sdk|mob|api)-[0-9a-f]{8}-[0-9a-f-]{18,}"
     r"|(?:console|secret)-[A-Za-z0-9]{16,}"
-    r"|lp_(?:live|test)_\w{8,})"
+    r"|lp_(?:live|test)_[\w-]{8,})"
 )
+_FINGERPRINT = re.compile(r"fp:[0-9a-f]{16}")
 _SUSPICIOUS = re.compile(
     rb'"(?:apiKey|mobileKey)"'
     rb"|(?:sdk|mob|api)-[0-9a-f]{8}-|(?:console|secret)-[A-Za-z0-9]{16}|lp_(?:live|test)_"
     rb"|\\u0000|\\u[dD][89a-fA-F]"
+    rb"|\\u00[2-7]"  # an escaped letter may be part of a key or of its name
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -47,14 +52,16 @@ def parse(body: bytes) -> Json:
     """
     try:
         text = body.decode("utf-8-sig")
-        return json.loads(
+        value = json.loads(
             text, parse_constant=_refuse, parse_float=_number, object_pairs_hook=_unique
         )
+        _refuse_depth(value)
     except (ValueError, RecursionError) as error:
-        start = body[:60].decode("utf-8", "replace")
         raise ProtocolError(
-            f"the body is not JSON as documented: {error}; it starts {start!r}"
+            f"the body is not JSON as documented: {redact(str(error))}; "
+            f"it starts {start_of(body)!r}"
         ) from error
+    return value
 
 
 def clean(value: Json, body: bytes, fingerprint: Callable[[str], str]) -> Json:
@@ -70,7 +77,7 @@ def fingerprint_with(key: str) -> Callable[[str], str]:
     """Secrets -> short keyed digests: equal for equal secrets, so that a rotation still shows."""
 
     def fingerprint(secret: str) -> str:
-        if secret.startswith("fp:"):
+        if _FINGERPRINT.fullmatch(secret):
             return secret
         digest = hmac.new(key.encode(), secret.encode("utf-8", "replace"), hashlib.sha256)
         return f"fp:{digest.hexdigest()[:16]}"
@@ -81,6 +88,11 @@ def fingerprint_with(key: str) -> Callable[[str], str]:
 def redact(text: str) -> str:
     """`text` with anything shaped like a vendor's key blotted out; for messages and logs."""
     return _SECRET_TEXT.sub("[redacted]", text)
+
+
+def start_of(body: bytes) -> str:
+    """The first characters of a body for messages, redacted before they are cut."""
+    return redact(body[: 8 * SHOWN_BYTES].decode("utf-8", "replace"))[:SHOWN_BYTES]
 
 
 def epoch_millis(value: Any) -> datetime | None:
@@ -103,7 +115,7 @@ def rfc3339(value: Any) -> datetime | None:
         return None
     if not isinstance(value, str):
         raise ValueError(f"an RFC 3339 time expected, not {value!r}"[:80])  # noqa: TRY004  the same
-    time = datetime.fromisoformat(value)
+    time = datetime.fromisoformat(value.upper())
     aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     try:
         utc = aware.astimezone(UTC)
@@ -140,28 +152,35 @@ def _unknown(model: BaseModel, prefix: str = "") -> list[str]:
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
         path = f"{prefix}{info.alias or name}."
-        nested = value.values() if isinstance(value, dict) else value
-        for inner in nested if isinstance(nested, Iterable) else [nested]:
+        for inner in _inside(value):
             if isinstance(inner, Wire):
                 found += [new for new in _unknown(inner, path) if new not in found]
     return found
 
 
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else (value,)
+
+
 def _cleaned(value: Json, fingerprint: Callable[[str], str], *, secret: bool = False) -> Json:
     if isinstance(value, dict):
         return {
-            _mended(name): _cleaned(
-                inner, fingerprint, secret=name in SECRET_FIELDS and isinstance(inner, str)
+            _told(name, fingerprint): _cleaned(
+                inner, fingerprint, secret=secret or name in SECRET_FIELDS
             )
             for name, inner in value.items()
         }
     if isinstance(value, list):
-        return [_cleaned(inner, fingerprint) for inner in value]
+        return [_cleaned(inner, fingerprint, secret=secret) for inner in value]
     if not isinstance(value, str):
         return value
-    if secret:
-        return fingerprint(value)
-    return _mended(_SECRET_TEXT.sub(lambda found: fingerprint(found.group()), value))
+    return fingerprint(value) if secret else _told(value, fingerprint)
+
+
+def _told(text: str, fingerprint: Callable[[str], str]) -> str:
+    return _mended(_SECRET_TEXT.sub(lambda found: fingerprint(found.group()), text))
 
 
 def _mended(text: str) -> str:
@@ -181,6 +200,20 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice")
     return found
+
+
+def _refuse_depth(value: Json) -> None:
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MOST_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
 
 
 def _refuse(name: str) -> Json:

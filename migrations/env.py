@@ -1,0 +1,48 @@
+"""Alembic's environment: one connection, one transaction, the same on SQLite and Postgres."""
+
+from typing import Any
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from etl.config import load
+from etl.db.engine import open_engine
+from etl.db.tables import changes
+from etl.db.types import UtcDateTime
+
+MIGRATION_LOCK = 4_702_111_734  # any number of ours: two processes never migrate at once
+
+
+def render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
+    """Migrations say what the database has, not the names of this code's types."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+def compare_type(_context: Any, _found: Any, _column: Any, found: Any, wanted: Any) -> bool | None:
+    """UtcDateTime is the database's own time type with a rule on our side."""
+    return False if isinstance(wanted, UtcDateTime) and "TIME" in str(found).upper() else None
+
+
+def migrate(connection: Connection) -> None:
+    """Runs what was asked for in one transaction, while no other process does."""
+    context.configure(
+        connection=connection,
+        target_metadata=changes.metadata,
+        transactional_ddl=True,
+        render_item=render_item,
+        compare_type=compare_type,
+    )
+    with context.begin_transaction():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+        context.run_migrations()
+
+
+given: Connection | None = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    with open_engine(load(secrets=False).database_url).connect() as own:
+        migrate(own)

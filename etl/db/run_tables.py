@@ -34,6 +34,7 @@ runs = Table(
     Column("retry_at", UtcDateTime),
     Column("exit_code", Integer),
     Column("error", Text),
+    Column("notes", Document),  # what people should know of it, a list of sentences
     Column("etl_version", Text, nullable=False),
     Index(None, "source", "started_at"),
 )

@@ -13,12 +13,12 @@ from etl.errors import RunInProgress
 from etl.report import RunReport, StreamReport
 
 LEASE = timedelta(minutes=5)
-RESUMABLE = ("running", "parked")
+RESUMABLE = ("running", "parked", "denied")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """The process that runs a source: told apart from a later one with the same pid by its start."""
+    """The process that runs a source; its start tells it from a later one with the same pid."""
 
     token: str
     host: str
@@ -146,6 +146,7 @@ def close_run(connection: Connection, report: RunReport, *, observed_at: datetim
             retry_at=report.retry_at,
             exit_code=report.exit_code,
             error=report.error,
+            notes=list(report.notes),
             attempts=report.attempts,
         )
     )

@@ -23,6 +23,7 @@ from etl.seen import Seen
 from etl.text import json_text
 from etl.transform import hash_of
 
+BELOW_PROJECTS = tuple(name for name, tables in RECORDS.items() if tables.has_project)
 LOOKUP = 500  # values of one IN list; SQLite's oldest limit is 999 parameters
 
 
@@ -205,6 +206,19 @@ def staged_counts(connection: Connection, run_id: int, stream: str) -> dict[str,
     ):
         counts[parent_id][operation] = count
     return counts
+
+
+def staged_deletions_by_parent(connection: Connection, run_id: int, stream: str) -> dict[str, int]:
+    """Parent id -> how many of its records will be tombstones."""
+    tables = RECORDS[stream]
+    table = tables.current
+    query = (
+        select(table.c.parent_id, func.count().label("count"))
+        .select_from(staged_deletions.join(table, table.c[tables.id] == staged_deletions.c.row_id))
+        .where(staged_deletions.c.run_id == run_id, staged_deletions.c.stream == stream)
+        .group_by(table.c.parent_id)
+    )
+    return {row.parent_id: row.count for row in connection.execute(query)}
 
 
 def last_ordinal(connection: Connection, run_id: int) -> int:

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    false,
 )
 
 from etl.db.run_tables import ledger, staged_deletions
@@ -134,7 +133,7 @@ def _life() -> Columns:
         Column("run_id", BigId, ForeignKey("runs.run_id"), nullable=False),
         Column("first_seen_at", UtcDateTime, nullable=False),
         Column("changed_at", UtcDateTime, nullable=False),
-        Column("is_deleted", Flag, nullable=False, server_default=false()),
+        Column("is_deleted", Flag, nullable=False),
         Column("deleted_at", UtcDateTime),
     ]
 

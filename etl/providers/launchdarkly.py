@@ -163,7 +163,7 @@ def first_layers(partition: Partition, options: LayersOptions) -> Request:
 def split_project(item: Json) -> tuple[Json, Sequence[Embedded]]:
     """A project, and the environments inside it: 20 at most, with the total and a next link."""
     listed = item.get("environments")
-    if not is_object(listed) or not isinstance(listed.get("items"), list):
+    if not is_object(listed) or not isinstance(listed.get("items"), list) or "key" not in item:
         return item, ()
     items, envelope = listed["items"], {k: v for k, v in listed.items() if k != "items"}
     total, links = envelope.get("totalCount"), envelope.get("_links")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from threading import Lock
+from typing import Any
 
 from etl.sandbox.message import Headers
 
@@ -71,6 +72,16 @@ class Limits:
             if not blocking or used >= limit:
                 blocking = max(blocking, end)
         return (*headers, ("X-Ratelimit-Reset", str(math.ceil(blocking * 1000))))
+
+
+def checked_limits(value: Mapping[str, Any]) -> Mapping[str, Limit]:
+    """The limits as (requests, seconds); ValueError for an unknown name or another form."""
+    for name, limit in value.items():
+        if name not in LIMITS:
+            raise ValueError(f"no rate limit {name!r}; there are {', '.join(LIMITS)}")
+        if not isinstance(limit, list | tuple) or len(limit) != 2 or min(limit) <= 0:
+            raise ValueError(f"rate limit {name!r} must be (requests, seconds), not {limit!r}")
+    return {name: (int(count), float(seconds)) for name, (count, seconds) in value.items()}
 
 
 def _counters(provider: str, path: str) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
@@ -20,7 +20,7 @@ class Call:
 
     method: str
     target: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)  # one of them is a key
     body: bytes = b""
 
     @property
@@ -67,9 +67,10 @@ class Question:
 class Reply:
     """An answer, and how it goes over the wire.
 
-    delivery    whole; or cut, short, reset, closed, slow: see server.deliver
+    delivery    whole; or cut, reset, closed, slow: see connection.deliver
     filler      so many bytes of JSON white space go before the body
     pace        seconds a byte, when slow
+    wait        seconds before anything is sent
     """
 
     status: int
@@ -78,6 +79,7 @@ class Reply:
     delivery: str = "whole"
     filler: int = 0
     pace: float = 0.0
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +122,11 @@ def reply_json(status: int, value: Any, headers: Headers = ()) -> Reply:
 
 
 def encoded(value: Any) -> bytes:
-    """JSON as the vendors write it: UTF-8, no white space."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """JSON as the vendors write it: UTF-8, no white space; escaped where UTF-8 cannot say it."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def segments_after(prefix: str, path: str) -> tuple[str, ...]:

@@ -1,0 +1,187 @@
+"""What the walks of one stream came to: deletions with evidence, and the stream's report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from etl.db import staging
+from etl.db.engine import reading
+from etl.db.staging import Candidate
+from etl.errors import UnsafeChange
+from etl.extract import Reader
+from etl.intake import Intake
+from etl.job import Job
+from etl.plan import raise_if_unsafe
+from etl.proof import Verdict, prove_deletions
+from etl.report import StreamReport
+from etl.stream import Stream, Traffic
+from etl.walk import Walk, unproved
+
+TROUBLE = ("incomplete", "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """The walks of a stream, why some of them prove nothing (by parent id), what was held back."""
+
+    stream: Stream
+    walks: Sequence[Walk]
+    met: int
+    doubts: dict[str, str] = field(default_factory=dict)
+    held: UnsafeChange | None = None
+
+
+def conclude(job: Job, reader: Reader, intake: Intake, stream: Stream) -> Conclusion:
+    """Stages the stream's proved deletions; doubts and held ones are told, nothing is deleted."""
+    walks = intake.walks[stream.name]
+    candidates = _candidates(job, intake, stream)
+    for parent_id in {candidate.parent_id for candidate in candidates}:
+        if parent_id in walks and walks[parent_id].status == "unavailable":
+            walks[parent_id].status = "incomplete"  # what is stored cannot be seen any more
+    doubts = {id_: reason for id_, walk in walks.items() if (reason := unproved(walk))}
+    proved = {id_: id_ not in doubts and not walk.resumed for id_, walk in walks.items()}
+    missing = [
+        candidate
+        for candidate in candidates
+        if candidate.parent_id in walks
+        and walks[candidate.parent_id].ended
+        and (stream.one is not None or proved[candidate.parent_id])
+    ]
+    verdict, held = _judge(job, reader, intake, stream, missing, proved)
+    with intake.engine.begin() as connection:
+        staging.settle(connection, intake.run.run_id, stream.name)
+        staging.stage_deletions(connection, intake.run.run_id, stream.name, verdict.deleted)
+    return Conclusion(
+        stream=stream,
+        walks=list(walks.values()),
+        met=len(intake.seen[stream.name]),
+        doubts=verdict.doubts | doubts,
+        held=held,
+    )
+
+
+def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
+    """The stored live records that were not met; counted first, which is cheap."""
+    seen = intake.seen[stream.name]
+    with reading(intake.engine) as connection:
+        if staging.live_rows(connection, stream.name, job.source) == len(seen):
+            return []
+        return list(staging.unseen(connection, stream.name, job.source, seen))
+
+
+def _judge(
+    job: Job,
+    reader: Reader,
+    intake: Intake,
+    stream: Stream,
+    missing: Sequence[Candidate],
+    proved: dict[str, bool],
+) -> tuple[Verdict, UnsafeChange | None]:
+    """What is gone; nothing when it would be more than the limits allow.
+
+    What a filter leaves out is missing too, so there only the answers for single records count.
+    """
+    filtered = stream.filtered(job.options[stream.name])
+    try:
+        if not filtered:
+            _guard(job, intake, stream, len(missing))
+        verdict = prove_deletions(
+            reader,
+            stream,
+            missing,
+            proved=proved,
+            filtered=filtered,
+            most_questions=job.most_questions,
+        )
+        _guard(job, intake, stream, len(verdict.deleted))
+    except UnsafeChange as error:
+        return Verdict(), error
+    return verdict, None
+
+
+def _guard(job: Job, intake: Intake, stream: Stream, deleted: int) -> None:
+    if deleted and not job.force_deletes:
+        with reading(intake.engine) as connection:
+            stored = staging.live_rows(connection, stream.name, job.source)
+        raise_if_unsafe(
+            job.source, stream=stream.name, deleted=deleted, stored=stored, limits=job.limits
+        )
+
+
+def report_of(
+    found: Conclusion,
+    connection: Connection,
+    run_id: int,
+    cost: Traffic,
+    parent: StreamReport | None,
+) -> tuple[StreamReport, list[StreamReport]]:
+    """The stream's summary, and a row for each partition that has something to say."""
+    staged = staging.staged_counts(connection, run_id, found.stream.name)
+    deleted = staging.staged_deletions_by_parent(connection, run_id, found.stream.name)
+    rows = [_partition(walk, found, staged, deleted) for walk in found.walks]
+    telling = [row for row in rows if row.parent_id and not row.complete]
+    counts = {name: sum(getattr(row, name) for row in rows) for name in _SUMMED}
+    counts["deleted"] = sum(deleted.values())
+    totals = [walk.last_total for walk in found.walks]
+    status, reason = _standing(found, rows, parent)
+    summary = StreamReport(
+        stream=found.stream.name,
+        status=status,
+        complete=reason is None,
+        incomplete_reason=reason,
+        partitions=len(rows),
+        incomplete_partitions=sum(not row.complete for row in rows),
+        expected_total=None if None in totals else sum(total or 0 for total in totals),
+        requests=cost.requests,
+        retries=cost.retries,
+        waited_seconds=cost.waited,
+        **counts,
+    )
+    return summary, telling
+
+
+_SUMMED = ("pages", "received", "created", "updated", "unchanged", "restored", "rejected")
+
+
+def _partition(
+    walk: Walk, found: Conclusion, staged: dict[str, dict[str, int]], deleted: dict[str, int]
+) -> StreamReport:
+    counts = {name: staged.get(walk.parent_id, {}).get(name, 0) for name in _STAGED}
+    reason = found.doubts.get(walk.parent_id)
+    status = walk.status if walk.status != "ok" or reason is None else "incomplete"
+    return StreamReport(
+        stream=found.stream.name,
+        parent_id=walk.parent_id,
+        parent_key=walk.parent_key,
+        status=status,
+        complete=reason is None,
+        incomplete_reason=reason,
+        expected_total=walk.last_total,
+        pages=walk.pages,
+        received=walk.distinct,
+        unchanged=max(0, walk.distinct - walk.rejected - sum(counts.values())),
+        deleted=deleted.get(walk.parent_id, 0),
+        rejected=walk.rejected,
+        **counts,
+    )
+
+
+_STAGED = ("created", "updated", "restored")
+
+
+def _standing(
+    found: Conclusion, rows: Sequence[StreamReport], parent: StreamReport | None
+) -> tuple[str, str | None]:
+    """The stream's status, and why it is not complete."""
+    bad = [row for row in rows if row.status in TROUBLE]
+    unavailable = [row for row in rows if row.status == "unavailable"]
+    where = f" (in {len(bad or unavailable)} of {len(rows)})" if len(rows) > 1 else ""
+    if bad:
+        return "incomplete", f"{bad[0].parent_key} {bad[0].incomplete_reason}".strip() + where
+    if parent is not None and parent.status in TROUBLE:
+        return "incomplete", f"{parent.stream} is incomplete, so its parts are"
+    if unavailable:
+        status = "unavailable" if len(unavailable) == len(rows) else "ok"
+        return status, f"not available to this key: {unavailable[0].incomplete_reason}{where}"
+    return ("ok" if found.held is None else "held"), None

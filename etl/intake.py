@@ -1,0 +1,195 @@
+"""Takes pages in: compares them with what is stored, stages the news, and writes checkpoints.
+
+Rows and the walk's state are written in one transaction. Pages that come fast share a checkpoint;
+a slow page gets its own, so that little is fetched again after a kill.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from etl.db import staging
+from etl.db.engine import reading, relaxed
+from etl.db.staging import Batch, RunKey
+from etl.load import Head, Outcome, compare, named_items
+from etl.seen import Seen
+from etl.stream import Json, Stream
+from etl.walk import Walk, again, as_json, begin, from_json
+
+CHECKPOINT_SECONDS = 0.2
+CHECKPOINT_ROWS = 5000
+
+Found = tuple[Walk, Sequence[Json]]
+Identified = tuple[Walk, list[tuple[str, Json]]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Intake:
+    """What one run has met and staged so far; close() when done.
+
+    walks: stream -> parent id -> its walk. seen: stream -> stored live rows that were met.
+    """
+
+    engine: Engine
+    run: RunKey
+    streams: Mapping[str, Stream]
+    clock: Callable[[], datetime]
+    beat: Callable[[Connection, datetime], None]
+    tick: Callable[[], float] = time.monotonic
+    walks: dict[str, dict[str, Walk]] = field(default_factory=lambda: defaultdict(dict))
+    seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
+    _batch: Batch = field(default_factory=Batch, init=False)
+    _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
+    _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
+    _ordinal: int = field(default=0, init=False)
+    _due: float = field(default=0.0, init=False)
+    _reading: Connection = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reading = reading(self.engine)
+        self._due = self.tick() + CHECKPOINT_SECONDS
+
+    def close(self) -> None:
+        """Gives the connection back; what was not flushed is forgotten."""
+        self._reading.close()
+
+    def go_on(self) -> None:
+        """Takes up what an earlier process of this run has stored."""
+        self._ordinal = staging.last_ordinal(self._reading, self.run.run_id)
+        for name in self.streams:
+            states, self.seen[name] = staging.read_ledger(self._reading, self.run.run_id, name)
+            for walk in map(from_json, states):
+                walk.resumed = walk.resumed or not walk.ended
+                self.walk(name, walk if walk.status == "ok" else again(walk))
+
+    def walk(self, stream: str, walk: Walk) -> Walk:
+        """Registers a walk as the current one of its partition."""
+        earlier = self.walks[stream].get(walk.parent_id)
+        if earlier is not None:
+            walk.segment = max(walk.segment, earlier.segment)
+        self.walks[stream][walk.parent_id] = walk
+        return walk
+
+    def take(self, stream: Stream, found: Sequence[Found]) -> None:
+        """The items of one page of each walk; what they carry of other streams is taken too."""
+        named = [(walk, self._named(stream, walk, items)) for walk, items in found]
+        split = [
+            (walk, [(id_, *stream.split(item)) for id_, item in items]) for walk, items in named
+        ]
+        rejected = self._compare(
+            stream, [(walk, [(id_, item) for id_, item, _ in parts]) for walk, parts in split]
+        )
+        inside: dict[str, list[Found]] = defaultdict(list)
+        for walk, parts in split:
+            for external_id, _, embedded in parts:
+                for one in embedded if (walk.parent_id, external_id) not in rejected else ():
+                    if one.stream in self.streams:
+                        inner = self.walk(one.stream, begin(one.partition))
+                        inner.embedded, inner.ended, inner.number = True, one.complete, 0
+                        inside[one.stream].append((inner, one.items))
+        for name, parts_of in inside.items():
+            self.take(self.streams[name], parts_of)
+
+    def meet(self, stream: str, walk: Walk, row_id: int) -> None:
+        """A stored row that is known to be there without having come."""
+        walk.distinct += 1
+        if self.seen[stream].add(row_id):
+            self._touch(stream, walk).append(row_id)
+
+    def checkpoint(self, stream: str, walk: Walk) -> None:
+        """The walk's state belongs to what was taken; written when enough waits."""
+        self._touch(stream, walk)
+        if self.tick() >= self._due or len(self._batch) >= CHECKPOINT_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes everything that waits, in one transaction."""
+        if self._met or len(self._batch):
+            with self.engine.begin() as connection:
+                relaxed(connection)
+                now = self.clock()
+                for (stream, parent_id), met in self._met.items():
+                    walk = self.walks[stream][parent_id]
+                    walk.segment += 1
+                    row = staging.ledger_row(self.run, stream, as_json(walk), walk.segment, met)
+                    self._batch.ledger.append(row)
+                staging.write(connection, self.run, self._batch, now)
+                self.beat(connection, now)
+            self._batch, self._met = Batch(), {}
+        self._due = self.tick() + CHECKPOINT_SECONDS
+
+    def head(self, stream: str, external_id: str) -> Head | None:
+        """What is stored of one record that belongs to no project."""
+        found = staging.heads(self._reading, stream, self.run.source, {"": [external_id]})
+        return found.get(("", external_id))
+
+    def parents(self, stream: str) -> dict[str, str]:
+        """External id -> key of the records met: the partitions of the streams below."""
+        return staging.parents(self._reading, self.run, stream, self.seen[stream])
+
+    def _touch(self, stream: str, walk: Walk) -> list[int]:
+        return self._met.setdefault((stream, walk.parent_id), [])
+
+    def _named(self, stream: Stream, walk: Walk, items: Sequence[Json]) -> list[tuple[str, Json]]:
+        """The items by id, the last of each id; those without one become rejects."""
+        named, nameless = named_items(items, stream)
+        self._batch.rejects += [(stream.name, walk.parent_id, reject) for reject in nameless]
+        walk.nameless += len(nameless)
+        walk.rejected += len(nameless)
+        last = dict(named)
+        if len(last) != len(named):
+            self._batch.drift[stream.name, "", "one id twice in a page"] = "object"
+        met = self._ids.setdefault((stream.name, walk.parent_id, walk.number), set())
+        again = sum(external_id in met for external_id in last)
+        met.update(last)
+        walk.repeated += again
+        walk.distinct += len(last) - again
+        return list(last.items())
+
+    def _compare(self, stream: Stream, found: Sequence[Identified]) -> set[tuple[str, str]]:
+        """Stages what is new; -> (parent id, external id) of the rejects."""
+        wanted = {walk.parent_id: [id_ for id_, _ in items] for walk, items in found}
+        stored = staging.heads(self._reading, stream.name, self.run.source, wanted)
+        rejected: set[tuple[str, str]] = set()
+        for walk, items in found:
+            outcome = compare(items, stored, stream, walk.partition)
+            self._stage(stream.name, walk, outcome)
+            rejected.update((walk.parent_id, r.external_id or "") for r in outcome.rejects)
+            if walk.ended:
+                self._ids.pop((stream.name, walk.parent_id, walk.number), None)
+        return rejected
+
+    def _stage(self, stream: str, walk: Walk, outcome: Outcome) -> None:
+        met = self._touch(stream, walk)
+        met += [row_id for row_id in outcome.met if self.seen[stream].add(row_id)]
+        walk.rejected += len(outcome.rejects)
+        self._batch.rejects += [(stream, walk.parent_id, reject) for reject in outcome.rejects]
+        for staged in outcome.staged:
+            self._ordinal += 1
+            self._batch.staged[stream].append((self._ordinal, staged))
+            for path, kind in staged.record.drift:
+                self._batch.drift[stream, path, kind] = _type_at(staged.raw, path)
+
+
+def _type_at(value: Json, path: str) -> str:
+    """The JSON type at a path of drift; `unknown` inside lists."""
+    for step in path.split("."):
+        if not isinstance(value, dict) or step not in value:
+            return "unknown"
+        value = value[step]
+    return _TYPES.get(type(value), "unknown")
+
+
+_TYPES = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    type(None): "null",
+}

@@ -1,0 +1,30 @@
+"""What one run of one source is to do, as a value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from etl.plan import DeleteLimits
+from etl.stream import Provider, Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of one source.
+
+    streams: in the order they are read. scope: what must be equal for an unended run to be gone on
+    with. most_questions: deletions asked for one by one, a stream.
+    """
+
+    source: str
+    provider: Provider
+    options: Mapping[str, Any]
+    streams: tuple[Stream, ...]
+    scope: str
+    kind: str = "sync"
+    limits: DeleteLimits = field(default_factory=DeleteLimits)
+    most_questions: int = 50
+    resume_within: timedelta = timedelta(hours=6)
+    force_deletes: bool = False
+    dry_run: bool = False

@@ -1,0 +1,270 @@
+"""One run of one source: lease, survey of its streams, proof of deletions, merge, report.
+
+Whatever ends a run, the report says it and the database holds it; only the last transaction is
+seen by readers.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from etl import __version__
+from etl.conclusion import TROUBLE, Conclusion, conclude, report_of
+from etl.db import runs, staging
+from etl.db.engine import store_error
+from etl.db.merge import merge
+from etl.db.runs import Holder, OpenRun
+from etl.errors import (
+    OK,
+    PARTIAL,
+    TRY_AGAIN,
+    AccessDenied,
+    EtlError,
+    RateLimited,
+    SourceError,
+    TransientError,
+    UnsafeChange,
+)
+from etl.extract import Reader
+from etl.intake import Intake
+from etl.job import Job
+from etl.report import RunReport, StreamReport
+from etl.stream import Traffic
+from etl.survey import Progress, Survey, survey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """What a run takes from the world around it.
+
+    alive: a Holder -> whether its process runs; None when it is on another host.
+    """
+
+    engine: Engine
+    reader: Reader
+    traffic: Traffic
+    holder: Holder
+    alive: Callable[[Holder], bool | None]
+    clock: Callable[[], datetime]
+    progress: Callable[[Progress], None] = lambda _progress: None
+
+
+def run(job: Job, shell: Shell) -> RunReport:
+    """Runs a source once. Raises only StoreError; every other end is told by the report."""
+    try:
+        with _leased(job, shell) as opened:
+            return _run(job, shell, opened)
+    except SQLAlchemyError as error:
+        raise store_error(error, f"syncing {job.source}") from error
+
+
+@contextmanager
+def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
+    """The run's row and the lease of its source; the lease is given back at the end."""
+    with shell.engine.begin() as connection:
+        now = shell.clock()
+        runs.acquire(connection, job.source, shell.holder, now, shell.alive)
+        opened = runs.open_run(
+            connection,
+            {
+                "source": job.source,
+                "provider": job.provider.name,
+                "kind": job.kind,
+                "scope": job.scope,
+                "etl_version": __version__,
+            },
+            now=now,
+            resume_within=job.resume_within,
+        )
+    try:
+        yield opened
+    finally:
+        with shell.engine.begin() as connection:
+            runs.release(connection, job.source, shell.holder)
+
+
+def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
+    intake = Intake(
+        engine=shell.engine,
+        run=opened.key,
+        streams={stream.name: stream for stream in job.streams},
+        clock=shell.clock,
+        beat=lambda connection, now: runs.renew(connection, job.source, shell.holder, now),
+    )
+    course = _Course(job=job, shell=shell, opened=opened, intake=intake)
+    try:
+        course.survey_all()
+        return course.land([conclude(job, shell.reader, intake, stream) for stream in job.streams])
+    except SourceError as error:
+        return course.stop(error)
+    except KeyboardInterrupt:
+        course.stop(TransientError("stopped by a signal; the next run goes on from here"))
+        raise
+    finally:
+        intake.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Course:
+    """A run that is going on: what each stream cost so far, and what people should know."""
+
+    job: Job
+    shell: Shell
+    opened: OpenRun
+    intake: Intake
+    cost: dict[str, Traffic] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def survey_all(self) -> None:
+        """Every stream in its order, and a checkpoint at the end of each."""
+        if self.opened.attempts > 1:
+            self.intake.go_on()
+            self.notes.append("gone on from the checkpoint of an earlier process")
+        work = Survey(
+            provider=self.job.provider,
+            source=self.job.source,
+            options=self.job.options,
+            reader=self.shell.reader,
+            intake=self.intake,
+            progress=self.shell.progress,
+        )
+        for stream in self.job.streams:
+            before = replace(self.shell.traffic)
+            try:
+                self.notes += survey(work, stream)
+            finally:
+                self.cost[stream.name] = _spent(before, self.shell.traffic)
+            self.intake.flush()
+            log.info("%s: %s walked", self.job.source, stream.name)
+
+    def land(self, conclusions: Sequence[Conclusion]) -> RunReport:
+        """Merges what was found in one transaction, and tells what it was."""
+        held = next((c.held for c in conclusions if c.held is not None), None)
+        with self.shell.engine.begin() as connection:
+            now = self.shell.clock()
+            runs.renew(connection, self.job.source, self.shell.holder, now)
+            streams, partitions = self._reports(connection, conclusions)
+            report = self._report(*_standing(streams, held), now, streams, error=held)
+            report = replace(report, partitions=partitions)
+            observed_at = None
+            if self.job.dry_run:
+                report = replace(report, status="dry_run", exit_code=OK)
+            else:
+                observed_at = runs.merge_time(connection, self.job.source, now)
+                self._merge(connection, report, observed_at)
+            runs.close_run(connection, report, observed_at=observed_at)
+            staging.clear(connection, self.opened.key.run_id)
+        return report
+
+    def _reports(
+        self, connection: Connection, conclusions: Sequence[Conclusion]
+    ) -> tuple[list[StreamReport], list[StreamReport]]:
+        """Every stream's report and those of telling partitions; orphans are staged before."""
+        key = self.opened.key
+        for name in staging.BELOW_PROJECTS:
+            staging.stage_orphans(connection, key, name)
+        streams: dict[str, StreamReport] = {}
+        partitions: list[StreamReport] = []
+        for found in conclusions:
+            name, parent = found.stream.name, streams.get(found.stream.parent or "")
+            cost = self.cost[name]
+            streams[name], telling = report_of(found, connection, key.run_id, cost, parent)
+            partitions += telling
+        return list(streams.values()), partitions
+
+    def stop(self, error: SourceError) -> RunReport:
+        """Ends the run without a merge; what was staged stays where another run may go on."""
+        status, exit_code = _ending(error)
+        if status != "failed":
+            self.intake.flush()
+        with self.shell.engine.begin() as connection:
+            now = self.shell.clock()
+            runs.renew(connection, self.job.source, self.shell.holder, now)
+            streams = [
+                StreamReport(
+                    stream=name,
+                    status="failed",
+                    complete=False,
+                    incomplete_reason="the run ended early",
+                    **_cost_columns(cost, [w.pages for w in self.intake.walks[name].values()]),
+                )
+                for name, cost in self.cost.items()
+            ]
+            report = self._report(status, exit_code, now, streams, error=error)
+            runs.close_run(connection, report, observed_at=None)
+            if status == "failed":
+                staging.clear(connection, self.opened.key.run_id)
+        return report
+
+    def _merge(self, connection: Connection, report: RunReport, now: datetime) -> None:
+        key = self.opened.key
+        if report.changed:
+            merge(connection, key, self.intake.streams, now)
+        whole = [stream.stream for stream in report.streams if stream.complete]
+        runs.resolve_rejects(connection, key, whole, now)
+
+    def _report(
+        self,
+        status: str,
+        exit_code: int,
+        now: datetime,
+        streams: Sequence[StreamReport],
+        *,
+        error: EtlError | None,
+    ) -> RunReport:
+        return RunReport(
+            run_id=self.opened.key.run_id,
+            source=self.job.source,
+            provider=self.job.provider.name,
+            kind=self.job.kind,
+            status=status,
+            exit_code=exit_code,
+            started_at=self.opened.started_at,
+            finished_at=now,
+            attempts=self.opened.attempts,
+            error=None if error is None else str(error),
+            retry_at=error.retry_at if isinstance(error, RateLimited) else None,
+            notes=tuple(self.notes),
+            streams=streams,
+        )
+
+
+def _standing(streams: Sequence[StreamReport], held: UnsafeChange | None) -> tuple[str, int]:
+    """The status and exit code of a run that came to its end."""
+    if held is not None:
+        return "held", held.exit_code
+    if any(stream.status in TROUBLE or stream.rejected for stream in streams):
+        return "partial", PARTIAL
+    return "ok", OK
+
+
+def _ending(error: SourceError) -> tuple[str, int]:
+    """The status and exit code of a run that an error ended."""
+    if isinstance(error, TransientError):
+        return "parked", TRY_AGAIN
+    return ("denied" if isinstance(error, AccessDenied) else "failed"), error.exit_code
+
+
+def _spent(before: Traffic, after: Traffic) -> Traffic:
+    return Traffic(
+        requests=after.requests - before.requests,
+        retries=after.retries - before.retries,
+        waited=after.waited - before.waited,
+    )
+
+
+def _cost_columns(cost: Traffic, pages: Sequence[int]) -> dict[str, Any]:
+    return {
+        "requests": cost.requests,
+        "retries": cost.retries,
+        "waited_seconds": cost.waited,
+        "pages": sum(pages),
+    }

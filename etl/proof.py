@@ -1,0 +1,83 @@
+"""Which missing records are really gone: evidence for every deletion, and doubts about the rest.
+
+A record that a walk did not bring is a candidate. The provider's 404 for that very record proves
+its deletion by itself; a complete walk proves it where there is no such route, or too many to ask.
+A record that still answers, or may not be read any more, is never deleted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from etl.db.staging import Candidate
+from etl.errors import AccessDenied, RequestRejected
+from etl.extract import Reader, body_of
+from etl.stream import Json, Stream
+
+NOT_FOUND = "the provider answers 404 for it"
+NOT_LISTED = "missing from a complete walk"
+REPLACED = "its key belongs to another record now"
+
+
+@dataclass(slots=True, kw_only=True)
+class Verdict:
+    """row id -> evidence of its deletion; parent id -> why its walk is in doubt."""
+
+    deleted: dict[int, str] = field(default_factory=dict)
+    doubts: dict[str, str] = field(default_factory=dict)
+
+
+def prove_deletions(
+    reader: Reader,
+    stream: Stream,
+    candidates: Sequence[Candidate],
+    *,
+    proved: Mapping[str, bool],
+    filtered: bool,
+    most_questions: int,
+) -> Verdict:
+    """The candidates that are gone. proved: parent id -> whether its walk is a proof.
+
+    Up to `most_questions` are asked for one by one; the rest rests on the walk.
+    """
+    verdict = Verdict()
+    asked = candidates[:most_questions] if stream.one else ()
+    for candidate in asked:
+        evidence, doubt = _look(reader, stream, candidate)
+        if evidence:
+            verdict.deleted[candidate.row_id] = evidence
+        elif not (filtered and doubt == _ALIVE):
+            verdict.doubts[candidate.parent_id] = f"{candidate.key} {doubt}"
+    if not filtered:
+        for candidate in candidates[len(asked) :]:
+            parent_id = candidate.parent_id
+            if proved.get(parent_id, False) and parent_id not in verdict.doubts:
+                verdict.deleted[candidate.row_id] = NOT_LISTED
+    return verdict
+
+
+_ALIVE = "is still there though the walk did not bring it"
+_HIDDEN = "may not be read by this key any more (403)"
+
+
+def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, str]:
+    """(evidence, doubt): one of them is empty."""
+    if stream.one is None:
+        return "", _ALIVE
+    try:
+        answer = reader.fetch(stream.one(candidate.external_id, candidate.key))
+    except RequestRejected as error:
+        return (NOT_FOUND, "") if error.status == 404 else ("", f"cannot be asked for: {error}")
+    except AccessDenied as error:
+        if error.status == 401:
+            raise
+        return "", _HIDDEN
+    same = _is(body_of(answer, reader.fingerprint), stream, candidate)
+    return ("", _ALIVE) if same else (REPLACED, "")
+
+
+def _is(body: Json, stream: Stream, candidate: Candidate) -> bool:
+    """Whether a 200 is about that record: LaunchDarkly is asked by key, which may be reused."""
+    try:
+        return stream.identity(body) == candidate.external_id
+    except KeyError:
+        return True  # enveloped: asked by id

@@ -1,0 +1,167 @@
+"""Surveys one stream: walks all its partitions into the intake, and decides what a failure ends.
+
+A failure of a list that everything depends on ends the run. A failure in one project's list ends
+that walk only: the partition is incomplete, the others land.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError
+from etl.extract import Reader, fetched, gathered, pages
+from etl.intake import Intake
+from etl.stream import Partition, Provider, Request, Response, Stream
+from etl.walk import MOST_WALKS, Walk, again, agree, begin, give_up, moved, note_page
+
+FAILURES_IN_A_ROW = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a stream's survey stands; partitions may still be 0 of 0."""
+
+    stream: str
+    records: int
+    pages: int
+    partitions_done: int
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What surveying a source needs."""
+
+    provider: Provider
+    source: str
+    options: Mapping[str, Any]
+    reader: Reader
+    intake: Intake
+    progress: Callable[[Progress], None]
+
+
+def survey(work: Survey, stream: Stream) -> list[str]:
+    """Walks every partition of a stream that this run has not walked yet; -> notes for people."""
+    if stream.gather:
+        return _gather(work, stream)
+    todo = [walk for walk in _walks(work, stream) if not walk.ended]
+    if not fans_out(work.provider, stream):
+        for walk in todo:
+            _walk(work, stream, walk, None)
+        return []
+    failures = 0
+    with_requests = ((walk, _start(work, stream, walk)) for walk in todo)
+    for walk, answer in fetched(work.reader, with_requests):
+        error = _try(work, stream, walk, answer)
+        failures = 0 if error is None else failures + 1
+        if error is not None and failures >= FAILURES_IN_A_ROW:
+            raise error
+    return []
+
+
+def fans_out(provider: Provider, stream: Stream) -> bool:
+    """Whether a stream has a partition for each of many projects, any of which may fail alone."""
+    return stream.parent is not None and not provider.stream(stream.parent).gather
+
+
+def _walks(work: Survey, stream: Stream) -> Iterator[Walk]:
+    """The walk of every partition, begun where there is none."""
+    partitions = [Partition()]
+    if stream.parent is not None:
+        work.intake.flush()  # the parents of this run are read from what is staged
+        found = work.intake.parents(stream.parent)
+        partitions = [Partition(parent_id=id_, parent_key=key) for id_, key in found.items()]
+    walks = work.intake.walks[stream.name]
+    for partition in partitions:
+        walk = walks.get(partition.parent_id) or begin(partition)
+        cut = walk.embedded and not walk.ended and walk.number == 0
+        yield work.intake.walk(stream.name, again(walk) if cut else walk)
+
+
+def _start(work: Survey, stream: Stream, walk: Walk) -> Request:
+    return walk.next or stream.first(walk.partition, work.options[stream.name])
+
+
+def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
+    """Walks until a walk is stable, two in a row agree, or the walks are used up."""
+    earlier: Walk | None = None
+    while True:
+        try:
+            _read(work, stream, walk, first)
+        except RequestRejected:
+            # a cursor or offset that is no longer taken: once more from the first page
+            if walk.next is None or walk.number >= MOST_WALKS:
+                raise
+            walk = work.intake.walk(stream.name, again(walk))
+        else:
+            settled = not moved(walk) or (earlier is not None and agree(walk, earlier))
+            if stream.atomic or settled or walk.number >= MOST_WALKS:
+                return
+            earlier, walk = walk, work.intake.walk(stream.name, again(walk))
+        first = None
+
+
+def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
+    walks = work.intake.walks[stream.name]
+    for page in pages(work.reader, stream, _start(work, stream, walk), first):
+        note_page(walk, page)
+        work.intake.take(stream, [(walk, page.items)])
+        work.intake.checkpoint(stream.name, walk)
+        work.progress(
+            Progress(
+                stream=stream.name,
+                records=len(page.items),
+                pages=1,
+                partitions_done=int(walk.ended),
+                partitions=len(walks),
+            )
+        )
+
+
+def _try(
+    work: Survey, stream: Stream, walk: Walk, answer: Response | SourceError
+) -> SourceError | None:
+    """Walks one of many partitions; a failure of it alone is noted and given back."""
+    try:
+        _walk(work, stream, walk, _answered(answer))
+    except SourceError as error:
+        if isinstance(error, RateLimited) or error.status == 401:
+            raise
+        current = work.intake.walks[stream.name][walk.parent_id]
+        give_up(current, _standing(current, error), str(error))
+        work.intake.checkpoint(stream.name, current)
+        refused = isinstance(error, AccessDenied | RequestRejected)
+        return None if refused else error
+    return None
+
+
+def _answered(answer: Response | SourceError) -> Response:
+    if isinstance(answer, SourceError):
+        raise answer
+    return answer
+
+
+def _standing(walk: Walk, error: SourceError) -> str:
+    """unavailable: the key may not read it; incomplete: its project went away; failed: the rest."""
+    if error.status == 403 or (error.status == 404 and walk.embedded):
+        return "unavailable"
+    return "incomplete" if error.status == 404 else "failed"
+
+
+def _gather(work: Survey, stream: Stream) -> list[str]:
+    """The one record that helps tell of; where they do not answer, what is stored stays."""
+    walks = work.intake.walks[stream.name]
+    if "" in walks and walks[""].ended:
+        return []
+    walk = work.intake.walk(stream.name, begin(Partition()))
+    item, refused = gathered(work.reader, stream, work.source)
+    walk.pages, walk.ended = 1, True
+    head = work.intake.head(stream.name, stream.identity(item))
+    if refused and head is not None and not head.deleted:
+        work.intake.meet(stream.name, walk, head.row_id)
+    else:
+        work.intake.take(stream, [(walk, [item])])
+    work.intake.checkpoint(stream.name, walk)
+    work.progress(Progress(stream=stream.name, records=1, pages=1, partitions_done=1, partitions=1))
+    kept = "kept as stored" if refused and head is not None else "named after the source"
+    return [f"{stream.name}: {error}; {kept}" for error in refused[:1]]

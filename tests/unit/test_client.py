@@ -1,0 +1,475 @@
+"""The one network module, against routes that respx answers."""
+
+import logging
+import socket
+import threading
+from contextlib import closing, contextmanager
+
+import httpx
+import pytest
+import respx
+
+from etl.client import Client, Patience
+from etl.errors import (
+    AccessDenied,
+    ProtocolError,
+    RateLimited,
+    RequestRejected,
+    TransientError,
+)
+from etl.stream import Request
+from tests.unit.builders import BASE, NOW, SECRET, Clock, client
+
+OK = httpx.Response(200, json={"items": []})
+LIST = Request("/list", (("limit", "1"),))
+
+
+@contextmanager
+def vendor(*answers, host=BASE):
+    """A vendor that gives these answers in turn, the last one for ever."""
+    waiting = list(answers) or [OK]
+
+    def answer(_request):
+        given = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        if isinstance(given, Exception):
+            raise given
+        return given() if callable(given) else given
+
+    with respx.mock(assert_all_called=False) as router:
+        route = router.route(url__startswith=host).mock(side_effect=answer)
+        yield route
+
+
+def ask(request=LIST, clock=None, **fields):
+    with closing(client(clock, **fields)) as asking:
+        return asking.fetch(request)
+
+
+def refused(kind, *answers, request=LIST, clock=None, **fields):
+    with vendor(*answers) as route, pytest.raises(kind) as caught:
+        ask(request, clock, **fields)
+    return caught.value, route
+
+
+def cut(body=b'{"items": [{"a": 1}'):
+    """A 200 that says nothing of its length, as when the connection was closed early."""
+    return lambda: httpx.Response(200, stream=httpx.ByteStream(body))
+
+
+def refusal(status=429, **headers):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, json={"message": "no"}, headers=named)
+
+
+def query(route, call=0):
+    return route.calls[call].request.url.query
+
+
+def test_an_answer_brings_its_body():
+    with vendor(httpx.Response(200, content=b'{"a": 1}')):
+        assert ask().body == b'{"a": 1}'
+
+
+def test_names_of_headers_come_in_lower_case():
+    with vendor(httpx.Response(200, json={}, headers={"X-Odd-Name": "1"})):
+        assert ask().headers["x-odd-name"] == "1"
+
+
+def test_the_key_travels_in_the_header_of_the_vendor():
+    with vendor() as route:
+        ask(headers={"STATSIG-API-KEY": SECRET})
+    assert route.calls[0].request.headers["statsig-api-key"] == SECRET
+
+
+def test_parameters_are_encoded():
+    with vendor() as route:
+        ask(Request("/list", (("filter", "tags:a+b,query:x y"), ("cursor", "a=="))))
+    assert query(route) == b"filter=tags%3Aa%2Bb%2Cquery%3Ax+y&cursor=a%3D%3D"
+
+
+def test_repeated_parameters_stay_repeated():
+    with vendor() as route:
+        ask(Request("/list", (("tags", "a"), ("tags", "b"))))
+    assert query(route) == b"tags=a&tags=b"
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["/list?limit=20&filter=tags%3Aa%2Bb&offset=20", f"{BASE}/list?limit=20&offset=20", "/list"],
+)
+def test_the_query_of_a_next_link_is_left_as_it_is(link):
+    with vendor() as route:
+        ask(Request(link))
+    assert str(route.calls[0].request.url) == (link if link.startswith("h") else BASE + link)
+
+
+def test_an_explicit_default_port_is_the_same_origin():
+    with vendor() as route:
+        ask(Request(f"{BASE}:443/list"))
+    assert route.call_count == 1
+
+
+def test_a_dot_segment_that_is_encoded_reaches_the_vendor_encoded():
+    with vendor() as route:
+        ask(Request("/layers/%2E%2E"))
+    assert route.calls[0].request.url.raw_path == b"/layers/%2E%2E"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://evil.example/list",
+        "//evil.example/list",
+        "http://vendor.example/list",
+        "https://vendor.example:8443/list",
+        "https://vendor.example@evil.example/list",
+        "https://user:pw@vendor.example/list",
+        "https://user@vendor.example/list",
+        "https://vendor.example.evil.example/list",
+        "https://169.254.169.254/list",
+        "https://[::1]/list",
+        "ftp://vendor.example/list",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://xn--/list",
+        "https://\u2100.example/list",
+        "https://v\u0435ndor.example/list",
+        "http://[::1",
+        "https://vendor.example:port/list",
+        "/list\x00",
+        "/list\r\nX-Evil: 1",
+        "/" + "a" * 70_000,
+    ],
+    ids=lambda link: repr(link[:40]),
+)
+def test_a_link_that_leaves_the_origin_is_refused_without_a_request(link):
+    with respx.mock(assert_all_called=False) as router:
+        router.route().mock(return_value=OK)
+        with pytest.raises(ProtocolError):
+            ask(Request(link))
+        assert router.calls.call_count == 0
+
+
+def test_the_refusal_of_a_foreign_link_shows_no_userinfo():
+    error, _ = refused(ProtocolError, request=Request("https://user:pw@evil.example/x?token=t"))
+    assert "pw" not in str(error)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status):
+    away = httpx.Response(status, headers={"Location": "https://evil.example/"})
+    _, route = refused(ProtocolError, away)
+    assert route.call_count == 1
+
+
+@pytest.mark.parametrize("status", [201, 204, 206])
+def test_another_success_than_200_is_a_protocol_error(status):
+    error, _ = refused(ProtocolError, httpx.Response(status, json={"items": []}))
+    assert error.status == status
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_not_tried_again(status):
+    _, route = refused(AccessDenied, refusal(status))
+    assert route.call_count == 1
+
+
+def test_a_key_that_is_echoed_is_not_shown():
+    echo = httpx.Response(401, json={"message": "invalid key was sent. Key: my-own-key-shape"})
+    error, _ = refused(AccessDenied, echo, secret="my-own-key-shape")
+    assert "invalid key was sent. Key: [key]" in str(error)
+
+
+def test_another_key_that_is_echoed_is_not_shown():
+    other = "console-aaaaAAAA0000bbbbBBBB1111"
+    error, _ = refused(AccessDenied, httpx.Response(401, json={"message": f"Key: {other}"}))
+    assert other not in str(error)
+
+
+def test_a_key_echoed_in_a_page_that_is_no_json_is_not_shown():
+    echo = httpx.Response(200, content=b"<p>Key: my-own-key-shape</p>")
+    error, _ = refused(ProtocolError, echo, secret="my-own-key-shape")
+    assert "my-own-key-shape" not in str(error)
+
+
+def test_a_key_cut_by_the_end_of_the_shown_start_is_not_shown_in_part():
+    echo = httpx.Response(200, content=b"<p>" + b"-" * 44 + SECRET.encode())
+    error, _ = refused(ProtocolError, echo, secret="")
+    assert SECRET[:9] not in str(error)
+
+
+def test_the_query_is_not_shown():
+    request = Request("/list", (("search", "somebody@example.com"),))
+    error, _ = refused(AccessDenied, refusal(403), request=request)
+    assert str(error) == f"acme: 403 no ({BASE}/list?search)"
+
+
+@pytest.mark.parametrize("shown", [repr, str])
+def test_a_client_shows_no_key(shown):
+    with closing(client()) as asking:
+        assert SECRET not in shown(asking)
+
+
+def test_a_key_that_fits_no_header_is_not_shown():
+    bad = "my-own\r\nkey"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        base = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(AccessDenied) as caught:
+            ask(base_url=base, secret=bad, headers={"Authorization": bad})
+    assert "my-own" not in str(caught.value)
+
+
+def test_a_retry_logs_no_key(caplog):
+    caplog.set_level(logging.DEBUG)
+    echo = httpx.Response(429, json={"message": f"Key: {SECRET}"})
+    with vendor(echo, OK):
+        ask()
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 422])
+def test_a_rejected_request_is_not_tried_again(status):
+    _, route = refused(RequestRejected, refusal(status))
+    assert route.call_count == 1
+
+
+def test_a_rejection_brings_what_the_vendor_says():
+    error, _ = refused(RequestRejected, refusal(422))
+    assert "422 no" in str(error)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'"x"', b'{"message": NaN}'])
+def test_a_refusal_in_another_shape_is_still_a_refusal(content):
+    error, _ = refused(
+        AccessDenied, httpx.Response(403, content=content), error_message=lambda _: ""
+    )
+    assert error.status == 403
+
+
+def test_an_endless_message_is_cut():
+    error, _ = refused(RequestRejected, httpx.Response(400, json={"message": "x" * 10_000}))
+    assert len(str(error)) < 700
+
+
+def test_a_429_then_a_200_is_an_answer():
+    with vendor(refusal(retry_after="3"), OK):
+        assert ask().status == 200
+
+
+def test_a_429_waits_what_is_asked_plus_jitter():
+    clock = Clock()
+    with vendor(refusal(retry_after="3"), OK):
+        ask(clock=clock)
+    assert clock.time - NOW == pytest.approx(3.5)
+
+
+def test_a_429_without_headers_waits_ten_seconds_or_more():
+    clock = Clock()
+    with vendor(refusal(), OK):
+        ask(clock=clock)
+    assert 10 <= clock.time - NOW <= 11
+
+
+def test_429s_with_retry_after_zero_are_no_hot_loop():
+    clock = Clock()
+    refused(TransientError, refusal(retry_after="0"), clock=clock)
+    assert clock.time - NOW >= 5
+
+
+def test_429s_end_after_the_attempts():
+    _, route = refused(TransientError, refusal(retry_after="0"))
+    assert route.call_count == Patience().attempts
+
+
+def test_a_garbled_retry_after_is_an_ordinary_429():
+    garbled = refusal(retry_after="Mon, 01 Jan 2024 00:00:00 +99999999999999999999")
+    with vendor(garbled, OK):
+        assert ask().status == 200
+
+
+def test_a_wait_beyond_patience_is_not_waited():
+    clock = Clock()
+    refused(RateLimited, refusal(retry_after="86400"), clock=clock)
+    assert clock.time == NOW
+
+
+def test_a_wait_beyond_patience_names_the_time_to_come_back():
+    error, _ = refused(RateLimited, refusal(retry_after="86400"))
+    assert error.retry_at.timestamp() == pytest.approx(NOW + 86400.5)
+
+
+@pytest.mark.parametrize("text", ["1e300", "9" * 300])
+def test_an_absurd_wait_is_rate_limited_too(text):
+    error, _ = refused(RateLimited, refusal(retry_after=text))
+    assert error.exit_code == 75
+
+
+def test_who_is_told_to_wait_long_is_not_asked_again_at_once():
+    announced = {"x-ratelimit-global-remaining": "0", "x-ratelimit-reset": str((NOW + 999) * 1000)}
+    with vendor(httpx.Response(200, json={}, headers=announced)) as route:
+        with closing(client()) as asking:
+            asking.fetch(LIST)
+            with pytest.raises(RateLimited):
+                asking.fetch(LIST)
+    assert route.call_count == 1
+
+
+def test_an_empty_budget_pauses_before_the_next_request():
+    clock = Clock()
+    announced = {"x-ratelimit-route-remaining": "0", "x-ratelimit-reset": str((NOW + 8) * 1000)}
+    with vendor(httpx.Response(200, json={}, headers=announced), OK), closing(client(clock)) as c:
+        c.fetch(LIST)
+        c.fetch(LIST)
+    assert clock.time - NOW == pytest.approx(8.5)
+
+
+def test_an_empty_budget_does_not_hold_back_the_answer_that_announced_it():
+    clock = Clock()
+    announced = {"x-ratelimit-route-remaining": "0", "x-ratelimit-reset": str((NOW + 8) * 1000)}
+    with vendor(httpx.Response(200, json={}, headers=announced)):
+        ask(clock=clock)
+    assert clock.time == NOW
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504])
+def test_a_burst_of_server_errors_is_bounded(status):
+    _, route = refused(TransientError, refusal(status))
+    assert route.call_count == Patience().attempts
+
+
+def test_a_passing_server_error_is_survived():
+    with vendor(refusal(500), refusal(502), refusal(503), OK):
+        assert ask().status == 200
+
+
+def test_server_errors_are_waited_out_with_growing_pauses():
+    clock = Clock()
+    refused(TransientError, refusal(500), clock=clock)
+    assert clock.time - NOW == pytest.approx(0.5 * (1 + 2 + 4 + 8 + 16))
+
+
+def test_a_server_error_that_never_passes_is_not_tried_again():
+    _, route = refused(TransientError, refusal(501))
+    assert route.call_count == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ConnectTimeout("slow"),
+        httpx.ReadTimeout("slow"),
+        httpx.ReadError("reset"),
+        httpx.RemoteProtocolError("peer closed connection"),
+        httpx.PoolTimeout("full"),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+def test_a_passing_trouble_of_the_network_is_survived(trouble):
+    with vendor(trouble, OK):
+        assert ask().status == 200
+
+
+def test_a_lasting_trouble_of_the_network_is_transient():
+    _, route = refused(TransientError, httpx.ConnectError("refused"))
+    assert route.call_count == Patience().attempts
+
+
+@pytest.mark.parametrize(
+    "half",
+    [b'{"items": [{"a": 1', b'{"items": [{"a": 1}', b'{"items": [[1]', b'{"items": [', b""],
+)
+def test_half_a_body_is_asked_again(half):
+    with vendor(cut(half), OK):
+        assert ask().body == OK.content
+
+
+def test_a_whole_body_of_unsaid_length_is_taken():
+    with vendor(cut(b'{"items": [{"a": 1}]}\n')) as route:
+        ask()
+    assert route.call_count == 1
+
+
+def test_a_body_that_stays_half_is_a_protocol_error():
+    _, route = refused(ProtocolError, cut())
+    assert route.call_count == Patience().attempts
+
+
+def test_an_html_page_is_a_protocol_error():
+    error, _ = refused(ProtocolError, httpx.Response(200, html="<html>log in</html>"))
+    assert "<html>log in" in str(error)
+
+
+def test_a_body_above_the_cap_is_refused_at_once():
+    large = httpx.Response(200, content=b'{"a": "' + b"x" * 2000 + b'"}')
+    _, route = refused(ProtocolError, large, patience=Patience(max_body=1000))
+    assert route.call_count == 1
+
+
+def test_a_body_below_the_cap_is_taken():
+    with vendor(httpx.Response(200, content=b"[" + b" " * 900 + b"]")):
+        assert len(ask(patience=Patience(max_body=1000)).body) == 902
+
+
+def test_a_broken_compression_is_asked_again():
+    broken = httpx.Response(
+        200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip")
+    )
+    with vendor(lambda: broken, OK):
+        assert ask().status == 200
+
+
+def test_an_answer_that_never_ends_is_cut_off():
+    clock = Clock()
+
+    class Trickle(httpx.SyncByteStream):
+        def __iter__(self):
+            for _ in range(1000):
+                clock.sleep(1)
+                yield b" "
+
+    slow = lambda: httpx.Response(200, stream=Trickle())  # noqa: E731
+    refused(
+        TransientError, slow, clock=clock, patience=Patience(timeout=20, attempts=2), jitter=float
+    )
+    assert clock.time - NOW == pytest.approx(42)
+
+
+def test_requests_and_retries_are_counted():
+    with vendor(refusal(500), OK), closing(client()) as asking:
+        asking.fetch(LIST)
+        assert (asking.traffic.requests, asking.traffic.retries) == (2, 1)
+
+
+def test_what_is_waited_is_counted():
+    with vendor(refusal(retry_after="3"), OK), closing(client()) as asking:
+        asking.fetch(LIST)
+        assert asking.traffic.waited == pytest.approx(3.5)
+
+
+def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    with vendor() as route:
+        ask()
+    assert route.call_count == 1
+
+
+def test_a_connection_closed_in_mid_body_is_transient():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_answer_half, args=(server, 2), daemon=True).start()
+        base = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(TransientError, match="after 2 tries"):
+            ask(base_url=base, patience=Patience(attempts=2))
+
+
+def _answer_half(server, times):
+    for _ in range(times):
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"items": [')
+
+
+def test_the_defaults_are_the_real_clock_and_network():
+    with closing(Client(source="a", base_url="http://127.0.0.1:9", headers={}, secret="")) as real:
+        assert abs(real.clock() - 1.7e9) < 3e9
