@@ -111,11 +111,11 @@ class Client:
     def _resolve(self, request: Request) -> httpx.URL:
         try:
             url = self._origin.join(request.path)
-        except (httpx.InvalidURL, ValueError) as error:  # ValueError: a host that IDNA refuses
+        except httpx.InvalidURL as error:
             raise ProtocolError(f"a link is no URL: {error}", source=self.source) from error
         if _origin(url) != _origin(self._origin) or url.userinfo:
             raise ProtocolError(
-                f"a link leads to another origin, {url.scheme}://{url.host}; the key is not sent",
+                f"a link leads to another origin, {url.scheme}://{url.raw_host.decode()}; the key is not sent",
                 source=self.source,
             )
         # params= would replace the query of a next link, so a complete URL gets none
@@ -225,9 +225,10 @@ class Client:
         )
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
     default = {"https": 443, "http": 80}.get(url.scheme)
-    return url.scheme, url.host, url.port or default
+    # raw_host, because host decodes IDNA, which raises on a malformed one
+    return url.scheme, url.raw_host, url.port or default
 
 
 def _shown(url: httpx.URL) -> str:

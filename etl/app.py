@@ -1,0 +1,283 @@
+"""Composition: settings, clock and process become an engine, a client and one run of one source."""
+
+import os
+import platform
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from etl.client import Client, Patience
+from etl.config import Settings, SourceSettings
+from etl.db import schema
+from etl.db.engine import open_engine
+from etl.db.runs import Holder
+from etl.errors import ConfigError, EtlError, SourceError
+from etl.extract import Reader, body_of
+from etl.job import Job
+from etl.pipeline import Shell, run
+from etl.plan import DeleteLimits
+from etl.providers import PROVIDERS
+from etl.report import RunReport
+from etl.stream import Partition, Provider, Stream
+from etl.survey import Progress
+from etl.text import json_text
+from etl.wire import fingerprint_with
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+def open_database(settings: Settings) -> Engine:
+    """The database with the schema this code needs; a new SQLite file gets it."""
+    engine = open_engine(settings.database_url)
+    schema.ensure(engine)
+    return engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a person asks of a run."""
+
+    streams: Collection[str] = ()
+    dry_run: bool = False
+    full: bool = False
+    force_deletes: bool = False
+
+
+def sync(
+    engine: Engine,
+    settings: Settings,
+    name: str,
+    wish: Wish,
+    *,
+    progress: Callable[[Progress], None] = lambda _progress: None,
+    clock: Clock = utc_now,
+) -> RunReport:
+    """Runs one source once; whatever happens, the report says it."""
+    source = settings.sources[name]
+    started = clock()
+    client = _client(source)
+    try:
+        shell = Shell(
+            engine=engine,
+            reader=_reader(client, source, settings),
+            traffic=client.traffic,
+            holder=this_process(),
+            alive=lives,
+            clock=clock,
+            progress=progress,
+        )
+        return run(job_of(source, settings, wish), shell)
+    except EtlError as error:
+        return RunReport(
+            run_id=None,
+            source=name,
+            provider=source.provider,
+            kind="sync",
+            status="busy" if error.exit_code == 75 else "failed",
+            exit_code=error.exit_code,
+            started_at=started,
+            finished_at=clock(),
+            error=str(error),
+        )
+    finally:
+        client.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What `etl check` found about one stream of a source; ok, or why not and the exit code."""
+
+    source: str
+    stream: str
+    ok: bool
+    message: str
+    exit_code: int = 0
+
+
+def check(settings: Settings, name: str) -> list[Finding]:
+    """Asks for the first page of every stream of a source: what the key may read."""
+    source = settings.sources[name]
+    provider = PROVIDERS[source.provider]
+    client = _client(source)
+    reader = _reader(client, source, settings)
+    try:
+        return _findings(provider, source, reader)
+    finally:
+        client.close()
+
+
+def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> list[Finding]:
+    found: list[Finding] = []
+    partition = Partition()
+    for stream in provider.streams:
+        if not stream.wanted(source.options):
+            continue
+        try:
+            request = stream.first(partition, source.options[stream.name])
+            page = stream.read(body_of(reader.fetch(request), reader.fingerprint), request)
+        except SourceError as error:
+            found.append(
+                Finding(
+                    source=source.name,
+                    stream=stream.name,
+                    ok=False,
+                    message=str(error),
+                    exit_code=error.exit_code,
+                )
+            )
+            if stream.parent is None and not stream.gather:
+                break
+            continue
+        total = page.total if page.total is not None else f"{len(page.items)} on the first page"
+        message = f"may be read ({total})"
+        if stream.parent is None and not stream.gather:
+            if not page.items:
+                return [*found, _ok(source, stream, "may be read, and is empty")]
+            item = page.items[0]
+            partition = Partition(parent_id=stream.identity(item), parent_key=item.get("key", ""))
+        elif provider.stream(stream.parent or stream.name).gather == ():
+            message += f" in {partition.parent_key}"
+        found.append(_ok(source, stream, message))
+    return found
+
+
+def _ok(source: SourceSettings, stream: Stream, message: str) -> Finding:
+    return Finding(source=source.name, stream=stream.name, ok=True, message=message)
+
+
+def job_of(source: SourceSettings, settings: Settings, wish: Wish) -> Job:
+    """The run of a source that was asked for."""
+    provider = PROVIDERS[source.provider]
+    streams = _chosen(provider, source, wish.streams)
+    limits = source.limits
+    return Job(
+        source=source.name,
+        provider=provider,
+        options=source.options,
+        streams=streams,
+        scope=_scope(source, settings, streams, wish),
+        kind="dry_run" if wish.dry_run else "sync",
+        limits=DeleteLimits(percent=limits.delete_percent, count=limits.delete_count),
+        most_questions=limits.delete_confirmations,
+        resume_within=timedelta(seconds=-1 if wish.full else limits.resume_within),
+        force_deletes=wish.force_deletes,
+        dry_run=wish.dry_run,
+    )
+
+
+def _chosen(
+    provider: Provider, source: SourceSettings, names: Collection[str]
+) -> tuple[Stream, ...]:
+    """The wanted streams of these names and what they hang on; all when there is no name."""
+    known = [stream.name for stream in provider.streams]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{source.name} ({provider.name}) has no stream {', '.join(unknown)}; "
+            f"it has {', '.join(known)}"
+        )
+    needed = set(names or known)
+    for stream in reversed(provider.streams):
+        if stream.name in needed and stream.parent is not None:
+            needed.add(stream.parent)
+    return tuple(
+        stream
+        for stream in provider.streams
+        if stream.name in needed and stream.wanted(source.options)
+    )
+
+
+def _scope(
+    source: SourceSettings, settings: Settings, streams: Sequence[Stream], wish: Wish
+) -> str:
+    """What a run sees, as text: the key's fingerprint, streams and their options, the host."""
+    fingerprint = fingerprint_with(settings.fingerprint_key.get_secret_value())
+    options: Mapping[str, object] = {
+        stream.name: source.options[stream.name].model_dump(exclude_none=True) for stream in streams
+    }
+    return json_text(
+        {
+            "base_url": source.base_url,
+            "key": fingerprint(source.api_key.get_secret_value()),
+            "options": options,
+            "kind": "dry_run" if wish.dry_run else "sync",
+        }
+    )
+
+
+def _client(source: SourceSettings) -> Client:
+    provider, limits = PROVIDERS[source.provider], source.limits
+    key = source.api_key.get_secret_value()
+    return Client(
+        source=source.name,
+        base_url=source.base_url,
+        headers=provider.headers(key),
+        secret=key,
+        error_message=provider.error_message,
+        patience=Patience(
+            seconds=limits.patience,
+            attempts=limits.attempts,
+            timeout=limits.timeout,
+            max_body=limits.max_body,
+        ),
+    )
+
+
+def _reader(client: Client, source: SourceSettings, settings: Settings) -> Reader:
+    concurrency = source.limits.concurrency or PROVIDERS[source.provider].concurrency
+    return Reader(
+        fetch=client.fetch,
+        fingerprint=fingerprint_with(settings.fingerprint_key.get_secret_value()),
+        concurrency=concurrency,
+    )
+
+
+def this_process() -> Holder:
+    """This process as the holder of a lease; each call is a holder of its own."""
+    return Holder(
+        token=secrets.token_hex(16),
+        host=_host(),
+        pid=os.getpid(),
+        process_started=_started(os.getpid()) or "",
+    )
+
+
+def lives(holder: Holder) -> bool | None:
+    """Whether the process of a lease still runs; None when it is on another host."""
+    if holder.host != _host():
+        return None
+    started = _started(holder.pid)
+    if started is not None:
+        return started == holder.process_started
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not Path("/proc").is_dir()
+
+
+@cache
+def _host() -> str:
+    """This machine since its last start: a container with a known name is not the same one."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{platform.node()}/{boot.read_text().strip()[:8] if boot.exists() else ''}"
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks; None where /proc does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
