@@ -114,8 +114,9 @@ class Client:
         except httpx.InvalidURL as error:
             raise ProtocolError(f"a link is no URL: {error}", source=self.source) from error
         if _origin(url) != _origin(self._origin) or url.userinfo:
+            elsewhere = f"{url.scheme}://{url.raw_host.decode()}"
             raise ProtocolError(
-                f"a link leads to another origin, {url.scheme}://{url.raw_host.decode()}; the key is not sent",
+                f"a link leads to another origin, {elsewhere}; the key is not sent",
                 source=self.source,
             )
         # params= would replace the query of a next link, so a complete URL gets none

@@ -134,6 +134,7 @@ class _Course:
             options=self.job.options,
             reader=self.shell.reader,
             intake=self.intake,
+            traffic=self.shell.traffic,
             progress=self.shell.progress,
         )
         for stream in self.job.streams:

@@ -11,7 +11,7 @@ from typing import Any
 from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError
 from etl.extract import Reader, fetched, gathered, pages
 from etl.intake import Intake
-from etl.stream import Partition, Provider, Request, Response, Stream
+from etl.stream import Page, Partition, Provider, Request, Response, Stream, Traffic
 from etl.walk import MOST_WALKS, Walk, again, agree, begin, give_up, moved, note_page
 
 FAILURES_IN_A_ROW = 5
@@ -19,13 +19,15 @@ FAILURES_IN_A_ROW = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a stream's survey stands; partitions may still be 0 of 0."""
+    """One step of a survey: what it added, and what the run has cost so far."""
 
     stream: str
     records: int
     pages: int
     partitions_done: int
     partitions: int
+    requests: int = 0
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class Survey:
     options: Mapping[str, Any]
     reader: Reader
     intake: Intake
+    traffic: Traffic
     progress: Callable[[Progress], None]
 
 
@@ -102,20 +105,25 @@ def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
 
 
 def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
-    walks = work.intake.walks[stream.name]
     for page in pages(work.reader, stream, _start(work, stream, walk), first):
         note_page(walk, page)
         work.intake.take(stream, [(walk, page.items)])
         work.intake.checkpoint(stream.name, walk)
-        work.progress(
-            Progress(
-                stream=stream.name,
-                records=len(page.items),
-                pages=1,
-                partitions_done=int(walk.ended),
-                partitions=len(walks),
-            )
+        _tell(work, stream, page)
+
+
+def _tell(work: Survey, stream: Stream, page: Page) -> None:
+    work.progress(
+        Progress(
+            stream=stream.name,
+            records=len(page.items),
+            pages=1,
+            partitions_done=int(page.next is None),
+            partitions=len(work.intake.walks[stream.name]),
+            requests=work.traffic.requests,
+            waited=work.traffic.waited,
         )
+    )
 
 
 def _try(
@@ -162,6 +170,6 @@ def _gather(work: Survey, stream: Stream) -> list[str]:
     else:
         work.intake.take(stream, [(walk, [item])])
     work.intake.checkpoint(stream.name, walk)
-    work.progress(Progress(stream=stream.name, records=1, pages=1, partitions_done=1, partitions=1))
+    _tell(work, stream, Page(items=[item], next=None))
     kept = "kept as stored" if refused and head is not None else "named after the source"
     return [f"{stream.name}: {error}; {kept}" for error in refused[:1]]

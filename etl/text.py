@@ -1,7 +1,8 @@
-"""The one JSON text of a value: what is hashed and what is stored."""
+"""Texts of values: the one JSON text that is hashed and stored, one step of a URL's path."""
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
@@ -11,3 +12,8 @@ _ENCODER = json.JSONEncoder(
 def json_text(value: Any) -> str:
     """Compact JSON with keys in order; ValueError on NaN and infinities."""
     return _ENCODER.encode(value)
+
+
+def path_step(text: str) -> str:
+    """A text as one step of a URL's path; `.` and `..` are encoded too, or they would climb."""
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")

@@ -213,12 +213,12 @@ def staged_deletions_by_parent(connection: Connection, run_id: int, stream: str)
     tables = RECORDS[stream]
     table = tables.current
     query = (
-        select(table.c.parent_id, func.count().label("count"))
+        select(table.c.parent_id, func.count().label("records"))
         .select_from(staged_deletions.join(table, table.c[tables.id] == staged_deletions.c.row_id))
         .where(staged_deletions.c.run_id == run_id, staged_deletions.c.stream == stream)
         .group_by(table.c.parent_id)
     )
-    return {row.parent_id: row.count for row in connection.execute(query)}
+    return {row.parent_id: row.records for row in connection.execute(query)}
 
 
 def last_ordinal(connection: Connection, run_id: int) -> int:

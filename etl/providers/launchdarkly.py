@@ -8,13 +8,13 @@ ones send projects unpaged and environments as an array.
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
 from etl.paging import is_object, read_linked
 from etl.record import Child, Record
 from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
+from etl.text import path_step
 from etl.wire import EpochMillis, TextList, Wire, drift_of
 
 VERSION = "20240415"
@@ -141,12 +141,12 @@ def first_projects(_partition: Partition, options: ProjectsOptions) -> Request:
 
 def one_project(_external_id: str, key: str) -> Request:
     """GET /api/v2/projects/{projectKey}; 404 means that the project is gone."""
-    return Request(f"/api/v2/projects/{quote(key, safe='')}")
+    return Request(f"/api/v2/projects/{path_step(key)}")
 
 
 def first_environments(partition: Partition, _options: EnvironmentsOptions) -> Request:
     """All environments of a project, for one whose embedded list was cut."""
-    key = quote(partition.parent_key, safe="")
+    key = path_step(partition.parent_key)
     limit = ("limit", str(ENVIRONMENTS_PAGE_SIZE))
     return Request(
         f"/api/v2/projects/{key}/environments", (limit, ("offset", "0"), ("sort", "createdOn"))
@@ -155,20 +155,25 @@ def first_environments(partition: Partition, _options: EnvironmentsOptions) -> R
 
 def first_layers(partition: Partition, options: LayersOptions) -> Request:
     """All layers of a project: one response, the vendor does not page them."""
-    key = quote(partition.parent_key, safe="")
+    key = path_step(partition.parent_key)
     asked = (("filter", options.filter),) if options.filter else None
     return Request(f"/api/v2/projects/{key}/layers", asked)
 
 
 def split_project(item: Json) -> tuple[Json, Sequence[Embedded]]:
-    """A project, and the environments inside it: 20 at most, with the total and a next link."""
+    """A project, and the environments inside it: 20 at most, with the total and a next link.
+
+    Without a total and without links nothing says that these are all.
+    """
     listed = item.get("environments")
-    if not is_object(listed) or not isinstance(listed.get("items"), list) or "key" not in item:
+    if not is_object(listed) or not isinstance(listed.get("items"), list):
         return item, ()
+    if not isinstance(item.get("key"), str):
+        return item, ()  # it will be a reject
     items, envelope = listed["items"], {k: v for k, v in listed.items() if k != "items"}
     total, links = envelope.get("totalCount"), envelope.get("_links")
     short = isinstance(total, int) and total > len(items)
-    more = is_object(links) and "next" in links
+    more = "next" in links if is_object(links) else not isinstance(total, int)
     partition = Partition(parent_id=item["_id"], parent_key=item["key"])
     embedded = Embedded(
         stream="environments", partition=partition, items=items, complete=not (short or more)

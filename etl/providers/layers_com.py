@@ -8,6 +8,7 @@ from pydantic import Field
 from etl.paging import is_object, read_cursor
 from etl.record import Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
+from etl.text import path_step
 from etl.wire import Rfc3339, Wire, drift_of
 
 
@@ -53,7 +54,7 @@ def first_projects(_partition: Partition, options: ProjectsOptions) -> Request:
 
 def one_project(external_id: str, _key: str) -> Request:
     """GET /v1/projects/{id}; 404 means that the project is gone."""
-    return Request(f"/v1/projects/prj_{external_id}")
+    return Request(f"/v1/projects/prj_{path_step(external_id)}")
 
 
 def project_identity(item: Json) -> str:

@@ -6,13 +6,13 @@ A console key reads exactly one project, so that project is identified by its so
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
-from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
 from etl.paging import is_object, read_numbered, read_object
 from etl.record import Child, Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
+from etl.text import path_step
 from etl.wire import EpochMillis, TextList, Wire, drift_of
 
 VERSION = "20240601"
@@ -93,7 +93,7 @@ def first_layers(_partition: Partition, options: LayersOptions) -> Request:
 
 def one_layer(external_id: str, _key: str) -> Request:
     """GET /console/v1/layers/{id}; ids hold spaces, `::` and `!`."""
-    return Request(f"/console/v1/layers/{quote(external_id, safe='')}")
+    return Request(f"/console/v1/layers/{path_step(external_id)}")
 
 
 def layer_identity(item: Json) -> str:

@@ -7,8 +7,8 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
@@ -166,18 +166,25 @@ def serve(
     options: dict[str, Any] = {
         name: getattr(said, name) for name in ("faults", "latency", "rate_limits", "page_cap")
     }
+    with _until_signalled() as ended, Sandbox(world, host=host, port=port, **options) as sandbox:
+        if ready:
+            ready(sandbox)
+        ended.wait()
+
+
+@contextmanager
+def _until_signalled() -> Iterator[Event]:
+    """An event that SIGTERM and Ctrl-C set, even in a shell's background."""
     ended = Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
-        with (
-            Sandbox(world, host=host, port=port, **options) as sandbox,
-            suppress(KeyboardInterrupt),
-        ):
-            if ready:
-                ready(sandbox)
-            ended.wait()
+        yield ended
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _seen(call: Call, reply: Reply, vendor: Vendor | None) -> Seen:

@@ -32,6 +32,22 @@ def test_launchdarkly_counts_down_to_a_refusal_and_begins_anew(client: httpx.Cli
     assert answers[2].json()["code"] == "rate_limited"
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"launchdarkly-global": (9, 10), "launchdarkly-route": (1, 30)},
+        {"launchdarkly-global": (1, 30), "launchdarkly-route": (9, 10)},
+    ],
+)
+def test_the_reset_is_that_of_the_window_that_refuses(
+    client: httpx.Client, limits: dict[str, tuple[int, float]]
+) -> None:
+    with small(rate_limits=limits, clock=Clock()) as sandbox:
+        ask(client, sandbox, "launchdarkly")
+        refused = ask(client, sandbox, "launchdarkly")
+    assert (refused.status_code, refused.headers["X-Ratelimit-Reset"]) == (429, "1000030000")
+
+
 def test_a_route_is_a_pattern_and_not_a_path(client: httpx.Client) -> None:
     with small(rate_limits={"launchdarkly-route": (1, 10)}, clock=Clock()) as sandbox:
         targets = [LAYERS_OF.format("my-project"), LAYERS_OF.format("search"), "/api/v2/projects"]

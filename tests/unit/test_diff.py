@@ -42,7 +42,9 @@ def test_an_empty_name_is_quoted():
 
 
 def test_a_name_with_a_dot_is_not_a_nested_field():
-    paths = [change.path for change in changes({"a.b": 1, "a": {"b": 1}}, {"a.b": 2, "a": {"b": 2}})]
+    paths = [
+        change.path for change in changes({"a.b": 1, "a": {"b": 1}}, {"a.b": 2, "a": {"b": 2}})
+    ]
     assert len(set(paths)) == 2
 
 
@@ -134,6 +136,4 @@ def test_a_keyed_list_whose_items_cannot_be_named_changes_as_a_whole(items):
 
 
 def test_a_keyed_list_from_nothing_is_one_change():
-    assert changes({}, parameters("a")) == [
-        FieldChange("parameters", MISSING, [parameter("a")])
-    ]
+    assert changes({}, parameters("a")) == [FieldChange("parameters", MISSING, [parameter("a")])]

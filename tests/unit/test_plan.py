@@ -48,9 +48,7 @@ def test_limits_are_the_users():
 
 def test_the_refusal_says_how_much_and_the_way_out():
     with pytest.raises(UnsafeChange, match=r"40 of 50 layers of acme \(80 %.*--force-deletes"):
-        raise_if_unsafe(
-            "acme", stream="layers", deleted=40, stored=50, limits=DeleteLimits()
-        )
+        raise_if_unsafe("acme", stream="layers", deleted=40, stored=50, limits=DeleteLimits())
 
 
 def test_the_refusal_carries_its_numbers():

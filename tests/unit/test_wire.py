@@ -224,7 +224,7 @@ def test_a_nul_in_a_secret_leaves_a_fingerprint():
     assert "\x00" not in cleaned({"apiKey": "x\x00"})["apiKey"]
 
 
-@pytest.mark.parametrize("surrogate", ["\ud800", "\udfff"])
+@pytest.mark.parametrize("surrogate", [chr(0xD800), chr(0xDFFF)], ids=["high", "low"])
 def test_a_lone_surrogate_becomes_the_replacement_character(surrogate):
     assert cleaned({"a": surrogate}) == {"a": "�"}
 
@@ -295,7 +295,7 @@ def test_an_implausible_date_is_no_time(text):
 
 @pytest.mark.parametrize("value", ["yesterday", "", "2026-13-01T00:00:00Z", 1677893118949, True])
 def test_what_is_no_date_is_a_finding(value):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="time|format|month"):
         rfc3339(value)
 
 

@@ -1,0 +1,51 @@
+# On a fresh machine: `make demo` shows what etl does, `make test` proves it. Both set up .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test check fix fault bench lock
+
+help: ## Says what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
+
+demo: .venv/run ## Syncs three simulated providers into demo.db and shows what can be asked
+	@$(BIN)/etl demo
+
+test: .venv/dev ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
+	$(BIN)/pytest -q
+
+check: .venv/dev ## Format, lint, types, import contracts, tests: what CI runs
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q
+
+fix: .venv/dev ## Formats, and mends what the linter can
+	$(BIN)/ruff check -q --fix .
+	$(BIN)/ruff format -q .
+
+fault: .venv/dev ## The fault matrix, with its slow half
+	$(BIN)/pytest -q -m "slow or not bench" tests/fault
+
+bench: .venv/dev ## The benchmarks: ratios measured in one run
+	$(BIN)/pytest -q -s -m bench tests/bench
+
+lock: .venv/dev ## Makes the lock files anew from requirements*.in
+	@test -x .lock-venv/bin/pip-compile || \
+	  { $(PYTHON) -m venv .lock-venv && .lock-venv/bin/pip install -q pip-tools; }
+	@for name in requirements requirements-dev; do CUSTOM_COMPILE_COMMAND="make lock" \
+	  .lock-venv/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --strip-extras --allow-unsafe -o $$name.lock $$name.in; done
+
+# Each stamp: the environment holds exactly what that lock file says, and etl itself.
+.venv/run: requirements.lock pyproject.toml
+	@echo "setting up .venv (once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/run
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

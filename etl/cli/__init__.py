@@ -1,0 +1,68 @@
+"""The commands. Each one reads its arguments, calls the shell, and prints; it decides nothing."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from etl import __version__
+from etl.cli import config, demo, past, runs, sync
+from etl.cli.context import Common, set_up_logs
+from etl.cli.terminal import err, safe
+from etl.errors import EtlError
+
+app = typer.Typer(
+    name="etl",
+    help="Keeps a local SQL database in step with the projects and layers of LaunchDarkly, "
+    "Statsig and Layers.com.",
+    epilog="Exit codes: 0 ok · 1 failed · 2 configuration or schema · 3 unsafe change held back · "
+    "4 access denied · 5 partial · 6 stale · 75 try again later.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"etl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    config_path: Annotated[
+        Path | None,
+        typer.Option("--config", help="The configuration file; default: config/etl.toml."),
+    ] = None,
+    log: Annotated[
+        Literal["off", "text", "json"], typer.Option(help="Logs on stderr, for people or machines.")
+    ] = "off",
+    log_level: Annotated[Literal["debug", "info", "warning"], typer.Option()] = "info",
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+    context.obj = Common(config_path)
+    if log != "off":
+        set_up_logs(log, log_level)
+
+
+for module in (config, sync, runs, past, demo):
+    module.add_to(app)
+
+
+def main() -> None:
+    """Runs the command line; an error of ours is one clear message and its exit code."""
+    try:
+        app()
+    except EtlError as error:
+        err.print("etl:", safe(error).replace("\\u000a", "\n     "), style="red", markup=False)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,109 @@
+"""`etl init`, `etl check`, `etl db`: the configuration file, what works, the schema."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etl.cli import context, terminal
+from etl.cli.terminal import out
+from etl.config import DEFAULT_PATH, example, json_schema
+from etl.errors import OK, ConfigError, EtlError
+
+if TYPE_CHECKING:
+    from etl.app import Finding
+
+database = typer.Typer(help="The database's schema: upgrade, current, check.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command()(init)
+    app.command()(check)
+    app.add_typer(database, name="db")
+
+
+def init(
+    ctx: typer.Context,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented configuration, config/etl.toml, and its JSON Schema for editors."""
+    path: Path = ctx.obj.config or DEFAULT_PATH
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already; `etl init --force` replaces it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(example(), encoding="utf-8")
+    schema = path.parent / "etl.schema.json"
+    schema.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    out.print(f"wrote {path} and {schema}", markup=False)
+    out.print("next: edit it, export the keys it names, then `etl check` and `etl sync`")
+
+
+def check(
+    ctx: typer.Context,
+    source: Annotated[list[str] | None, typer.Argument(help="Sources; default: all.")] = None,
+) -> None:
+    """Try configuration, database, schema version, and what each key may read."""
+    from etl.app import check as check_one
+    from etl.config import masked
+
+    settings = context.settings(ctx.obj, source or (), secrets=True)
+    out.print(f"configuration: ok ({settings.path})", markup=False)
+    codes = [OK]
+    try:
+        context.database(ctx.obj).dispose()
+        out.print(f"database: ok ({masked(settings.database_url)})", markup=False)
+    except EtlError as error:
+        out.print(f"database: {terminal.safe(error)}", style=terminal.BAD, markup=False)
+        codes.append(error.exit_code)
+    findings = [found for name in settings.sources for found in check_one(settings, name)]
+    for found in findings:
+        _show(found)
+    codes += [found.exit_code for found in findings]
+    raise typer.Exit(next((code for code in (1, 2, 4, 75) if code in codes), OK))
+
+
+def _show(found: "Finding") -> None:
+    line = f"{found.source} {found.stream}: {terminal.safe(found.message)}"
+    out.print(line, style=terminal.GOOD if found.ok else terminal.BAD, markup=False)
+
+
+@database.command()
+def upgrade(ctx: typer.Context) -> None:
+    """Make the schema, or bring it to this version."""
+    from etl.db import schema
+    from etl.db.engine import open_engine
+
+    engine = open_engine(context.settings(ctx.obj).database_url)
+    schema.upgrade(engine)
+    out.print(f"the schema is at {schema.HEAD}")
+    engine.dispose()
+
+
+@database.command()
+def current(ctx: typer.Context) -> None:
+    """The schema's version in the database, and the one this etl needs."""
+    from etl.db import schema
+    from etl.db.engine import open_engine
+
+    engine = open_engine(context.settings(ctx.obj).database_url)
+    with engine.connect() as connection:
+        found = schema.current(connection)
+    engine.dispose()
+    out.print(f"database {found or 'without a schema'}, this etl needs {schema.HEAD}")
+
+
+@database.command("check")
+def check_schema(ctx: typer.Context) -> None:
+    """Compare the tables of the database with those of this etl; exit 2 where they differ."""
+    from etl.db import schema
+
+    engine = context.database(ctx.obj)
+    found = schema.differences(engine)
+    engine.dispose()
+    for difference in found:
+        out.print(terminal.safe(difference), markup=False)
+    if found:
+        raise typer.Exit(2)
+    out.print(f"the tables are those of schema {schema.HEAD}")

@@ -1,0 +1,76 @@
+"""What every command shares: the configuration it was told of, errors, logs."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from etl.config import Settings, load
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options before the command."""
+
+    config: Path | None = None
+
+
+def settings(common: Common, sources: Sequence[str] = (), *, secrets: bool = False) -> Settings:
+    """The settings for these sources; without `secrets` no key is needed."""
+    return load(common.config, only=sources, secrets=secrets)
+
+
+def database(common: Common) -> "Engine":
+    """The database, with the right schema."""
+    from etl.app import open_database
+
+    return open_database(settings(common))
+
+
+@contextmanager
+def reading(common: Common) -> Iterator["Connection"]:
+    """A connection that sees one moment of the database."""
+    from etl.db.engine import snapshot, store_error
+
+    engine = database(common)
+    try:
+        with snapshot(engine) as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise store_error(error, "reading") from error
+    finally:
+        engine.dispose()
+
+
+def set_up_logs(form: str, level: str) -> None:
+    """Logs to stderr: lines for people or JSON for machines; keys never get this far."""
+    import structlog
+
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger("etl")
+    root.handlers, root.propagate = [handler], False
+    root.setLevel(level.upper())

@@ -1,0 +1,186 @@
+"""`etl sandbox`, `etl demo`: the provider simulator, and a tour of etl with it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etl.cli import past, sync, terminal
+from etl.cli.terminal import out
+from etl.config import Settings, load
+from etl.report import exit_code_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from etl.sandbox import Sandbox
+
+PORT = 8765
+VARIABLES = {
+    "launchdarkly": "SANDBOX_LAUNCHDARKLY_KEY",
+    "statsig": "SANDBOX_STATSIG_KEY",
+    "layers": "SANDBOX_LAYERS_KEY",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command()(sandbox)
+    app.command()(demo)
+
+
+def sandbox(
+    port: Annotated[int, typer.Option(help="Where to listen, on loopback.")] = PORT,
+    scenario: Annotated[
+        Path | None, typer.Option(help="TOML or JSON: seed, sizes, faults, rate limits, latency.")
+    ] = None,
+) -> None:
+    """Run the provider simulator: the three APIs on one port, with made-up data."""
+    from etl.errors import ConfigError
+    from etl.sandbox import serve
+
+    try:
+        serve(port, host="127.0.0.1", scenario=scenario, ready=_invite)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"the sandbox cannot start: {error}") from None
+
+
+def _invite(server: "Sandbox") -> None:
+    out.print(f"the sandbox listens on {server.url}; ctrl-c ends it", markup=False)
+    out.print("keys (made up, of no use elsewhere):")
+    for name, key in _keys().items():
+        out.print(f"  export {name}={key}", markup=False, soft_wrap=True)
+    out.print(f"let some things happen: curl -X POST {server.url}/_sandbox/evolve", markup=False)
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to put demo.db and demo.toml.")] = Path(),
+) -> None:
+    """Sync three simulated providers, let them change, sync again, and show what can be asked."""
+    from etl.app import open_database
+    from etl.sandbox import Sandbox
+
+    for stale in (*folder.glob("demo.db"), *folder.glob("demo.db-*")):
+        stale.unlink()
+    with Sandbox() as server:
+        settings = _settings(folder, server.url)
+        engine = open_database(settings)
+        try:
+            _tour(server, settings, engine)
+        finally:
+            engine.dispose()
+    (folder / "demo.toml").write_text(_config(folder, f"http://127.0.0.1:{PORT}"))
+    _next_steps(folder)
+
+
+def _tour(server: "Sandbox", settings: Settings, engine: "Engine") -> None:
+    _title("1. The first sync: three providers into one schema")
+    _sync_all(settings, engine)
+    _title("2. The providers change: records are created, edited, renamed and deleted")
+    for line in _happened(server):
+        terminal.say(" ", line)
+    _title("3. The second sync finds exactly that")
+    _sync_all(settings, engine)
+    _title("4. The third one finds nothing, and so writes nothing")
+    _sync_all(settings, engine)
+    _title("5. The change feed, field by field: `etl changes --stream projects`")
+    from etl.db import queries
+
+    with engine.connect() as connection:
+        wanted = queries.Filter(stream="projects", run_id=4)
+        past.write(queries.change_feed(connection, wanted), "table")
+        _title("6. A report in SQL: how full are LaunchDarkly's layers?")
+        _report(connection, CAPACITY)
+        _title("7. Another: one inventory for three vendors")
+        _report(connection, INVENTORY)
+
+
+CAPACITY = """\
+SELECT project_key, layer_key, environment_key, experiments, used_percent, free_percent
+FROM layer_capacity ORDER BY used_percent DESC, project_key, layer_key, environment_key LIMIT 8"""
+INVENTORY = """\
+SELECT provider, COUNT(*) AS projects, SUM(environments) AS environments, SUM(layers) AS layers
+FROM project_inventory GROUP BY provider ORDER BY provider"""
+
+TEXTS = ("provider", "project_key", "layer_key", "environment_key")
+
+
+def _sync_all(settings: Settings, engine: "Engine") -> None:
+    from etl.app import Wish
+    from etl.app import sync as sync_one
+
+    reports = []
+    for name in settings.sources:
+        reports.append(sync_one(engine, settings, name, Wish()))
+        sync.show(reports[-1])
+    if exit_code_of(reports):
+        raise typer.Exit(exit_code_of(reports))
+
+
+def _happened(server: "Sandbox") -> list[str]:
+    """What the sandbox did, one line a stream."""
+    from collections import Counter
+
+    done = server.world.evolve(changed=0.03)
+    counts = Counter(((one.provider, one.stream), one.operation) for one in done)
+    streams = dict.fromkeys(stream for stream, _ in counts)
+    return [
+        f"{' '.join(stream)}: "
+        + ", ".join(f"{n} {operation}" for (of, operation), n in counts.items() if of == stream)
+        for stream in streams
+    ]
+
+
+def _report(connection: object, query: str) -> None:
+    from sqlalchemy import Connection, text
+
+    if not isinstance(connection, Connection):
+        raise TypeError("a connection is needed")
+    found = connection.execute(text(query))
+    for line in query.splitlines():
+        terminal.say(" ", line, style=terminal.DULL)
+    columns = [name if name in TEXTS else f"{name}#" for name in found.keys()]  # noqa: SIM118
+    out.print(terminal.table(columns, found.all()))
+
+
+def _title(text: str) -> None:
+    out.print()
+    terminal.say(text, style="bold cyan")
+
+
+def _keys() -> Mapping[str, str]:
+    from etl.sandbox import KEYS
+
+    return {variable: KEYS[provider] for provider, variable in VARIABLES.items()}
+
+
+def _settings(folder: Path, url: str) -> Settings:
+    path = folder / "demo.toml"
+    path.write_text(_config(folder, url))
+    return load(path, environ=_keys())
+
+
+def _config(folder: Path, url: str) -> str:
+    parts = [f'[database]\nurl = "sqlite:///{folder / "demo.db"}"\n']
+    parts += [
+        f'[sources.demo-{provider}]\nprovider = "{provider}"\n'
+        f'api_key = {{ env = "{variable}" }}\nbase_url = "{url}"\n'
+        for provider, variable in VARIABLES.items()
+    ]
+    return "\n".join(parts)
+
+
+def _next_steps(folder: Path) -> None:
+    etl = f"etl --config {folder / 'demo.toml'}"
+    _title("What to try next")
+    for command, meaning in (
+        ("source .venv/bin/activate", "puts the command etl on your path"),
+        (f"{etl} status", "how fresh every stream is"),
+        (f"{etl} changes", "the whole change feed; --format csv or json too"),
+        (f"{etl} history projects payments", "the life of one record"),
+        (f"sqlite3 {folder / 'demo.db'}", "the tables and views of docs/schema.md"),
+        ("etl sandbox", f"the simulator again; then {etl} sync"),
+        ("etl init", "your own configuration; then etl check, etl sync"),
+    ):
+        terminal.say(f"  {command:<50}", meaning)

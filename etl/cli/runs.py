@@ -1,0 +1,189 @@
+"""`etl status`, `etl runs`, `etl show`: how fresh the data is, and what ran."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from etl.cli import context, terminal
+from etl.cli.terminal import err, out
+from etl.errors import STALE, ConfigError
+
+MIDDLE_OF_A_RUN = "running"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command()(status)
+    app.command("runs")(list_runs)
+    app.command()(show)
+
+
+def status(
+    ctx: typer.Context,
+    source: Annotated[list[str] | None, typer.Argument(help="Sources; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    max_age: Annotated[
+        str | None,
+        typer.Option(help="Exit 6 when a last complete snapshot is older: 90min, 12h, 2d."),
+    ] = None,
+) -> None:
+    """A line a source and stream: last complete snapshot, its age, records, state."""
+    from etl.app import utc_now
+    from etl.db import queries
+
+    now = utc_now()
+    oldest = None if max_age is None else _since(max_age, now)
+    with context.reading(ctx.obj) as connection:
+        found = queries.freshness(connection, source or ())
+        live = queries.live_counts(connection)
+    stale = [
+        row
+        for row in found
+        if oldest and (row.last_complete_at is None or row.last_complete_at < oldest)
+    ]
+    if as_json:
+        print(json.dumps([_fresh_json(row, live, now) for row in found], ensure_ascii=False))
+    elif not found:
+        out.print("nothing was synced yet; `etl sync` does")
+    else:
+        rows = (
+            (
+                row.source,
+                row.stream,
+                live.get((row.source, row.stream), 0),
+                terminal.time(row.last_complete_at),
+                terminal.age(row.last_complete_at, now),
+                row.stream_status
+                if row.run_status in ("ok", "partial", "held")
+                else row.run_status,
+                row.last_run_id,
+                row.incomplete_reason or row.error,
+            )
+            for row in found
+        )
+        columns = ("source", "stream", "records#", "last complete (UTC)", "age#", "state", "run#")
+        out.print(terminal.table((*columns, "remark"), rows))
+    if stale or (oldest and not found):
+        err.print(f"etl: stale: {len(stale)} of {len(found)} older than {max_age}", markup=False)
+        raise typer.Exit(STALE)
+
+
+def list_runs(
+    ctx: typer.Context,
+    source: Annotated[str | None, typer.Argument(help="Only of this source.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """The newest runs: when, how they ended, what they changed."""
+    from etl.db import queries
+
+    with context.reading(ctx.obj) as connection:
+        found = queries.last_runs(connection, source, limit)
+    if as_json:
+        print(json.dumps([_plain(row) for row in found], ensure_ascii=False, default=str))
+        return
+    columns = ("run#", "source", "status", "exit#", "started (UTC)", "took#", "requests#")
+    rows = (
+        (
+            row.run_id,
+            row.source,
+            row.status,
+            row.exit_code,
+            terminal.time(row.started_at),
+            _took(row),
+            row.requests,
+            _changed(row),
+        )
+        for row in found
+    )
+    out.print(terminal.table((*columns, "changed"), rows))
+
+
+def _changed(row: Any) -> str:
+    names = ("created", "updated", "deleted", "restored", "rejected")
+    return ", ".join(f"{number} {name}" for name in names if (number := getattr(row, name)))
+
+
+def show(
+    ctx: typer.Context,
+    run: Annotated[int, typer.Argument(help="The run's number, see `etl runs`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """One run: its streams and partitions, requests, waits, completeness, errors."""
+    from etl.db import queries
+
+    with context.reading(ctx.obj) as connection:
+        found, streams = queries.one_run(connection, run)
+    if found is None:
+        raise ConfigError(f"there is no run {run}; `etl runs` lists them")
+    if as_json:
+        whole = {**_plain(found), "streams": [_plain(row) for row in streams]}
+        print(json.dumps(whole, ensure_ascii=False, default=str))
+        return
+    terminal.say(
+        f"run {found.run_id} of {found.source} ({found.provider}): {found.kind}, {found.status}"
+        f", exit {found.exit_code}",
+        style=terminal.COLOURS.get(found.status, ""),
+    )
+    terminal.say(
+        f"started {terminal.time(found.started_at)} UTC, took {_took(found)}, "
+        f"{found.attempts} process{'' if found.attempts == 1 else 'es'}, "
+        f"etl {found.etl_version}"
+    )
+    for line in (found.error, *(found.notes or ())):
+        if line:
+            terminal.say(" ", line)
+    columns = (
+        *("stream", "of", "state", "complete", "expected#", "received#", "pages#", "requests#"),
+        *("retries#", "waited#", "changed", "why not complete"),
+    )
+    out.print(terminal.table(columns, map(_stream_row, streams)))
+
+
+def _stream_row(row: Any) -> tuple[object, ...]:
+    return (
+        *(row.stream, row.parent_key, row.status, "yes" if row.complete else "no"),
+        *(row.expected_total, row.received, row.pages, row.requests, row.retries),
+        terminal.span(row.waited_seconds),
+        _changed(row),
+        row.incomplete_reason,
+    )
+
+
+def _took(row: Any) -> str:
+    if row.finished_at is None:
+        return MIDDLE_OF_A_RUN
+    return terminal.span((row.finished_at - row.started_at).total_seconds())
+
+
+def _fresh_json(row: Any, live: dict[tuple[str, str], int], now: Any) -> dict[str, Any]:
+    complete = row.last_complete_at
+    return {
+        "source": row.source,
+        "provider": row.provider,
+        "stream": row.stream,
+        "records": live.get((row.source, row.stream), 0),
+        "last_complete_at": None if complete is None else complete.isoformat(),
+        "age_seconds": None if complete is None else (now - complete).total_seconds(),
+        "state": row.stream_status,
+        "run_id": row.last_run_id,
+        "run_status": row.run_status,
+        "remark": row.incomplete_reason or row.error,
+    }
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """A row as JSON values; times in ISO 8601."""
+    values = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's documented way
+    return {
+        name: value.isoformat() if hasattr(value, "isoformat") else value
+        for name, value in values.items()
+    }
+
+
+def _since(text: str, now: Any) -> Any:
+    try:
+        return terminal.since(text, now)
+    except ValueError:
+        raise ConfigError(f"--max-age {text!r}: write 90min, 12h or 2d") from None

@@ -1,0 +1,151 @@
+"""`etl sync`: runs sources once; progress bars on a terminal, plain lines without one."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etl.cli import context, terminal
+from etl.cli.terminal import err
+from etl.report import RunReport, StreamReport, as_json, exit_code_of
+
+if TYPE_CHECKING:
+    from etl.survey import Progress
+
+STOPPED = 75
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command()(sync)
+
+
+def sync(
+    ctx: typer.Context,
+    source: Annotated[list[str] | None, typer.Argument(help="Sources; default: all.")] = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this stream, and what it hangs on; may be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would change; change nothing.")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Start anew; do not go on with a stopped run.")
+    ] = False,
+    force_deletes: Annotated[
+        bool, typer.Option("--force-deletes", help="Make deletions that were held back.")
+    ] = False,
+    as_json_report: Annotated[
+        bool, typer.Option("--json", help="One JSON report on stdout.")
+    ] = False,
+) -> None:
+    """Bring the database in step with the providers: one run a source. The cron job."""
+    from etl.app import Wish
+    from etl.app import sync as sync_one
+
+    settings = context.settings(ctx.obj, source or (), secrets=True)
+    wish = Wish(streams=stream or (), dry_run=dry_run, full=full, force_deletes=force_deletes)
+    engine = context.database(ctx.obj)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    reports: list[RunReport] = []
+    try:
+        for name in settings.sources:
+            with _progress(name, quiet=as_json_report) as progress:
+                report = sync_one(engine, settings, name, wish, progress=progress)
+            reports.append(report)
+            if not as_json_report:
+                show(report)
+    except KeyboardInterrupt:
+        err.print("etl: stopped; what was read is kept, and the next run goes on from there")
+        raise typer.Exit(STOPPED) from None
+    finally:
+        engine.dispose()
+    if as_json_report:
+        print(json.dumps({"runs": [as_json(report) for report in reports]}, ensure_ascii=False))
+    raise typer.Exit(exit_code_of(reports))
+
+
+def show(report: RunReport) -> None:
+    """A run as a few lines: what it came to, and one a stream."""
+    seconds = (report.finished_at - report.started_at).total_seconds()
+    waited = sum(stream.waited_seconds for stream in report.streams)
+    waits = f", {terminal.span(waited)} of it waiting" if waited >= 1 else ""
+    run = f" (run {report.run_id})" if report.run_id is not None else ""
+    changes = terminal.count(report.changed, "change") if report.changed else "nothing changed"
+    terminal.say(
+        f"{report.source}: {report.status}, {changes}, {terminal.span(seconds)}{waits}{run}",
+        style=terminal.COLOURS.get(report.status, ""),
+    )
+    for stream in report.streams:
+        show_stream(stream)
+    for line in _remarks(report):
+        terminal.say(" ", line)
+
+
+def show_stream(stream: StreamReport) -> None:
+    """A stream as one line: only what is not nothing."""
+    counts = ("created", "updated", "deleted", "restored", "unchanged", "rejected")
+    told = [f"{number:,} {name}" for name in counts if (number := getattr(stream, name))]
+    told.append(terminal.count(stream.requests, "request"))
+    state = "" if stream.status == "ok" else f" · {stream.status}"
+    records = terminal.count(stream.received, "record")
+    terminal.say(f"  {stream.stream:<13}{records:>14} · {' · '.join(told)}{state}")
+
+
+def _remarks(report: RunReport) -> Iterator[str]:
+    if report.error:
+        yield report.error
+    if report.retry_at:
+        yield f"go on after {terminal.time(report.retry_at)} UTC"
+    yield from report.notes
+    for stream in report.streams:
+        if stream.incomplete_reason:
+            yield f"{stream.stream} not complete: {stream.incomplete_reason}"
+    if any(stream.rejected for stream in report.streams):
+        yield "rejected items kept their last good version; they are in the table rejects"
+
+
+@contextmanager
+def _progress(source: str, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
+    """Bars while a source runs; nothing where nobody watches."""
+    if quiet or not err.is_terminal:
+        yield lambda _progress: None
+        return
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[records]} records · {task.fields[pages]} pages"),
+        TextColumn("{task.fields[traffic]}"),
+        TimeElapsedColumn(),
+    )
+    tasks: dict[str, int] = {}
+    with Bars(*columns, console=err, transient=True) as bars:
+
+        def advance(step: "Progress") -> None:
+            if step.stream not in tasks:
+                title = f"{source} {step.stream}"
+                tasks[step.stream] = bars.add_task(title, records=0, pages=0, traffic="")
+            task = bars.tasks[tasks[step.stream]]
+            bars.update(
+                task.id,
+                advance=step.partitions_done,
+                total=step.partitions or None,
+                records=task.fields["records"] + step.records,
+                pages=task.fields["pages"] + step.pages,
+                traffic=_traffic(step),
+            )
+
+        yield advance
+
+
+def _traffic(step: "Progress") -> str:
+    waits = f" · waited {terminal.span(step.waited)}" if step.waited >= 1 else ""
+    return f"{step.requests} requests{waits}"

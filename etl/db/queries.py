@@ -1,0 +1,206 @@
+"""Questions that people ask the database: freshness, runs, changes, history. Reads only."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, Text, and_, case, cast, func, or_, select
+from sqlalchemy import Row as SqlRow
+
+from etl.db.run_tables import run_streams, runs
+from etl.db.tables import RECORDS, change_fields, changes
+from etl.diff import MISSING
+
+Rows = Sequence[SqlRow[Any]]
+
+
+def freshness(connection: Connection, sources: Sequence[str] = ()) -> Rows:
+    """A row a source and stream: last complete snapshot, last start, how the last run ended."""
+    asked = [runs.c.source.in_(sources)] if sources else []
+    whole = and_(run_streams.c.complete, runs.c.observed_at.is_not(None))
+    per_stream = (
+        select(
+            runs.c.source,
+            runs.c.provider,
+            run_streams.c.stream,
+            func.max(case((whole, runs.c.observed_at))).label("last_complete_at"),
+            func.max(runs.c.run_id).label("last_run_id"),
+        )
+        .join(run_streams, run_streams.c.run_id == runs.c.run_id)
+        .where(runs.c.kind != "dry_run", run_streams.c.parent_id == "", *asked)
+        .group_by(runs.c.source, runs.c.provider, run_streams.c.stream)
+        .subquery()
+    )
+    last, last_stream = runs.alias("last"), run_streams.alias("last_stream")
+    query = (
+        select(
+            per_stream,
+            last.c.status.label("run_status"),
+            last.c.error,
+            last.c.started_at,
+            last_stream.c.status.label("stream_status"),
+            last_stream.c.incomplete_reason,
+        )
+        .join(last, last.c.run_id == per_stream.c.last_run_id)
+        .join(
+            last_stream,
+            and_(
+                last_stream.c.run_id == per_stream.c.last_run_id,
+                last_stream.c.stream == per_stream.c.stream,
+                last_stream.c.parent_id == "",
+            ),
+        )
+        .order_by(per_stream.c.source, last_stream.c.stream)
+    )
+    return connection.execute(query).all()
+
+
+def live_counts(connection: Connection) -> dict[tuple[str, str], int]:
+    """(source, stream) -> how many records are stored and not deleted."""
+    found: dict[tuple[str, str], int] = {}
+    for stream, tables in RECORDS.items():
+        table = tables.current
+        query = (
+            select(table.c.source, func.count().label("live"))
+            .where(~table.c.is_deleted)
+            .group_by(table.c.source)
+        )
+        found |= {(row.source, stream): row.live for row in connection.execute(query)}
+    return found
+
+
+def last_runs(connection: Connection, source: str | None, limit: int) -> Rows:
+    """The newest runs, newest first, with what they changed."""
+    totals = (
+        select(
+            run_streams.c.run_id,
+            func.sum(run_streams.c.requests).label("requests"),
+            func.sum(run_streams.c.received).label("received"),
+            *(func.sum(run_streams.c[name]).label(name) for name in _CHANGED),
+        )
+        .where(run_streams.c.parent_id == "")
+        .group_by(run_streams.c.run_id)
+        .subquery()
+    )
+    query = (
+        select(runs, totals)
+        .outerjoin(totals, totals.c.run_id == runs.c.run_id)
+        .order_by(runs.c.run_id.desc())
+        .limit(limit)
+    )
+    return connection.execute(query.where(runs.c.source == source) if source else query).all()
+
+
+_CHANGED = ("created", "updated", "deleted", "restored", "rejected")
+
+
+def one_run(connection: Connection, run_id: int) -> tuple[SqlRow[Any] | None, Rows]:
+    """A run and its streams, the summaries before the partitions."""
+    found = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
+    streams = connection.execute(
+        select(run_streams)
+        .where(run_streams.c.run_id == run_id)
+        .order_by(run_streams.c.parent_id != "", run_streams.c.stream, run_streams.c.parent_key)
+    ).all()
+    return found, streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One field of one change event; path None for an event without field diffs.
+
+    old and new are MISSING where the field did not exist.
+    """
+
+    change_id: int
+    run_id: int
+    observed_at: datetime
+    source: str
+    provider: str
+    stream: str
+    project_key: str | None
+    key: str
+    operation: str
+    actor: str | None
+    reason: str | None
+    provider_updated_at: datetime | None
+    path: str | None
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which changes are asked for; None: any."""
+
+    since: datetime | None = None
+    source: str | None = None
+    stream: str | None = None
+    key: str | None = None
+    run_id: int | None = None
+
+
+def change_feed(connection: Connection, wanted: Filter) -> Iterator[Change]:
+    """The changes in the order they were observed, a value a field."""
+    query = _feed()
+    if wanted.since is not None:
+        query = query.where(changes.c.observed_at >= wanted.since)
+    for column in ("source", "stream", "key", "run_id"):
+        value = getattr(wanted, column)
+        if value is not None:
+            query = query.where(changes.c[column] == value)
+    return _changes(connection, query)
+
+
+def history(connection: Connection, stream: str, key: str, source: str | None) -> Iterator[Change]:
+    """The changes of every record that has, or ever had, this key, id or name."""
+    tables = RECORDS[stream]
+    found = []
+    for table in (tables.current, tables.history):
+        named = or_(table.c.key == key, table.c.external_id == key, table.c.name == key)
+        found.append(select(table.c[tables.id]).where(named))
+    query = _feed().where(
+        changes.c.stream == stream, or_(*(changes.c.record_id.in_(ids) for ids in found))
+    )
+    return _changes(connection, query.where(changes.c.source == source) if source else query)
+
+
+def _feed() -> Select[Any]:
+    """Values as JSON text, so that null and no value are told apart."""
+    return (
+        select(
+            changes,
+            change_fields.c.path,
+            cast(change_fields.c.old_value, Text).label("old_text"),
+            cast(change_fields.c.new_value, Text).label("new_text"),
+        )
+        .outerjoin(change_fields, change_fields.c.change_id == changes.c.change_id)
+        .order_by(changes.c.change_id, change_fields.c.path)
+    )
+
+
+def _changes(connection: Connection, query: Select[Any]) -> Iterator[Change]:
+    for row in connection.execution_options(yield_per=1000).execute(query):
+        yield Change(
+            change_id=row.change_id,
+            run_id=row.run_id,
+            observed_at=row.observed_at,
+            source=row.source,
+            provider=row.provider,
+            stream=row.stream,
+            project_key=row.project_key,
+            key=row.key,
+            operation=row.operation,
+            actor=row.actor,
+            reason=row.reason,
+            provider_updated_at=row.provider_updated_at,
+            path=row.path,
+            old=_value(row.old_text),
+            new=_value(row.new_text),
+        )
+
+
+def _value(text: str | None) -> Any:
+    return MISSING if text is None else json.loads(text)

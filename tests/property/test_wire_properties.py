@@ -1,0 +1,122 @@
+"""What holds at the vendors' door for every body."""
+
+import json
+from datetime import UTC, datetime
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.errors import ProtocolError
+from etl.text import json_text
+from etl.wire import clean, epoch_millis, fingerprint_with, parse, redact, rfc3339
+from tests.property.strategies import JSON, KEYS, NAMES
+
+FINGERPRINT = fingerprint_with("a key for tests")
+FEW = settings(max_examples=60, deadline=None)
+AROUND = st.text(alphabet=" .,:;/<>()[]{}_\"'\\\x00é😀", max_size=4)
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=6)
+
+
+@st.composite
+def planted(draw):
+    """JSON with one key somewhere in it, and the key."""
+    key = draw(KEYS)
+    value = draw(AROUND) + key + draw(AROUND)
+    for _ in range(draw(st.integers(0, 4))):
+        form = draw(st.integers(0, 3))
+        if form == 0:
+            value = [draw(JSON), value]
+        elif form == 1:
+            value = {draw(NAMES): value, "other": draw(JSON)}
+        elif form == 2 and isinstance(value, str):
+            value = {value: 1}
+        else:
+            value = {"apiKey": value}
+    return value, key
+
+
+def cleaned(value, ascii_only=True):
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    return clean(parse(body), body, FINGERPRINT)
+
+
+@FEW
+@given(JSON)
+def test_what_is_written_as_json_is_read_as_it_was(value):
+    assert parse(json.dumps(value).encode()) == value
+
+
+@FEW
+@given(JSON)
+def test_what_is_read_can_be_written_again(value):
+    assert parse(json_text(value).encode()) == value
+
+
+@FEW
+@given(st.binary(max_size=30))
+def test_any_bytes_are_json_or_a_protocol_error(body):
+    try:
+        parse(body)
+    except ProtocolError:
+        return
+
+
+@FEW
+@given(planted())
+def test_no_planted_key_stays(case):
+    value, key = case
+    assert key not in json.dumps(cleaned(value))
+
+
+@FEW
+@given(planted())
+def test_no_planted_key_stays_in_a_body_that_is_not_ascii(case):
+    value, key = case
+    assert key not in json.dumps(cleaned(value, ascii_only=False))
+
+
+@FEW
+@given(planted())
+def test_cleaning_twice_is_cleaning_once(case):
+    once = cleaned(case[0])
+    assert cleaned(once) == once
+
+
+@FEW
+@given(KEYS, AROUND, AROUND)
+def test_no_key_stays_in_a_redacted_text(key, before, after):
+    assert key not in redact(before + key + after)
+
+
+@FEW
+@given(st.dictionaries(ANY_TEXT, ANY_TEXT | st.lists(ANY_TEXT, max_size=3), max_size=3))
+def test_what_is_clean_can_be_stored(value):
+    stored = json_text(cleaned(value)).encode()
+    assert b"\\u0000" not in stored
+
+
+@FEW
+@given(JSON.filter(lambda value: "apiKey" not in json.dumps(value)))
+def test_what_holds_nothing_to_clean_stays_as_it_is(value):
+    plain = json.loads(json.dumps(value).replace("\\u0000", ""))
+    assert cleaned(plain) == plain
+
+
+@FEW
+@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+def test_any_number_is_a_plausible_time_or_none(number):
+    time = epoch_millis(number)
+    assert time is None or 2005 <= time.year < 2100
+
+
+@FEW
+@given(
+    st.datetimes(
+        datetime(2005, 1, 2),  # noqa: DTZ001  Hypothesis wants naive bounds
+        datetime(2099, 12, 30),  # noqa: DTZ001
+        timezones=st.timezones(),
+    )
+)
+def test_any_date_is_read_as_the_same_moment(time):
+    utc = time.astimezone(UTC)
+    assert rfc3339(utc.isoformat()) == utc

@@ -1,0 +1,124 @@
+"""What a database holds, read as tests compare it, and what was written to it."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, select, text
+
+from etl.db import run_tables
+from etl.db.tables import RECORDS, change_fields, changes
+from etl.text import json_text
+
+COUNTED = ("projects", "environments", "layers", "layer_reservations", "layer_parameters")
+
+CHILDREN = [child.current for tables in RECORDS.values() for child in tables.children]
+DATA: tuple[Table, ...] = (
+    *(tables.current for tables in RECORDS.values()),
+    *(tables.history for tables in RECORDS.values()),
+    *CHILDREN,
+    changes,
+    change_fields,
+    run_tables.rejects,
+    run_tables.schema_drift,
+)
+"""Tables that only news may touch."""
+
+SURROGATES = frozenset(
+    {
+        *(tables.id for tables in RECORDS.values()),
+        *(child.id for tables in RECORDS.values() for child in tables.children),
+        *("change_id", "record_id", "reject_id", "drift_id", "run_id"),
+    }
+)
+
+Rows = list[dict[str, Any]]
+
+
+def rows(engine: Engine, table: str | Table, where: str = "true") -> Rows:
+    """The rows of a table or view, times and JSON as Python values where the table says so."""
+    statement: Any = text(f"SELECT * FROM {table} WHERE {where}")  # noqa: S608  names of ours
+    if isinstance(table, Table):
+        statement = select(table).where(text(where))
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def count(engine: Engine, table: str, where: str = "true") -> int:
+    """How many rows there are."""
+    with engine.connect() as connection:
+        query = text(f"SELECT count(*) FROM {table} WHERE {where}")  # noqa: S608  names of ours
+        return int(connection.execute(query).scalar_one())
+
+
+def counts(engine: Engine) -> dict[str, dict[str, int]]:
+    """Live rows by provider and table, in the form of `sandbox.counts()`."""
+    return {
+        provider: {
+            table: count(engine, f"{table}_current", f"provider = '{provider}'")
+            for table in COUNTED
+        }
+        for provider in ("launchdarkly", "statsig", "layers")
+    }
+
+
+def contents(engine: Engine) -> dict[str, list[str]]:
+    """Table -> its rows as sorted JSON, without surrogate ids: what they refer to stands there."""
+    with engine.connect() as connection:
+        return {table.name: _content(connection, table) for table in DATA}
+
+
+def _content(connection: Connection, table: Table) -> list[str]:
+    columns: list[Any] = [column for column in table.c if column.name not in SURROGATES]
+    query: Any = select(*columns)
+    if table in CHILDREN:
+        layers = RECORDS["layers"].current
+        query = select(*columns, layers.c.parent_id, layers.c.external_id.label("layer"))
+        query = query.join_from(table, layers)
+    elif table is change_fields:
+        named = [changes.c[name] for name in ("source", "stream", "key", "version", "project_key")]
+        query = select(*columns, *named).join_from(table, changes)
+    return sorted(json_text(_plain(row)) for row in connection.execute(query).mappings())
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if hasattr(value, "isoformat") else value
+        for name, value in row.items()
+    }
+
+
+@contextmanager
+def counted_writes(engine: Engine) -> Iterator[Counter[str]]:
+    """Table -> rows inserted, updated (even to the same values) or deleted; filled at the end."""
+    metadata = changes.metadata
+    with engine.begin() as connection:
+        for statement in _triggers(connection, metadata.sorted_tables):
+            connection.exec_driver_sql(statement)
+    written: Counter[str] = Counter()
+    yield written
+    with engine.begin() as connection:
+        found = connection.execute(text("SELECT name FROM written"))
+        written.update(row.name for row in found)
+
+
+def _triggers(connection: Connection, tables: Sequence[Table]) -> Iterator[str]:
+    yield "CREATE TABLE written (name TEXT NOT NULL)"
+    if connection.dialect.name == "postgresql":
+        yield (
+            "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN INSERT INTO written VALUES (TG_TABLE_NAME); RETURN NULL; END $$"
+        )
+        for table in tables:
+            yield (
+                f"CREATE TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON {table} "
+                "FOR EACH ROW EXECUTE FUNCTION note()"
+            )
+        return
+    for table in tables:
+        for operation in ("INSERT", "UPDATE", "DELETE"):
+            yield (
+                f"CREATE TRIGGER noted_{table}_{operation} AFTER {operation} ON {table} "
+                f"BEGIN INSERT INTO written VALUES ('{table}'); END"
+            )

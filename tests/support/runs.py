@@ -1,0 +1,92 @@
+"""Settings for a sandbox, and runs of its sources: a test names only what it is about."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from etl import app
+from etl.config import Settings, load
+from etl.report import RunReport, StreamReport
+from etl.sandbox import KEYS, Sandbox, Sizes, World
+
+SOURCES = {"ld": "launchdarkly", "st": "statsig", "ly": "layers"}
+LIMITS = {"attempts": 1}  # no test waits for a second try
+
+SMALL = Sizes(ld_projects=5, ld_environments=2, ld_layers=4, statsig_layers=25, layers_projects=12)
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def small(seed: int = 7) -> World:
+    """A world with every special case of payloads, and the project with 28 environments."""
+    return World(seed, SMALL)
+
+
+def environ(**keys: str) -> dict[str, str]:
+    """The environment with the keys of all sources; a source may have another one."""
+    return {
+        f"KEY_{name}": keys.get(name, KEYS[provider])
+        for name, provider in SOURCES.items()
+    }
+
+
+def config_text(sandbox: Sandbox, database: str = "sqlite:///unused.db", **tables: Any) -> str:
+    """A configuration of all three sources; `ld={"layers": {"filter": ...}}` adds to one."""
+    lines = ["[database]", f"url = {json.dumps(database)}"]
+    for name, provider in SOURCES.items():
+        lines += [f"[sources.{name}]", f'provider = "{provider}"']
+        lines += [f'api_key = {{ env = "KEY_{name}" }}', f'base_url = "{sandbox.url}"']
+        given = tables.get(name, {})
+        for table, values in {**given, "limits": LIMITS | given.get("limits", {})}.items():
+            lines += [f"[sources.{name}.{table}]", *_toml(values)]
+    return "\n".join(lines)
+
+
+def settings_for(
+    sandbox: Sandbox, *, keys: Mapping[str, str] | None = None, **tables: Any
+) -> Settings:
+    """The settings of all three sources at that sandbox."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "etl.toml"
+        path.write_text(config_text(sandbox, **tables))
+        return load(path, environ=environ(**(keys or {})))
+
+
+def sync(
+    engine: Engine, settings: Settings, name: str, at: datetime | None = None, **wish: Any
+) -> RunReport:
+    """One run of one source; with `at`, all of it happens at that moment."""
+    clock = app.utc_now if at is None else lambda: at
+    return app.sync(engine, settings, name, app.Wish(**wish), clock=clock)
+
+
+def sync_all(engine: Engine, settings: Settings, at: datetime | None = None) -> list[RunReport]:
+    """One good run of every source."""
+    reports = [sync(engine, settings, name, at) for name in settings.sources]
+    told = [(r.source, r.status, r.error, r.streams) for r in reports if r.exit_code]
+    assert not told
+    return reports
+
+
+def hour(number: int) -> datetime:
+    """The n-th moment of a story."""
+    return START + timedelta(hours=number)
+
+
+def of(report: RunReport, stream: str) -> StreamReport:
+    """What the report says of that stream."""
+    return next(found for found in report.streams if found.stream == stream)
+
+
+def asked(sandbox: Sandbox, part: str = "") -> list[str]:
+    """The targets that were asked for, those with that text in them."""
+    targets = [f"{seen.path}?{seen.query}" for seen in sandbox.requests]
+    return [target for target in targets if part in target]
+
+
+def _toml(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
