@@ -1,8 +1,10 @@
 """Composition: settings, clock and process become an engine, a client and one run of one source."""
 
+import logging
 import os
 import platform
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from etl.client import Client, Patience
+from etl.budget import Budget
+from etl.client import Client, Patience, Turns, Unlimited
 from etl.config import Settings, SourceSettings
 from etl.db import schema
 from etl.db.engine import open_engine
@@ -19,14 +22,18 @@ from etl.db.runs import Holder
 from etl.errors import ConfigError, EtlError, SourceError
 from etl.extract import Reader, body_of
 from etl.job import Job
+from etl.load import named_items
 from etl.pipeline import Shell, run
 from etl.plan import DeleteLimits
 from etl.providers import PROVIDERS
+from etl.quota import our_share, window_of
 from etl.report import RunReport
 from etl.stream import Partition, Provider, Stream
 from etl.survey import Progress
 from etl.text import json_text
 from etl.wire import fingerprint_with
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 
@@ -65,7 +72,8 @@ def sync(
     """Runs one source once; whatever happens, the report says it."""
     source = settings.sources[name]
     started = clock()
-    client = _client(source)
+    budget = _budget(engine, source, settings)
+    client = _client(source, budget)
     try:
         shell = Shell(
             engine=engine,
@@ -76,8 +84,9 @@ def sync(
             clock=clock,
             progress=progress,
         )
-        return run(job_of(source, settings, wish), shell)
+        report = run(job_of(source, settings, wish), shell)
     except EtlError as error:
+        log.warning("%s: %s", name, error)
         return RunReport(
             run_id=None,
             source=name,
@@ -89,8 +98,12 @@ def sync(
             finished_at=clock(),
             error=str(error),
         )
+    else:
+        log.info("%s: %s, %d changes", name, report.status, report.changed)
+        return report
     finally:
         client.close()
+        budget.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +121,21 @@ def check(settings: Settings, name: str) -> list[Finding]:
     """Asks for the first page of every stream of a source: what the key may read."""
     source = settings.sources[name]
     provider = PROVIDERS[source.provider]
-    client = _client(source)
+    client = _client(source, Unlimited(), attempts=min(2, source.limits.attempts))
     reader = _reader(client, source, settings)
     try:
         return _findings(provider, source, reader)
     finally:
         client.close()
+
+
+def having(settings: Settings, streams: Collection[str]) -> list[str]:
+    """The sources that have one of these streams; all when none is named."""
+    return [
+        name
+        for name, source in settings.sources.items()
+        if not streams or any(one.name in streams for one in PROVIDERS[source.provider].streams)
+    ]
 
 
 def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> list[Finding]:
@@ -141,10 +163,11 @@ def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> lis
         total = page.total if page.total is not None else f"{len(page.items)} on the first page"
         message = f"may be read ({total})"
         if stream.parent is None and not stream.gather:
-            if not page.items:
+            named, _ = named_items(page.items[:1], stream)
+            if not named:
                 return [*found, _ok(source, stream, "may be read, and is empty")]
-            item = page.items[0]
-            partition = Partition(parent_id=stream.identity(item), parent_key=item.get("key", ""))
+            external_id, item = named[0]
+            partition = Partition(parent_id=external_id, parent_key=str(item.get("key", "")))
         elif provider.stream(stream.parent or stream.name).gather == ():
             message += f" in {partition.parent_key}"
         found.append(_ok(source, stream, message))
@@ -201,21 +224,37 @@ def _scope(
     source: SourceSettings, settings: Settings, streams: Sequence[Stream], wish: Wish
 ) -> str:
     """What a run sees, as text: the key's fingerprint, streams and their options, the host."""
-    fingerprint = fingerprint_with(settings.fingerprint_key.get_secret_value())
     options: Mapping[str, object] = {
         stream.name: source.options[stream.name].model_dump(exclude_none=True) for stream in streams
     }
     return json_text(
         {
             "base_url": source.base_url,
-            "key": fingerprint(source.api_key.get_secret_value()),
+            "key": _fingerprint(source, settings),
             "options": options,
             "kind": "dry_run" if wish.dry_run else "sync",
         }
     )
 
 
-def _client(source: SourceSettings) -> Client:
+def _budget(engine: Engine, source: SourceSettings, settings: Settings) -> Budget:
+    """The rate budget of the source's key, shared through the database."""
+    provider, limits = PROVIDERS[source.provider], source.limits
+    said = provider.rate_limits if limits.rate_limits is None else limits.rate_limits
+    return Budget(
+        engine=engine,
+        credential=f"{provider.name}:{_fingerprint(source, settings)}",
+        windows=our_share([window_of(text) for text in said], limits.reserve_percent),
+        clock=time.time,
+    )
+
+
+def _fingerprint(source: SourceSettings, settings: Settings) -> str:
+    fingerprint = fingerprint_with(settings.fingerprint_key.get_secret_value())
+    return fingerprint(source.api_key.get_secret_value())
+
+
+def _client(source: SourceSettings, turns: Turns, *, attempts: int | None = None) -> Client:
     provider, limits = PROVIDERS[source.provider], source.limits
     key = source.api_key.get_secret_value()
     return Client(
@@ -224,9 +263,10 @@ def _client(source: SourceSettings) -> Client:
         headers=provider.headers(key),
         secret=key,
         error_message=provider.error_message,
+        turns=turns,
         patience=Patience(
             seconds=limits.patience,
-            attempts=limits.attempts,
+            attempts=attempts or limits.attempts,
             timeout=limits.timeout,
             max_body=limits.max_body,
         ),

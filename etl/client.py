@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 import httpx
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
+LONGEST_BLOCK = 86400.0  # a reset in the year 58858 must not stop everyone for ever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,27 @@ class Patience:
     max_body: int = 64 * 2**20
 
 
+class Turns(Protocol):
+    """Who says when the next request may be sent, for everyone with this key."""
+
+    def turn(self) -> float:
+        """When, in epoch seconds."""
+
+    def block(self, until: float) -> None:
+        """Nobody asks before that moment: the vendor refused."""
+
+
+class Unlimited:
+    """Turns without a budget."""
+
+    def turn(self) -> float:
+        """Now."""
+        return 0.0
+
+    def block(self, until: float) -> None:
+        """Nobody else to tell."""
+
+
 def _no_message(_body: Json) -> str:
     return ""
 
@@ -61,14 +84,16 @@ class Client:
     secret: str = field(repr=False)
     error_message: Callable[[Json], str] = _no_message
     patience: Patience = field(default_factory=Patience)
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] | None = None
     clock: Callable[[], float] = time.time
     jitter: Callable[[], float] = random.random
     traffic: Traffic = field(default_factory=Traffic)
+    turns: Turns = field(default_factory=Unlimited)
     _http: httpx.Client = field(init=False, repr=False)
     _origin: httpx.URL = field(init=False, repr=False)
     _not_before: float = field(default=0.0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _closed: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._origin = httpx.URL(self.base_url)
@@ -83,7 +108,8 @@ class Client:
         )
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections; threads that wait or fetch end with a TransientError."""
+        self._closed.set()
         self._http.close()
 
     def fetch(self, request: Request) -> Response:
@@ -97,14 +123,17 @@ class Client:
         while True:
             attempt += 1
             self._wait_for_turn(url)
+            if self._closed.is_set():
+                raise TransientError("stopped", source=self.source, url=_shown(url))
             outcome = self._once(url)
             if isinstance(outcome, Response):
                 return outcome
             wait = wait_before_retry(outcome, attempt, now=self.clock(), jitter=self.jitter())
+            if wait is not None and wait > self.patience.seconds:
+                self.turns.block(self.clock() + min(wait, LONGEST_BLOCK))
+                raise self._too_long(wait, url)
             if wait is None or attempt >= self.patience.attempts:
                 raise self._error(outcome, url, attempt)
-            if wait > self.patience.seconds:
-                raise self._too_long(wait, url)
             log.info("%s: %s; trying again in %.1f s", self.source, outcome.reason, wait)
             self._retry_after(wait, everyone=outcome.status == 429)
 
@@ -123,7 +152,7 @@ class Client:
         return url if request.params is None else url.copy_merge_params(list(request.params))
 
     def _wait_for_turn(self, url: httpx.URL) -> None:
-        wait = self._not_before - self.clock()
+        wait = max(self.turns.turn(), self._not_before) - self.clock()
         if wait > self.patience.seconds:
             raise self._too_long(wait, url)
         if wait > 0:
@@ -134,13 +163,15 @@ class Client:
             self.traffic.retries += 1
             if everyone:
                 self._not_before = max(self._not_before, self.clock() + wait)
-        if not everyone:
+        if everyone:
+            self.turns.block(self.clock() + wait)
+        else:
             self._pause(wait)
 
     def _pause(self, seconds: float) -> None:
         with self._lock:
             self.traffic.waited += seconds
-        self.sleep(seconds)
+        (self.sleep or self._closed.wait)(seconds)
 
     def _once(self, url: httpx.URL) -> Response | Failure:
         with self._lock:
@@ -218,7 +249,7 @@ class Client:
     def _too_long(self, wait: float, url: httpx.URL) -> RateLimited:
         retry_at = datetime.fromtimestamp(min(self.clock() + wait, 4e9), UTC)
         return RateLimited(
-            f"the provider asks to wait until {retry_at:%Y-%m-%d %H:%M:%S}Z, {wait:.0f} s, and a "
+            f"the rate limit asks to wait until {retry_at:%Y-%m-%d %H:%M:%S}Z, {wait:.0f} s, and a "
             f"run waits {self.patience.seconds:.0f} s at most; the next run goes on from here",
             retry_at=retry_at,
             source=self.source,

@@ -16,7 +16,7 @@ from etl.plan import raise_if_unsafe
 from etl.proof import Verdict, prove_deletions
 from etl.report import StreamReport
 from etl.stream import Stream, Traffic
-from etl.walk import Walk, unproved
+from etl.walk import Walk, proof_of, unproved
 
 TROUBLE = ("incomplete", "failed")
 
@@ -40,7 +40,7 @@ def conclude(job: Job, reader: Reader, intake: Intake, stream: Stream) -> Conclu
         if parent_id in walks and walks[parent_id].status == "unavailable":
             walks[parent_id].status = "incomplete"  # what is stored cannot be seen any more
     doubts = {id_: reason for id_, walk in walks.items() if (reason := unproved(walk))}
-    proved = {id_: id_ not in doubts and not walk.resumed for id_, walk in walks.items()}
+    proved = {id_: id_ not in doubts and not _interrupted(walk) for id_, walk in walks.items()}
     missing = [
         candidate
         for candidate in candidates
@@ -59,6 +59,11 @@ def conclude(job: Job, reader: Reader, intake: Intake, stream: Stream) -> Conclu
         doubts=verdict.doubts | doubts,
         held=held,
     )
+
+
+def _interrupted(walk: Walk) -> bool:
+    """Whether something may have moved unseen between two processes that shared the walk."""
+    return walk.resumed and not walk.overlapping
 
 
 def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
@@ -123,7 +128,7 @@ def report_of(
     telling = [row for row in rows if row.parent_id and not row.complete]
     counts = {name: sum(getattr(row, name) for row in rows) for name in _SUMMED}
     counts["deleted"] = sum(deleted.values())
-    totals = [walk.last_total for walk in found.walks]
+    totals = [walk.total for walk in found.walks]
     status, reason = _standing(found, rows, parent)
     summary = StreamReport(
         stream=found.stream.name,
@@ -133,12 +138,23 @@ def report_of(
         partitions=len(rows),
         incomplete_partitions=sum(not row.complete for row in rows),
         expected_total=None if None in totals else sum(total or 0 for total in totals),
+        proof=_proof(found.walks),
         requests=cost.requests,
         retries=cost.retries,
         waited_seconds=cost.waited,
         **counts,
     )
     return summary, telling
+
+
+def _proof(walks: Sequence[Walk]) -> str:
+    if len(walks) == 1:
+        return proof_of(walks[0])
+    ended = sum(walk.ended for walk in walks)
+    again = sum(walk.number > 1 for walk in walks)
+    return f"{ended} of {len(walks)} lists to their end" + (
+        f"; {again} walked more than once" if again else ""
+    )
 
 
 _SUMMED = ("pages", "received", "created", "updated", "unchanged", "restored", "rejected")
@@ -157,7 +173,8 @@ def _partition(
         status=status,
         complete=reason is None,
         incomplete_reason=reason,
-        expected_total=walk.last_total,
+        expected_total=walk.total,
+        proof=proof_of(walk),
         pages=walk.pages,
         received=walk.distinct,
         unchanged=max(0, walk.distinct - walk.rejected - sum(counts.values())),

@@ -63,6 +63,8 @@ class Limits:
     attempts: int = 6
     timeout: float = 60.0
     max_body: int = 64 * _MIB
+    rate_limits: tuple[str, ...] | None = None
+    reserve_percent: float = 10.0
     delete_percent: float = 20.0
     delete_count: int = 10
     delete_confirmations: int = 50
@@ -321,6 +323,8 @@ def _limits(table: LimitsTable) -> Limits:
         attempts=table.attempts,
         timeout=table.timeout,
         max_body=table.max_body_mb * _MIB,
+        rate_limits=None if table.rate_limits is None else tuple(table.rate_limits),
+        reserve_percent=table.reserve_percent,
         delete_percent=table.delete_percent,
         delete_count=table.delete_count,
         delete_confirmations=table.delete_confirmations,

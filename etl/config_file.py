@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model,
 
 from etl.cron import cron_trigger
 from etl.providers import PROVIDERS
+from etl.quota import window_of
 
 DEFAULT_DATABASE_URL = "sqlite:///data/etl.db"
 _HOST = re.compile(
@@ -76,10 +77,16 @@ def _timezone(text: str) -> str:
     return text
 
 
+def _rate_limit(text: str) -> str:
+    window_of(text)
+    return text
+
+
 DatabaseUrl = Annotated[str, AfterValidator(database_url)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
+RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
@@ -144,6 +151,14 @@ class LimitsTable(Table):
     attempts: int = Field(default=6, ge=1, description="tries of one request")
     timeout: float = Field(default=60.0, gt=0, description="seconds for one whole response")
     max_body_mb: int = Field(default=64, ge=1, description="largest response in MiB")
+    rate_limits: list[RateLimit] | None = Field(
+        default=None,
+        description='windows shared by all processes, e.g. ["100/10s", "900/15min"]; '
+        "default: what the provider documents",
+    )
+    reserve_percent: float = Field(
+        default=10.0, ge=0, le=90, description="share of them left to other users of the account"
+    )
     delete_percent: float = Field(
         default=20.0,
         ge=0,

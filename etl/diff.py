@@ -13,6 +13,8 @@ from typing import Any
 from etl.stream import Json
 from etl.text import json_text
 
+MOST_PATH = 500  # letters; a path is part of a primary key, and an index entry has its limit
+
 _PLAIN = re.compile(r"[^\s.\[\]\"']+")
 
 
@@ -36,7 +38,10 @@ class FieldChange:
 
 
 def field_changes(old: Json, new: Json, keyed: Mapping[str, Sequence[str]]) -> list[FieldChange]:
-    """Every smallest difference between two JSON values, in the order of their paths."""
+    """Every smallest difference between two JSON values, in the order of their paths.
+
+    One whose path would be too long is told by its parent.
+    """
     return sorted(_differences(old, new, "", keyed), key=lambda change: change.path)
 
 
@@ -45,22 +50,30 @@ def _differences(
 ) -> Iterator[FieldChange]:
     if old is new or (type(old) is type(new) and old == new and json_text(old) == json_text(new)):
         return
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in {**old, **new}:
-            inner = f"{path}.{_named(name)}" if path else _named(name)
-            yield from _differences(old.get(name, MISSING), new.get(name, MISSING), inner, keyed)
-        return
-    labels = _labels(old, new, path, keyed)
-    if labels is None:
+    before, after, listed = _parts(old, new, path, keyed)
+    paths = {name: _below(path, name, listed=listed) for name in {**before, **after}}
+    if not paths or any(len(inner) > MOST_PATH for inner in paths.values()):
         yield FieldChange(path, old, new)
         return
-    before, after = (dict(zip(names, items, strict=True)) for names, items in labels)
-    for label in {**before, **after}:
-        inner = f"{path}[{_labelled(label)}]"
-        yield from _differences(before.get(label, MISSING), after.get(label, MISSING), inner, keyed)
-    order = [label for label in before if label in after]
-    if order != [label for label in after if label in before]:
+    for name, inner in paths.items():
+        yield from _differences(before.get(name, MISSING), after.get(name, MISSING), inner, keyed)
+    order = [name for name in before if name in after]
+    if listed and order != [name for name in after if name in before]:
         yield FieldChange(path, list(before), list(after))
+
+
+_Parts = tuple[Mapping[str, Json], Mapping[str, Json], bool]
+
+
+def _parts(old: Json, new: Json, path: str, keyed: Mapping[str, Sequence[str]]) -> _Parts:
+    """The named parts of two objects or two keyed lists (True); none where nothing names them."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old, new, False
+    labels = _labels(old, new, path, keyed)
+    if labels is None:
+        return {}, {}, False
+    before, after = (dict(zip(names, items, strict=True)) for names, items in labels)
+    return before, after, True
 
 
 _Labelled = tuple[list[str], list[Json]]
@@ -83,6 +96,12 @@ def _labels(
         if all(len(set(names)) == len(names) for names in named):
             return (named[0], old), (named[1], new)
     return None
+
+
+def _below(path: str, name: str, *, listed: bool) -> str:
+    if listed:
+        return f"{path}[{_labelled(name)}]"
+    return f"{path}.{_named(name)}" if path else _named(name)
 
 
 def _named(name: str) -> str:

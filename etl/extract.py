@@ -7,7 +7,7 @@ else sees it.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -17,6 +17,8 @@ from etl.stream import Fetch, Json, Page, Request, Response, Stream
 from etl.wire import clean, parse
 
 MOST_PAGES = 1_000_000
+MOST_STEPS_BACK = 5
+OVERLAP = 1  # records; a page that begins with the last one of the page before follows it
 
 Fingerprint = Callable[[str], str]
 Place = TypeVar("Place")
@@ -32,15 +34,24 @@ class Reader:
 
 
 def pages(
-    reader: Reader, stream: Stream, start: Request, first: Response | None = None
+    reader: Reader,
+    stream: Stream,
+    start: Request,
+    *,
+    first: Response | None = None,
+    before: Sequence[Json] = (),
+    overlapping: bool = False,
 ) -> Iterator[Page]:
     """The pages from `start` on; `first` is the answer to it where that was fetched already.
 
+    overlapping: each page is asked for from the last record of the page before it (`before`: its
+    ids). A page without any of them does not follow: records moved up between the two requests,
+    and the walk steps back until a page follows again, or says `gap`.
     Raises ProtocolError on a page that leads back, on a page that repeats the one before it, and
     on an answer that is not as documented.
     """
     visited: set[Request] = set()
-    before: list[Json] = []
+    steps_back = 0
     request: Request | None = start
     while request is not None:
         if request in visited:
@@ -51,12 +62,46 @@ def pages(
         response = first if first is not None else reader.fetch(request)
         first = None
         page = stream.read(body_of(response, reader.fingerprint), request)
-        marks = [_mark(item, stream) for item in page.items]
-        if marks and marks == before:
-            raise ProtocolError(f"pages {len(visited) - 1} and {len(visited)} are the same page")
-        before = marks
-        yield page
-        request = page.next
+        marks = marks_of(page, stream)
+        if marks and marks == before and not steps_back:
+            raise ProtocolError(f"page {len(visited)} is the same as the one before it")
+        back = _step_back(stream, request, before) if overlapping else None
+        if back is None or follows(marks, before):
+            yield page
+            steps_back, before = 0, marks
+            request = _overlapped(stream, page) if overlapping else page.next
+        elif steps_back < MOST_STEPS_BACK:
+            steps_back += 1
+            visited.clear()
+            request = back
+        else:
+            yield replace(page, gap=True)
+            steps_back, before = 0, marks
+            request = _overlapped(stream, page)
+
+
+def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:
+    """Whether nothing can be missing between two pages: they share a record."""
+    return any(mark in before for mark in marks)
+
+
+def marks_of(page: Page, stream: Stream) -> list[Json]:
+    """What tells the items of a page apart: their ids, or the items themselves without one."""
+    return [_mark(item, stream) for item in page.items]
+
+
+def _step_back(stream: Stream, request: Request, before: Sequence[Json]) -> Request | None:
+    """The request of the page's place one page earlier; None where pages need not follow."""
+    if stream.earlier is None or len(before) <= OVERLAP:
+        return None
+    return stream.earlier(request, len(before))
+
+
+def _overlapped(stream: Stream, page: Page) -> Request | None:
+    """The next request, begun at the last record of this page."""
+    if page.next is None or stream.earlier is None or len(page.items) <= OVERLAP:
+        return page.next
+    return stream.earlier(page.next, OVERLAP) or page.next
 
 
 def body_of(response: Response, fingerprint: Fingerprint) -> dict[str, Json]:
@@ -91,20 +136,20 @@ def fetched(
         for place, request in wanted:
             yield place, _outcome(reader.fetch, request)
         return
-    with ThreadPoolExecutor(reader.concurrency, "etl-fetch") as pool:
-        waiting: deque[tuple[Place, Future[Response | SourceError]]] = deque()
-        coming = iter(wanted)
-        try:
-            while True:
-                for place, request in islice(coming, 2 * reader.concurrency - len(waiting)):
-                    waiting.append((place, pool.submit(_outcome, reader.fetch, request)))
-                if not waiting:
-                    return
-                place, answer = waiting.popleft()
-                yield place, answer.result()
-        finally:
-            for _, answer in waiting:
-                answer.cancel()
+    pool = ThreadPoolExecutor(reader.concurrency, "etl-fetch")
+    waiting: deque[tuple[Place, Future[Response | SourceError]]] = deque()
+    coming = iter(wanted)
+    try:
+        while True:
+            for place, request in islice(coming, 2 * reader.concurrency - len(waiting)):
+                waiting.append((place, pool.submit(_outcome, reader.fetch, request)))
+            if not waiting:
+                return
+            place, answer = waiting.popleft()
+            yield place, answer.result()
+    finally:
+        # not waited for: whoever stops early closes the client, which ends the threads
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _outcome(fetch: Fetch, request: Request) -> Response | SourceError:

@@ -18,7 +18,7 @@ from etl.db.staging import Batch, RunKey
 from etl.load import Head, Outcome, compare, named_items
 from etl.seen import Seen
 from etl.stream import Json, Stream
-from etl.walk import Walk, again, as_json, begin, from_json
+from etl.walk import Walk, again, as_json, begin, from_json, note_ids
 
 CHECKPOINT_SECONDS = 0.2
 CHECKPOINT_ROWS = 5000
@@ -31,6 +31,7 @@ Identified = tuple[Walk, list[tuple[str, Json]]]
 class Intake:
     """What one run has met and staged so far; close() when done.
 
+    keeps_findings: rejects and drift are written, as they are not by a dry run.
     walks: stream -> parent id -> its walk. seen: stream -> stored live rows that were met.
     """
 
@@ -39,6 +40,7 @@ class Intake:
     streams: Mapping[str, Stream]
     clock: Callable[[], datetime]
     beat: Callable[[Connection, datetime], None]
+    keeps_findings: bool = True
     tick: Callable[[], float] = time.monotonic
     walks: dict[str, dict[str, Walk]] = field(default_factory=lambda: defaultdict(dict))
     seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
@@ -64,7 +66,8 @@ class Intake:
             states, self.seen[name] = staging.read_ledger(self._reading, self.run.run_id, name)
             for walk in map(from_json, states):
                 walk.resumed = walk.resumed or not walk.ended
-                self.walk(name, walk if walk.status == "ok" else again(walk))
+                current = self.walk(name, walk if walk.status == "ok" else again(walk))
+                self._ids[name, current.parent_id, current.number] = set(current.last)
 
     def walk(self, stream: str, walk: Walk) -> Walk:
         """Registers a walk as the current one of its partition."""
@@ -117,10 +120,26 @@ class Intake:
                     walk.segment += 1
                     row = staging.ledger_row(self.run, stream, as_json(walk), walk.segment, met)
                     self._batch.ledger.append(row)
+                if not self.keeps_findings:
+                    self._batch.rejects, self._batch.drift = [], {}
                 staging.write(connection, self.run, self._batch, now)
                 self.beat(connection, now)
             self._batch, self._met = Batch(), {}
         self._due = self.tick() + CHECKPOINT_SECONDS
+
+    def quiet(self, stream: str, walk: Walk) -> bool:
+        """Whether nothing came or went of a stream since the last run, as far as this walk saw."""
+        stored = staging.live_rows(self._reading, stream, self.run.source)
+        return walk.fresh == 0 and stored == len(self.seen[stream])
+
+    def recount(self, stream: str, walk: Walk) -> None:
+        """Counts what was met anew: across processes the ids are only known to the database."""
+        self.flush()
+        with self.engine.begin() as connection:
+            staging.settle(connection, self.run.run_id, stream)
+            staged = staging.staged_counts(connection, self.run.run_id, stream)
+        fresh = staged.get(walk.parent_id, {})
+        walk.distinct = len(self.seen[stream]) + fresh.get("created", 0) + fresh.get("restored", 0)
 
     def head(self, stream: str, external_id: str) -> Head | None:
         """What is stored of one record that belongs to no project."""
@@ -144,10 +163,10 @@ class Intake:
         if len(last) != len(named):
             self._batch.drift[stream.name, "", "one id twice in a page"] = "object"
         met = self._ids.setdefault((stream.name, walk.parent_id, walk.number), set())
-        again = sum(external_id in met for external_id in last)
-        met.update(last)
-        walk.repeated += again
-        walk.distinct += len(last) - again
+        new = last.keys() - met
+        met |= new
+        walk.repeated += len(last) - len(new)
+        note_ids(walk, new)
         return list(last.items())
 
     def _compare(self, stream: Stream, found: Sequence[Identified]) -> set[tuple[str, str]]:
@@ -170,6 +189,7 @@ class Intake:
         self._batch.rejects += [(stream, walk.parent_id, reject) for reject in outcome.rejects]
         for staged in outcome.staged:
             self._ordinal += 1
+            walk.fresh += staged.operation != "updated"
             self._batch.staged[stream].append((self._ordinal, staged))
             for path, kind in staged.record.drift:
                 self._batch.drift[stream, path, kind] = _type_at(staged.raw, path)

@@ -4,6 +4,7 @@ The end of the pages is what the provider says: an absent next link, a null next
 Never a short page, never an empty one.
 """
 
+import re
 from typing import TypeGuard
 
 from etl.errors import ProtocolError
@@ -55,6 +56,28 @@ def read_cursor(body: Json, request: Request) -> Page:
 def read_object(body: Json, _request: Request) -> Page:
     """One bare record as a page of one item."""
     return Page(items=[_object(body, "the body")], next=None, total=1)
+
+
+def earlier(request: Request, count: int) -> Request | None:
+    """The request of an offset list that begins `count` records earlier; None without an offset.
+
+    Everything else of a next link stays byte for byte as the provider wrote it.
+    """
+    if request.params is not None:
+        offset = dict(request.params).get("offset", "")
+        return _with(request, "offset", _less(offset, count)) if offset.isdecimal() else None
+    found = _OFFSET.search(request.path)
+    if found is None:
+        return None
+    before, offset, after = request.path[: found.start(2)], found[2], request.path[found.end(2) :]
+    return Request(f"{before}{_less(offset, count)}{after}")
+
+
+_OFFSET = re.compile(r"([?&]offset=)(\d+)(?=&|$)")
+
+
+def _less(offset: str, count: int) -> str:
+    return str(max(0, int(offset) - count))
 
 
 def is_object(value: Json) -> TypeGuard[dict[str, Json]]:

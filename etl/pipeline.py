@@ -97,6 +97,7 @@ def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
         run=opened.key,
         streams={stream.name: stream for stream in job.streams},
         clock=shell.clock,
+        keeps_findings=not job.dry_run,
         beat=lambda connection, now: runs.renew(connection, job.source, shell.holder, now),
     )
     course = _Course(job=job, shell=shell, opened=opened, intake=intake)

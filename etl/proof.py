@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from etl.db.staging import Candidate
-from etl.errors import AccessDenied, RequestRejected
+from etl.errors import AccessDenied, RateLimited, RequestRejected, TransientError
 from etl.extract import Reader, body_of
 from etl.stream import Json, Stream
 
@@ -71,6 +71,10 @@ def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, st
         if error.status == 401:
             raise
         return "", _HIDDEN
+    except RateLimited:
+        raise
+    except TransientError as error:
+        return "", f"could not be asked for: {error}"
     same = _is(body_of(answer, reader.fingerprint), stream, candidate)
     return ("", _ALIVE) if same else (REPLACED, "")
 

@@ -20,6 +20,7 @@ class StreamReport:
     status: str = "ok"
     complete: bool = True
     incomplete_reason: str | None = None
+    proof: str | None = None
     partitions: int = 1
     incomplete_partitions: int = 0
     expected_total: int | None = None

@@ -17,6 +17,7 @@ FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 JITTER_SHARE = 0.1
 LEAST_PAUSE = 1.0
+LONGEST_ANNOUNCED = 60.0  # beyond the vendor's windows; a refusal would say it again
 
 _RESETS = ("x-ratelimit-reset", "x-ratelimit-auth-token-reset")
 _REMAINING = (
@@ -66,7 +67,7 @@ def pause_after(headers: Mapping[str, str], *, now: float) -> float:
         for remaining, reset in _REMAINING
         if headers.get(remaining, "").strip() == "0"
     ]
-    return max(waits, default=0.0)
+    return min(max(waits, default=0.0), LONGEST_ANNOUNCED)
 
 
 def _retry_after(text: str | None, now: float) -> float | None:

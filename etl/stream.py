@@ -56,11 +56,15 @@ class Partition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page: its items, the next request (None: the provider said it is the end), its total."""
+    """One page: its items, the next request (None: the provider said it is the end), its total.
+
+    gap: it does not follow the page before it; records may have slipped through between them.
+    """
 
     items: Sequence[Json]
     next: Request | None
     total: int | None = None
+    gap: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,7 @@ def _whole(item: Json) -> tuple[Json, tuple[Embedded, ...]]:
     return item, ()
 
 
-def _always(_options: Mapping[str, Any]) -> bool:
+def _always(_options: Any) -> bool:
     return True
 
 
@@ -107,6 +111,9 @@ class Stream:
     split       an item -> the item by itself, and what it carries of other streams
     gather      requests whose answers make one item together (helps: 403 and 404 are allowed)
     atomic      a partition comes in one response, so that nothing can move while it is walked
+    earlier     offset lists: a request -> the same one so many records earlier, for pages that
+                overlap; None where the paging does not allow it
+    steady      whether these options order the list by what never changes of a record
     filtered    whether these options leave records out
     wanted      whether the options of the source, by stream, ask for this stream at all
     """
@@ -126,13 +133,18 @@ class Stream:
     gather: tuple[Request, ...] = ()
     combine: Callable[[Sequence[Json], str], Json] | None = None
     atomic: bool = False
+    earlier: Callable[[Request, int], Request | None] | None = None
+    steady: Callable[[Any], bool] = _always
     filtered: Callable[[Any], bool] = _not_filtered
     wanted: Callable[[Mapping[str, Any]], bool] = _always
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A vendor: where it lives, how a key is presented, its streams in the order they are read."""
+    """A vendor: where it lives, how a key is presented, its streams in the order they are read.
+
+    rate_limits: the windows it documents, as `100/10s`; none where only its headers tell.
+    """
 
     name: str
     base_url: str
@@ -141,6 +153,7 @@ class Provider:
     whoami: Request
     error_message: Callable[[Json], str]
     concurrency: int = 1
+    rate_limits: tuple[str, ...] = ()
 
     def stream(self, name: str) -> Stream:
         """The stream of that name; KeyError when this vendor has none."""

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError
-from etl.extract import Reader, fetched, gathered, pages
+from etl.extract import OVERLAP, Reader, fetched, gathered, marks_of, pages
 from etl.intake import Intake
 from etl.stream import Page, Partition, Provider, Request, Response, Stream, Traffic
-from etl.walk import MOST_WALKS, Walk, again, agree, begin, give_up, moved, note_page
+from etl.walk import (
+    MOST_WALKS,
+    Walk,
+    again,
+    begin,
+    give_up,
+    note_page,
+    settled,
+    unproved,
+)
 
 FAILURES_IN_A_ROW = 5
 
@@ -78,15 +87,23 @@ def _walks(work: Survey, stream: Stream) -> Iterator[Walk]:
     for partition in partitions:
         walk = walks.get(partition.parent_id) or begin(partition)
         cut = walk.embedded and not walk.ended and walk.number == 0
-        yield work.intake.walk(stream.name, again(walk) if cut else walk)
+        current = work.intake.walk(stream.name, again(walk) if cut else walk)
+        steady = stream.steady(work.options[stream.name])
+        current.overlapping = stream.earlier is not None and steady
+        yield current
 
 
 def _start(work: Survey, stream: Stream, walk: Walk) -> Request:
-    return walk.next or stream.first(walk.partition, work.options[stream.name])
+    """Where the walk begins, or goes on: an overlapping one at the last record it has."""
+    if walk.next is None:
+        return stream.first(walk.partition, work.options[stream.name])
+    if walk.last and stream.earlier is not None:
+        return stream.earlier(walk.next, OVERLAP) or walk.next
+    return walk.next
 
 
 def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
-    """Walks until a walk is stable, two in a row agree, or the walks are used up."""
+    """Walks until another walk would prove nothing more, or the walks are used up."""
     earlier: Walk | None = None
     while True:
         try:
@@ -97,16 +114,33 @@ def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
                 raise
             walk = work.intake.walk(stream.name, again(walk))
         else:
-            settled = not moved(walk) or (earlier is not None and agree(walk, earlier))
-            if stream.atomic or settled or walk.number >= MOST_WALKS:
+            if stream.atomic or _settled(work, stream, walk, earlier):
+                return
+            if walk.number >= MOST_WALKS:
+                if unproved(walk) is None:
+                    give_up(walk, "incomplete", f"{walk.number} walks of it did not agree")
                 return
             earlier, walk = walk, work.intake.walk(stream.name, again(walk))
         first = None
 
 
+def _settled(work: Survey, stream: Stream, walk: Walk, earlier: Walk | None) -> bool:
+    if walk.resumed and not walk.overlapping:
+        work.intake.recount(stream.name, walk)
+    return settled(walk, earlier, quiet=work.intake.quiet(stream.name, walk))
+
+
 def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
-    for page in pages(work.reader, stream, _start(work, stream, walk), first):
-        note_page(walk, page)
+    found = pages(
+        work.reader,
+        stream,
+        _start(work, stream, walk),
+        first=first,
+        before=walk.last,
+        overlapping=walk.overlapping,
+    )
+    for page in found:
+        note_page(walk, page, marks_of(page, stream))
         work.intake.take(stream, [(walk, page.items)])
         work.intake.checkpoint(stream.name, walk)
         _tell(work, stream, page)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from etl.record import Record, Reject
 from etl.stream import Json, Partition, Stream
-from etl.text import json_text
+from etl.text import MOST_KEY_BYTES, is_key, json_text
 
 HASH_RULE = "1"  # stored with every hash; a new rule must not look like a change of the record
 
@@ -25,6 +25,9 @@ def identify(item: Json, stream: Stream) -> str | Reject:
         return Reject(external_id=None, path="", reason=reason, payload=item)
     if not isinstance(identity, str) or not identity:
         reason = f"the id is {identity!r}, not text"[:200]
+        return Reject(external_id=None, path="", reason=reason, payload=item)
+    if not is_key(identity):
+        reason = f"the id is longer than {MOST_KEY_BYTES} bytes"
         return Reject(external_id=None, path="", reason=reason, payload=item)
     return identity
 

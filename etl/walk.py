@@ -4,8 +4,9 @@ A walk is a proof of completeness only when it reached the provider's own end ma
 agree where the provider gives one, nothing moved while it was walked and every item had an id.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from etl.stream import Page, Partition, Request
@@ -19,6 +20,9 @@ class Walk:
 
     status: ok, unavailable (not offered to this key, nothing of it is stored), incomplete, failed.
     distinct, repeated: ids met for the first time, and again; nameless: items without an id.
+    fresh: records that were not stored, or as deleted. ids: a sum of all ids, whatever their order.
+    overlapping: its pages share a record, so that it is seen when the list moves; last: the ids of
+    the last page; gaps: pages that did not follow. moves: how often the total changed.
     embedded: its first items came inside the parent. segment: checkpoints written so far.
     resumed: pages of it were read by an earlier process, so something may have moved between.
     """
@@ -35,8 +39,13 @@ class Walk:
     repeated: int = 0
     rejected: int = 0
     nameless: int = 0
-    first_total: int | None = None
-    last_total: int | None = None
+    fresh: int = 0
+    ids: str = "0"
+    overlapping: bool = False
+    last: list[Any] = field(default_factory=list)
+    gaps: int = 0
+    moves: int = 0
+    total: int | None = None
     embedded: bool = False
     resumed: bool = False
     segment: int = 0
@@ -58,25 +67,58 @@ def again(walk: Walk) -> Walk:
         parent_id=walk.parent_id,
         parent_key=walk.parent_key,
         number=walk.number + 1,
-        pages=walk.pages,
+        overlapping=walk.overlapping,
         embedded=walk.embedded,
         segment=walk.segment,
     )
 
 
-def note_page(walk: Walk, page: Page) -> None:
+def note_page(walk: Walk, page: Page, marks: Sequence[Any] = ()) -> None:
     """Counts a page in: where the walk goes on, and what the provider says the total is."""
     walk.pages += 1
     walk.next = page.next
     walk.ended = page.next is None
+    walk.last = list(marks) if walk.overlapping and not walk.ended else []
+    walk.gaps += page.gap
     if page.total is not None:
-        walk.first_total = page.total if walk.first_total is None else walk.first_total
-        walk.last_total = page.total
+        walk.moves += walk.total is not None and walk.total != page.total
+        walk.total = page.total
+
+
+def note_ids(walk: Walk, ids: Collection[str]) -> None:
+    """Adds ids met for the first time; two walks that met the same have the same sum."""
+    walk.distinct += len(ids)
+    met = (blake2b(one.encode("utf-8", "replace"), digest_size=8).digest() for one in ids)
+    walk.ids = f"{(int(walk.ids, 16) + sum(map(_number, met))) % 2**64:x}"
+
+
+def _number(digest: bytes) -> int:
+    return int.from_bytes(digest, "big")
+
+
+def settled(walk: Walk, earlier: Walk | None, *, quiet: bool) -> bool:
+    """Whether another walk would prove nothing more.
+
+    quiet: nothing came or went since the last run. Where pages neither overlap nor say a total, a
+    record that slipped through leaves no trace; unless the list is quiet, two walks must agree.
+    """
+    if moved(walk):
+        return earlier is not None and agree(walk, earlier) and not walk.gaps
+    traceless = not walk.overlapping and walk.total is None and walk.pages > 1
+    return not traceless or quiet or (earlier is not None and agree(walk, earlier))
+
+
+def moved(walk: Walk) -> bool:
+    """Whether the list changed under the walk, so that something may have been missed."""
+    if walk.overlapping:
+        return walk.gaps > 0 or (walk.total is not None and walk.total > walk.distinct)
+    short = walk.total is not None and walk.total != walk.distinct
+    return short or walk.repeated > 0 or walk.moves > 0
 
 
 def agree(walk: Walk, earlier: Walk) -> bool:
-    """Whether two walks of a list that does not add up brought the same: it is not moving."""
-    return (walk.distinct, walk.last_total) == (earlier.distinct, earlier.last_total)
+    """Whether two walks brought the same: the list stands still, whatever its total says."""
+    return (walk.ids, walk.distinct, walk.total) == (earlier.ids, earlier.distinct, earlier.total)
 
 
 def give_up(walk: Walk, status: str, reason: str) -> None:
@@ -84,29 +126,41 @@ def give_up(walk: Walk, status: str, reason: str) -> None:
     walk.status, walk.reason = status, reason
 
 
-def moved(walk: Walk) -> bool:
-    """Whether the list changed under the walk, so that something may have been missed."""
-    if not walk.ended:
-        return False
-    counted = walk.last_total is not None and walk.last_total != walk.distinct
-    return counted or walk.repeated > 0 or walk.first_total != walk.last_total
-
-
 def unproved(walk: Walk) -> str | None:
     """Why the walk does not prove that it saw everything; None when it does."""
-    first, last = walk.first_total, walk.last_total
+    total, came = walk.total, walk.distinct
+    counted = total is not None and (total > came if walk.overlapping else total != came)
     doubts = (
         (walk.reason is not None, walk.reason or ""),
         (not walk.ended, "the provider's end mark was not reached"),
         (walk.nameless > 0, f"{walk.nameless} items without a usable id"),
-        (first != last, f"the total moved from {first} to {last} during the walk"),
+        (walk.gaps > 0, f"{walk.gaps} pages did not follow the page before them"),
         (
-            last is not None and last != walk.distinct,
-            f"the provider counts {last} records, {walk.distinct} came",
+            walk.moves > 0 and not walk.overlapping,
+            f"the total moved {walk.moves} times during the walk",
         ),
-        (walk.repeated > 0, f"{walk.repeated} records came twice, so the list moved"),
+        (counted, f"the provider counts {total} records, {came} came"),
+        (
+            walk.repeated > 0 and not walk.overlapping,
+            f"{walk.repeated} records came twice, so the list moved",
+        ),
     )
     return next((reason for doubtful, reason in doubts if doubtful), None)
+
+
+def proof_of(walk: Walk) -> str:
+    """How it is known, or not, that the walk saw everything; for people."""
+    known = [
+        "end mark reached" if walk.ended else "end mark not reached",
+        f"{walk.distinct} came, no total is given"
+        if walk.total is None
+        else f"{walk.distinct} of {walk.total} came",
+    ]
+    if walk.pages > 1 and walk.overlapping:
+        known.append("pages overlap" + (f", {walk.gaps} gaps" if walk.gaps else ""))
+    known += [f"{walk.number} walks"] if walk.number > 1 else []
+    known += ["gone on from a checkpoint"] if walk.resumed else []
+    return "; ".join(known)
 
 
 def as_json(walk: Walk) -> dict[str, Any]:

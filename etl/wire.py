@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from etl.errors import ProtocolError
 from etl.stream import Json
+from etl.text import MOST_KEY_BYTES, is_key
 
 EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
@@ -25,7 +26,7 @@ SHOWN_BYTES = 60
 SECRET_FIELDS = frozenset({"apiKey", "mobileKey"})
 _SECRET_TEXT = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:sdk|mob|api)-[0-9a-f]{8}-[0-9a-f-]{18,}"
-    r"|(?:console|secret)-[A-Za-z0-9]{16,}"
+    r"|(?:console|secret)-(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}"
     r"|lp_(?:live|test)_[\w-]{8,})"
 )
 _FINGERPRINT = re.compile(r"fp:[0-9a-f]{16}")
@@ -131,6 +132,15 @@ def text_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def short_text(value: str) -> str:
+    """A text that fits an index; ValueError on a longer one."""
+    if not is_key(value):
+        raise ValueError(f"a key is longer than {MOST_KEY_BYTES} bytes")
+    return value
+
+
+Key = Annotated[str, AfterValidator(short_text)]
+StoredInteger = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 EpochMillis = Annotated[datetime | None, BeforeValidator(epoch_millis)]
 Rfc3339 = Annotated[datetime | None, BeforeValidator(rfc3339)]
 TextList = Annotated[list[str], BeforeValidator(text_list)]
@@ -191,7 +201,7 @@ def _number(text: str) -> float | int:
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"the number {text[:20]} is out of range")
-    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    return int(value) if value.is_integer() else value  # Postgres would give it back so
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import JSON, Connection, Text, text
 
 from etl.config import load
 from etl.db.engine import open_engine
@@ -21,8 +21,10 @@ def render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
 
 
 def compare_type(_context: Any, _found: Any, _column: Any, found: Any, wanted: Any) -> bool | None:
-    """UtcDateTime is the database's own time type with a rule on our side."""
-    return False if isinstance(wanted, UtcDateTime) and "TIME" in str(found).upper() else None
+    """UtcDateTime is the database's own time with a rule of ours; SQLite keeps JSON as text."""
+    same_time = isinstance(wanted, UtcDateTime) and "TIME" in str(found).upper()
+    same_json = isinstance(wanted, JSON) and isinstance(found, Text)
+    return False if same_time or same_json else None
 
 
 def migrate(connection: Connection) -> None:

@@ -1,7 +1,8 @@
-"""Databases for the tests: a SQLite file and a real PostgreSQL, each with the schema of this code."""
+"""Databases for the tests: SQLite files and a real PostgreSQL, with the schema of this code."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from etl.db.engine import open_engine
 from tests.support import postgres
 
 TEMPLATE = "etl_test_template"
-_NUMBERS = count(1)
+BOTH = ("sqlite", "postgres")
+
+Databases = Callable[[str], AbstractContextManager[Engine]]
 
 
 @pytest.fixture(scope="session")
@@ -21,17 +24,24 @@ def postgres_server() -> Iterator[Engine]:
     """An engine that may create databases; a server that cannot start is an error."""
     with postgres.server() as url:
         admin = postgres.admin_engine(url)
-        postgres.drop(admin, TEMPLATE)
-        migrated = open_engine(_text(postgres.create(admin, TEMPLATE)))
-        schema.upgrade(migrated)
-        migrated.dispose()
         yield admin
-        postgres.drop(admin, TEMPLATE)
         admin.dispose()
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def postgres_template(postgres_server: Engine) -> Iterator[str]:
+    """The name of a migrated database without rows."""
+    postgres.drop(postgres_server, TEMPLATE)
+    migrated = open_engine(postgres.create(postgres_server, TEMPLATE))
+    schema.upgrade(migrated)
+    migrated.dispose()
+    yield TEMPLATE
+    postgres.drop(postgres_server, TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file without rows."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     engine = open_engine(f"sqlite:///{path}")
     schema.upgrade(engine)
@@ -39,52 +49,51 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def sqlite_engine(migrated_file: Path, tmp_path: Path) -> Iterator[Engine]:
-    path = tmp_path / "etl.db"
-    shutil.copyfile(migrated_file, path)
-    engine = open_engine(f"sqlite:///{path}")
-    yield engine
-    engine.dispose()
+@pytest.fixture(scope="session")
+def databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Databases:
+    """`with databases("sqlite") as engine`: a database of one's own; `… empty`: without schema."""
+    numbers = count(1)
+
+    @contextmanager
+    def database(kind: str) -> Iterator[Engine]:
+        backend, _, empty = kind.partition(" ")
+        if backend == "sqlite":
+            path = tmp_path_factory.mktemp("etl") / "etl.db"
+            if not empty:
+                shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+            engine = open_engine(f"sqlite:///{path}")
+            yield engine
+            engine.dispose()
+            return
+        template = "template0" if empty else request.getfixturevalue("postgres_template")
+        admin, name = request.getfixturevalue("postgres_server"), f"etl_test_{next(numbers)}"
+        postgres.drop(admin, name)
+        engine = open_engine(postgres.create(admin, name, template))
+        yield engine
+        engine.dispose()
+        postgres.drop(admin, name)
+
+    return database
 
 
-@pytest.fixture
-def postgres_engine(postgres_server: Engine) -> Iterator[Engine]:
-    yield from _own_database(postgres_server, TEMPLATE)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request: pytest.FixtureRequest) -> Engine:
+@pytest.fixture(params=BOTH)
+def engine(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Engine]:
     """Runs the test on each database."""
-    found: Engine = request.getfixturevalue(f"{request.param}_engine")
-    return found
+    with databases(request.param) as engine:
+        yield engine
 
 
 @pytest.fixture
-def both(sqlite_engine: Engine, postgres_engine: Engine) -> tuple[Engine, Engine]:
-    """For tests that compare the two."""
-    return sqlite_engine, postgres_engine
+def both(databases: Databases) -> Iterator[tuple[Engine, Engine]]:
+    """For tests that compare the two: SQLite, Postgres."""
+    with databases("sqlite") as sqlite, databases("postgres") as other:
+        yield sqlite, other
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def empty_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """Each database before its first migration."""
-    if request.param == "postgres":
-        yield from _own_database(request.getfixturevalue("postgres_server"), "template0")
-        return
-    engine = open_engine(f"sqlite:///{tmp_path / 'empty.db'}")
-    yield engine
-    engine.dispose()
-
-
-def _own_database(admin: Engine, template: str) -> Iterator[Engine]:
-    name = f"etl_test_{next(_NUMBERS)}"
-    postgres.drop(admin, name)
-    engine = open_engine(_text(postgres.create(admin, name, template)))
-    yield engine
-    engine.dispose()
-    postgres.drop(admin, name)
-
-
-def _text(url: postgres.URL) -> str:
-    return url.render_as_string(hide_password=False)
+@pytest.fixture(params=BOTH)
+def empty_engine(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Engine]:
+    """Runs the test on each database before its first migration."""
+    with databases(f"{request.param} empty") as engine:
+        yield engine

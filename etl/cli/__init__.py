@@ -1,5 +1,7 @@
 """The commands. Each one reads its arguments, calls the shell, and prints; it decides nothing."""
 
+import io
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +11,7 @@ import typer
 from etl import __version__
 from etl.cli import config, demo, past, runs, sync
 from etl.cli.context import Common, set_up_logs
-from etl.cli.terminal import err, safe
+from etl.cli.terminal import BAD, complain
 from etl.errors import EtlError
 
 app = typer.Typer(
@@ -48,7 +50,9 @@ def common(
 ) -> None:
     """What every command shares."""
     context.obj = Common(config_path)
-    if log != "off":
+    if log == "off":
+        logging.getLogger("etl").addHandler(logging.NullHandler())
+    else:
         set_up_logs(log, log_level)
 
 
@@ -58,10 +62,14 @@ for module in (config, sync, runs, past, demo):
 
 def main() -> None:
     """Runs the command line; an error of ours is one clear message and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot show is escaped, not an error
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except EtlError as error:
-        err.print("etl:", safe(error).replace("\\u000a", "\n     "), style="red", markup=False)
+        for number, line in enumerate(str(error).splitlines()):
+            complain("    " if number else "etl:", line, style=BAD)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from etl.cli import context, terminal
 from etl.cli.terminal import out
 from etl.config import DEFAULT_PATH, example, json_schema
-from etl.errors import OK, ConfigError, EtlError
+from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
 
 if TYPE_CHECKING:
     from etl.app import Finding
@@ -32,11 +33,14 @@ def init(
     path: Path = ctx.obj.config or DEFAULT_PATH
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; `etl init --force` replaces it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(example(), encoding="utf-8")
     schema = path.parent / "etl.schema.json"
-    schema.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
-    out.print(f"wrote {path} and {schema}", markup=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(example(), encoding="utf-8")
+        schema.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+    terminal.say(f"wrote {path} and {schema}")
     out.print("next: edit it, export the keys it names, then `etl check` and `etl sync`")
 
 
@@ -49,13 +53,13 @@ def check(
     from etl.config import masked
 
     settings = context.settings(ctx.obj, source or (), secrets=True)
-    out.print(f"configuration: ok ({settings.path})", markup=False)
+    terminal.say(f"configuration: ok ({settings.path})")
     codes = [OK]
     try:
         context.database(ctx.obj).dispose()
-        out.print(f"database: ok ({masked(settings.database_url)})", markup=False)
+        terminal.say(f"database: ok ({masked(settings.database_url)})")
     except EtlError as error:
-        out.print(f"database: {terminal.safe(error)}", style=terminal.BAD, markup=False)
+        terminal.say(f"database: {error}", style=terminal.BAD)
         codes.append(error.exit_code)
     findings = [found for name in settings.sources for found in check_one(settings, name)]
     for found in findings:
@@ -65,20 +69,30 @@ def check(
 
 
 def _show(found: "Finding") -> None:
-    line = f"{found.source} {found.stream}: {terminal.safe(found.message)}"
-    out.print(line, style=terminal.GOOD if found.ok else terminal.BAD, markup=False)
+    line = f"{found.source} {found.stream}: {found.message}"
+    terminal.say(line, style=terminal.GOOD if found.ok else terminal.BAD)
 
 
 @database.command()
 def upgrade(ctx: typer.Context) -> None:
     """Make the schema, or bring it to this version."""
     from etl.db import schema
-    from etl.db.engine import open_engine
+    from etl.db.engine import open_engine, store_error
 
     engine = open_engine(context.settings(ctx.obj).database_url)
-    schema.upgrade(engine)
+    try:
+        with engine.connect() as connection:
+            found = schema.current(connection)
+        if found is not None and found > schema.HEAD:
+            raise SchemaOutOfDate(
+                f"the database has schema {found}, this etl {schema.HEAD}: install a newer etl"
+            )
+        schema.upgrade(engine)
+    except SQLAlchemyError as error:
+        raise store_error(error, "upgrading its schema") from error
+    finally:
+        engine.dispose()
     out.print(f"the schema is at {schema.HEAD}")
-    engine.dispose()
 
 
 @database.command()
@@ -103,7 +117,7 @@ def check_schema(ctx: typer.Context) -> None:
     found = schema.differences(engine)
     engine.dispose()
     for difference in found:
-        out.print(terminal.safe(difference), markup=False)
+        terminal.say(difference)
     if found:
         raise typer.Exit(2)
     out.print(f"the tables are those of schema {schema.HEAD}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl.config import Settings, load
+from etl.errors import ConfigError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -46,6 +47,8 @@ def reading(common: Common) -> Iterator["Connection"]:
             yield connection
     except SQLAlchemyError as error:
         raise store_error(error, "reading") from error
+    except OverflowError:
+        raise ConfigError("a number is too large for the database") from None
     finally:
         engine.dispose()
 

@@ -1,5 +1,7 @@
 """`etl sandbox`, `etl demo`: the provider simulator, and a tour of etl with it."""
 
+import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +11,7 @@ import typer
 from etl.cli import past, sync, terminal
 from etl.cli.terminal import out
 from etl.config import Settings, load
+from etl.errors import ConfigError
 from etl.report import exit_code_of
 
 if TYPE_CHECKING:
@@ -31,13 +34,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="Where to listen, on loopback.")] = PORT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where to listen, on loopback; 0: any free port.")
+    ] = PORT,
     scenario: Annotated[
         Path | None, typer.Option(help="TOML or JSON: seed, sizes, faults, rate limits, latency.")
     ] = None,
 ) -> None:
     """Run the provider simulator: the three APIs on one port, with made-up data."""
-    from etl.errors import ConfigError
     from etl.sandbox import serve
 
     try:
@@ -61,8 +65,12 @@ def demo(
     from etl.app import open_database
     from etl.sandbox import Sandbox
 
-    for stale in (*folder.glob("demo.db"), *folder.glob("demo.db-*")):
-        stale.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in (*folder.glob("demo.db"), *folder.glob("demo.db-*")):
+            stale.unlink()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}") from None
     with Sandbox() as server:
         settings = _settings(folder, server.url)
         engine = open_database(settings)
@@ -162,7 +170,8 @@ def _settings(folder: Path, url: str) -> Settings:
 
 
 def _config(folder: Path, url: str) -> str:
-    parts = [f'[database]\nurl = "sqlite:///{folder / "demo.db"}"\n']
+    url_of_database = json.dumps(f"sqlite:///{folder / 'demo.db'}", ensure_ascii=False)
+    parts = [f"[database]\nurl = {url_of_database}\n"]
     parts += [
         f'[sources.demo-{provider}]\nprovider = "{provider}"\n'
         f'api_key = {{ env = "{variable}" }}\nbase_url = "{url}"\n'
@@ -172,14 +181,17 @@ def _config(folder: Path, url: str) -> str:
 
 
 def _next_steps(folder: Path) -> None:
-    etl = f"etl --config {folder / 'demo.toml'}"
+    etl = f"etl --config {shlex.quote(str(folder / 'demo.toml'))}"
     _title("What to try next")
     for command, meaning in (
         ("source .venv/bin/activate", "puts the command etl on your path"),
         (f"{etl} status", "how fresh every stream is"),
         (f"{etl} changes", "the whole change feed; --format csv or json too"),
         (f"{etl} history projects payments", "the life of one record"),
-        (f"sqlite3 {folder / 'demo.db'}", "the tables and views of docs/schema.md"),
+        (
+            f"sqlite3 {shlex.quote(str(folder / 'demo.db'))}",
+            "the tables and views of docs/schema.md",
+        ),
         ("etl sandbox", f"the simulator again; then {etl} sync"),
         ("etl init", "your own configuration; then etl check, etl sync"),
     ):

@@ -1,15 +1,19 @@
 """`etl status`, `etl runs`, `etl show`: how fresh the data is, and what ran."""
 
 import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from etl.cli import context, terminal
-from etl.cli.terminal import err, out
+from etl.cli.terminal import out
 from etl.errors import STALE, ConfigError
+from etl.providers import PROVIDERS
 
 MIDDLE_OF_A_RUN = "running"
+LANDED = ("ok", "partial", "held", "never")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,16 +39,22 @@ def status(
     now = utc_now()
     oldest = None if max_age is None else _since(max_age, now)
     with context.reading(ctx.obj) as connection:
-        found = queries.freshness(connection, source or ())
+        synced = queries.freshness(connection, source or ())
         live = queries.live_counts(connection)
+    found: list[Any] = [*synced, *_never(ctx.obj, synced, source or ())]
+    found.sort(key=lambda row: (row.source, row.stream))
+    expected = _expected(ctx.obj)
     stale = [
         row
         for row in found
-        if oldest and (row.last_complete_at is None or row.last_complete_at < oldest)
+        if oldest
+        and (row.source, row.stream) in expected
+        and row.stream_status != "unavailable"
+        and (row.last_complete_at is None or row.last_complete_at < oldest)
     ]
     if as_json:
         print(json.dumps([_fresh_json(row, live, now) for row in found], ensure_ascii=False))
-    elif not found:
+    elif not synced:
         out.print("nothing was synced yet; `etl sync` does")
     else:
         rows = (
@@ -54,19 +64,55 @@ def status(
                 live.get((row.source, row.stream), 0),
                 terminal.time(row.last_complete_at),
                 terminal.age(row.last_complete_at, now),
-                row.stream_status
-                if row.run_status in ("ok", "partial", "held")
-                else row.run_status,
+                row.stream_status if row.run_status in LANDED else row.run_status,
                 row.last_run_id,
-                row.incomplete_reason or row.error,
+                _remark(row),
             )
             for row in found
         )
         columns = ("source", "stream", "records#", "last complete (UTC)", "age#", "state", "run#")
         out.print(terminal.table((*columns, "remark"), rows))
     if stale or (oldest and not found):
-        err.print(f"etl: stale: {len(stale)} of {len(found)} older than {max_age}", markup=False)
+        terminal.complain(f"etl: stale: {len(stale)} of {len(found)} older than {max_age}")
         raise typer.Exit(STALE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Never:
+    """A configured stream that no run has walked."""
+
+    source: str
+    provider: str
+    stream: str
+    last_complete_at: None = None
+    last_run_id: None = None
+    run_status: str = "never"
+    stream_status: str = "never"
+    incomplete_reason: str = "never synced"
+    error: None = None
+
+
+def _expected(common: context.Common) -> set[tuple[str, str]]:
+    """The sources and streams that the configuration asks for."""
+    return {
+        (name, stream.name)
+        for name, source in context.settings(common).sources.items()
+        for stream in PROVIDERS[source.provider].streams
+        if stream.wanted(source.options)
+    }
+
+
+def _never(
+    common: context.Common, synced: Sequence[Any], asked: Collection[str]
+) -> Iterator[_Never]:
+    """The configured streams without a run; ConfigError for a source that nobody knows."""
+    known = {(row.source, row.stream) for row in synced}
+    sources = context.settings(common).sources
+    unknown = set(asked) - {name for name, _ in known} - set(sources)
+    context.settings(common, sorted(unknown))
+    for name, stream in sorted(_expected(common) - known):
+        if not asked or name in asked:
+            yield _Never(source=name, provider=sources[name].provider, stream=stream)
 
 
 def list_runs(
@@ -82,6 +128,9 @@ def list_runs(
         found = queries.last_runs(connection, source, limit)
     if as_json:
         print(json.dumps([_plain(row) for row in found], ensure_ascii=False, default=str))
+        return
+    if not found:
+        terminal.say(f"no run of {source}" if source else "no run yet; `etl sync` makes one")
         return
     columns = ("run#", "source", "status", "exit#", "started (UTC)", "took#", "requests#")
     rows = (
@@ -123,7 +172,7 @@ def show(
         return
     terminal.say(
         f"run {found.run_id} of {found.source} ({found.provider}): {found.kind}, {found.status}"
-        f", exit {found.exit_code}",
+        + ("" if found.exit_code is None else f", exit {found.exit_code}"),
         style=terminal.COLOURS.get(found.status, ""),
     )
     terminal.say(
@@ -136,7 +185,7 @@ def show(
             terminal.say(" ", line)
     columns = (
         *("stream", "of", "state", "complete", "expected#", "received#", "pages#", "requests#"),
-        *("retries#", "waited#", "changed", "why not complete"),
+        *("retries#", "waited#", "changed", "how it is known, or why not"),
     )
     out.print(terminal.table(columns, map(_stream_row, streams)))
 
@@ -147,8 +196,15 @@ def _stream_row(row: Any) -> tuple[object, ...]:
         *(row.expected_total, row.received, row.pages, row.requests, row.retries),
         terminal.span(row.waited_seconds),
         _changed(row),
-        row.incomplete_reason,
+        row.incomplete_reason or row.proof,
     )
+
+
+def _remark(row: Any) -> str | None:
+    """Why a stream is as it is: its own reason, or the error that ended its run."""
+    landed = row.run_status in LANDED
+    remark: str | None = (row.incomplete_reason if landed else None) or row.error
+    return remark or row.incomplete_reason
 
 
 def _took(row: Any) -> str:
@@ -169,7 +225,7 @@ def _fresh_json(row: Any, live: dict[tuple[str, str], int], now: Any) -> dict[st
         "state": row.stream_status,
         "run_id": row.last_run_id,
         "run_status": row.run_status,
-        "remark": row.incomplete_reason or row.error,
+        "remark": _remark(row),
     }
 
 

@@ -44,7 +44,7 @@ def sync(
     ] = False,
 ) -> None:
     """Bring the database in step with the providers: one run a source. The cron job."""
-    from etl.app import Wish
+    from etl.app import Wish, having
     from etl.app import sync as sync_one
 
     settings = context.settings(ctx.obj, source or (), secrets=True)
@@ -53,7 +53,8 @@ def sync(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     reports: list[RunReport] = []
     try:
-        for name in settings.sources:
+        # named sources must have the stream, of all sources those that have it are meant
+        for name in source or having(settings, stream or ()) or settings.sources:
             with _progress(name, quiet=as_json_report) as progress:
                 report = sync_one(engine, settings, name, wish, progress=progress)
             reports.append(report)
@@ -64,8 +65,8 @@ def sync(
         raise typer.Exit(STOPPED) from None
     finally:
         engine.dispose()
-    if as_json_report:
-        print(json.dumps({"runs": [as_json(report) for report in reports]}, ensure_ascii=False))
+        if as_json_report:
+            print(json.dumps({"runs": [as_json(one) for one in reports]}, ensure_ascii=False))
     raise typer.Exit(exit_code_of(reports))
 
 
@@ -122,7 +123,7 @@ def _progress(source: str, *, quiet: bool) -> "Iterator[Callable[[Progress], Non
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[records]} records · {task.fields[pages]} pages"),
+        TextColumn("{task.fields[got]}"),
         TextColumn("{task.fields[traffic]}"),
         TimeElapsedColumn(),
     )
@@ -132,14 +133,17 @@ def _progress(source: str, *, quiet: bool) -> "Iterator[Callable[[Progress], Non
         def advance(step: "Progress") -> None:
             if step.stream not in tasks:
                 title = f"{source} {step.stream}"
-                tasks[step.stream] = bars.add_task(title, records=0, pages=0, traffic="")
+                tasks[step.stream] = bars.add_task(title, records=0, pages=0, got="", traffic="")
             task = bars.tasks[tasks[step.stream]]
+            records = task.fields["records"] + step.records
+            pages = task.fields["pages"] + step.pages
             bars.update(
                 task.id,
                 advance=step.partitions_done,
                 total=step.partitions or None,
-                records=task.fields["records"] + step.records,
-                pages=task.fields["pages"] + step.pages,
+                records=records,
+                pages=pages,
+                got=f"{terminal.count(records, 'record')} · {terminal.count(pages, 'page')}",
                 traffic=_traffic(step),
             )
 
@@ -148,4 +152,4 @@ def _progress(source: str, *, quiet: bool) -> "Iterator[Callable[[Progress], Non
 
 def _traffic(step: "Progress") -> str:
     waits = f" · waited {terminal.span(step.waited)}" if step.waited >= 1 else ""
-    return f"{step.requests} requests{waits}"
+    return f"{terminal.count(step.requests, 'request')}{waits}"

@@ -18,8 +18,10 @@ WIDE = 160  # where nobody looks, nothing need be folded
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
+    console = Console(stderr=stderr, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
 
 
 out = _console(stderr=False)
@@ -75,8 +77,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 
 def say(*parts: object, style: str = "") -> None:
     """A line as it is: no markup, nothing folded, control characters shown."""
-    line = " ".join(safe(part) for part in parts)
-    out.print(Text(line, style=style), soft_wrap=True)
+    _line(out, parts, style)
+
+
+def complain(*parts: object, style: str = "") -> None:
+    """The same on stderr."""
+    _line(err, parts, style)
+
+
+def _line(console: Console, parts: Sequence[object], style: str) -> None:
+    console.print(Text(" ".join(safe(part) for part in parts), style=style), soft_wrap=True)
 
 
 def count(number: int, what: str) -> str:
@@ -125,7 +135,10 @@ def since(text: str, now: datetime) -> datetime:
     """7d, 12h, 30min, 45s ago, or an ISO date or time (UTC unless it says otherwise)."""
     ago = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", text.strip())
     if ago:
-        return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
+        try:
+            return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
+        except OverflowError:
+            return datetime.min.replace(tzinfo=now.tzinfo)
     moment = datetime.fromisoformat(text.strip())
     return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
 

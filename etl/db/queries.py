@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, Text, and_, case, cast, func, or_, select
+from sqlalchemy import BigInteger, Connection, Select, Text, and_, case, cast, func, or_, select
 from sqlalchemy import Row as SqlRow
 
 from etl.db.run_tables import run_streams, runs
@@ -76,16 +76,15 @@ def last_runs(connection: Connection, source: str | None, limit: int) -> Rows:
     totals = (
         select(
             run_streams.c.run_id,
-            func.sum(run_streams.c.requests).label("requests"),
-            func.sum(run_streams.c.received).label("received"),
-            *(func.sum(run_streams.c[name]).label(name) for name in _CHANGED),
+            # Postgres sums bigints to a numeric
+            *(cast(func.sum(run_streams.c[name]), BigInteger).label(name) for name in _SUMMED),
         )
         .where(run_streams.c.parent_id == "")
         .group_by(run_streams.c.run_id)
         .subquery()
     )
     query = (
-        select(runs, totals)
+        select(runs, *(totals.c[name] for name in _SUMMED))
         .outerjoin(totals, totals.c.run_id == runs.c.run_id)
         .order_by(runs.c.run_id.desc())
         .limit(limit)
@@ -93,7 +92,7 @@ def last_runs(connection: Connection, source: str | None, limit: int) -> Rows:
     return connection.execute(query.where(runs.c.source == source) if source else query).all()
 
 
-_CHANGED = ("created", "updated", "deleted", "restored", "rejected")
+_SUMMED = ("requests", "received", "created", "updated", "deleted", "restored", "rejected")
 
 
 def one_run(connection: Connection, run_id: int) -> tuple[SqlRow[Any] | None, Rows]:

@@ -52,6 +52,7 @@ run_streams = Table(
     Column("status", Text, nullable=False),
     Column("complete", Flag, nullable=False),
     Column("incomplete_reason", Text),
+    Column("proof", Text),  # how it is known, or not, that all was seen
     Column("partitions", Integer, nullable=False),
     Column("incomplete_partitions", Integer, nullable=False),
     Column("expected_total", BigInteger),
@@ -104,6 +105,15 @@ leases = Table(
     Column("pid", Integer, nullable=False),
     Column("process_started", Text, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+)
+
+rate_budgets = Table(
+    "rate_budgets",
+    metadata,
+    Column("credential", Text, primary_key=True),  # provider and the key's fingerprint
+    Column("grants", LargeBinary, nullable=False),  # float64: when requests were or will be sent
+    Column("blocked_until", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
 )
 
 ledger = Table(

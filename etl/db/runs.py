@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from etl.db.run_tables import leases, rejects, run_streams, runs
 from etl.db.staging import RunKey, clear
 from etl.errors import RunInProgress
 from etl.report import RunReport, StreamReport
 
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(minutes=15)  # longer than one request with all its retries and waits
 RESUMABLE = ("running", "parked", "denied")
 
 
@@ -54,16 +55,11 @@ def acquire(connection: Connection, source: str, holder: Holder, now: datetime, 
                 f"wait for it, or until its lease ends at {row.expires_at:%H:%M:%S}Z"
             )
         connection.execute(delete(leases).where(leases.c.source == source))
-    connection.execute(
-        insert(leases).values(
-            source=source,
-            token=holder.token,
-            host=holder.host,
-            pid=holder.pid,
-            process_started=holder.process_started,
-            expires_at=now + LEASE,
-        )
-    )
+    lease = {f.name: getattr(holder, f.name) for f in fields(holder)}
+    try:
+        connection.execute(insert(leases).values(source=source, **lease, expires_at=now + LEASE))
+    except IntegrityError as error:  # on Postgres two may find no lease, and one waits here
+        raise RunInProgress(f"{source} is being synced by a run that began just now") from error
 
 
 def renew(connection: Connection, source: str, holder: Holder, now: datetime) -> None:
@@ -91,7 +87,8 @@ def open_run(
 ) -> OpenRun:
     """The source's unended run of the same scope, gone on with, or a new one.
 
-    Unended runs of another scope, or too old ones, are closed as aborted and their staging dropped.
+    Unended runs of another scope, or too old ones, are closed as aborted and their staging dropped;
+    not by a dry run, which ends only other dry runs.
     run: source, provider, kind, scope, etl_version.
     """
     unended = connection.execute(
@@ -104,7 +101,7 @@ def open_run(
         fresh = now - row.started_at <= resume_within
         if resumed is None and fresh and row.scope == run["scope"]:
             resumed = _resume(connection, row)
-        else:
+        elif run["kind"] != "dry_run" or row.kind == "dry_run":
             connection.execute(
                 update(runs)
                 .where(runs.c.run_id == row.run_id)

@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from etl.paging import is_object, read_linked
+from etl.paging import earlier, is_object, read_linked
 from etl.record import Child, Record
 from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step
-from etl.wire import EpochMillis, TextList, Wire, drift_of
+from etl.wire import EpochMillis, Key, StoredInteger, TextList, Wire, drift_of
 
 VERSION = "20240415"
 ENVIRONMENTS_PAGE_SIZE = 100
@@ -58,7 +58,7 @@ class WireProject(Wire):
     """An item of GET /api/v2/projects."""
 
     id: str = Field(alias="_id")
-    key: str
+    key: Key
     name: str
     tags: TextList
     include_in_snippet_by_default: bool = Field(alias="includeInSnippetByDefault")
@@ -77,12 +77,12 @@ class WireEnvironment(Wire):
     """An environment, embedded in a project or listed; its keys are fingerprints by now."""
 
     id: str = Field(alias="_id")
-    key: str
+    key: Key
     name: str
     color: str
     api_key: str | None = Field(default=None, alias="apiKey")
     mobile_key: str | None = Field(default=None, alias="mobileKey")
-    default_ttl: int = Field(alias="defaultTtl")
+    default_ttl: StoredInteger = Field(alias="defaultTtl")
     secure_mode: bool = Field(alias="secureMode")
     default_track_events: bool = Field(alias="defaultTrackEvents")
     require_comments: bool = Field(alias="requireComments")
@@ -100,9 +100,9 @@ class WireEnvironment(Wire):
 class WireReservation(Wire):
     """A share of a layer's traffic in one environment."""
 
-    experiment_key: str = Field(alias="experimentKey")
-    flag_key: str = Field(alias="flagKey")
-    reservation_percent: int = Field(alias="reservationPercent")
+    experiment_key: Key = Field(alias="experimentKey")
+    flag_key: Key = Field(alias="flagKey")
+    reservation_percent: StoredInteger = Field(alias="reservationPercent")
 
 
 class WireLayerEnvironment(Wire):
@@ -114,12 +114,12 @@ class WireLayerEnvironment(Wire):
 class WireLayer(Wire):
     """LayerRep; it has no id and does not repeat its project."""
 
-    key: str
+    key: Key
     name: str
     description: str | None = None
     created_at: EpochMillis = Field(alias="createdAt")
     randomization_unit: str | None = Field(default=None, alias="randomizationUnit")
-    environments: dict[str, WireLayerEnvironment] = {}
+    environments: dict[Key, WireLayerEnvironment] = {}
 
     @model_validator(mode="after")
     def reservations_are_unique(self) -> "WireLayer":
@@ -302,6 +302,8 @@ PROVIDER = Provider(
             transform=project_record,
             one=one_project,
             split=split_project,
+            earlier=earlier,
+            steady=lambda options: options.sort in ("createdOn", "-createdOn"),
             volatile=frozenset({"_links", "_access", "environments"}),
             sets=(("tags",),),
             filtered=lambda options: bool(options.filter),
@@ -315,6 +317,7 @@ PROVIDER = Provider(
             identity=identity,
             transform=environment_record,
             wanted=lambda options: options["projects"].environments,
+            earlier=earlier,
             volatile=frozenset({"_links", "_access"}),
             sets=(
                 ("tags",),

@@ -101,6 +101,7 @@ PROVIDER = Provider(
     base_url="https://api.layers.com",
     headers=headers,
     whoami=Request("/v1/whoami"),
+    rate_limits=("120/min",),
     error_message=error_message,
     streams=(
         Stream(

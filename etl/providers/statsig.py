@@ -5,7 +5,7 @@ A console key reads exactly one project, so that project is identified by its so
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -13,9 +13,10 @@ from etl.paging import is_object, read_numbered, read_object
 from etl.record import Child, Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step
-from etl.wire import EpochMillis, TextList, Wire, drift_of
+from etl.wire import EpochMillis, Key, TextList, Wire, drift_of
 
 VERSION = "20240601"
+PARAMETER_TYPES = frozenset({"string", "number", "boolean", "object", "array"})
 
 
 class LayersOptions(Options):
@@ -34,8 +35,8 @@ class ProjectOptions(Options):
 class WireParameter(Wire):
     """A parameter of a layer; the default may be any JSON value."""
 
-    name: str
-    type: Literal["string", "number", "boolean", "object", "array"]
+    name: Key
+    type: str
     default_value: Any = Field(alias="defaultValue")
 
 
@@ -78,7 +79,7 @@ class WireProject(Wire):
     """What the two routes about the project say, and the source they say it to."""
 
     source: str
-    id: str
+    id: Key
     name: str
 
 
@@ -145,8 +146,14 @@ def layer_record(item: Json, _partition: Partition) -> Record:
                 )
             ]
         },
-        drift=drift_of(wire, item),
+        drift=drift_of(wire, item) + new_types(wire),
     )
+
+
+def new_types(wire: WireLayer) -> tuple[tuple[str, str], ...]:
+    """A parameter type that is not documented is kept as it is, and told as drift."""
+    known = all(parameter.type in PARAMETER_TYPES for parameter in wire.parameters)
+    return () if known else (("parameters.type", "new value"),)
 
 
 def combine_project(answers: Sequence[Json], source: str) -> Json:
@@ -187,6 +194,7 @@ PROVIDER = Provider(
     base_url="https://statsigapi.net",
     headers=headers,
     whoami=_PROJECT[0],
+    rate_limits=("100/10s", "900/15min"),
     error_message=error_message,
     streams=(
         Stream(

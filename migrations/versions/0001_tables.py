@@ -12,8 +12,10 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-DOCUMENT = sa.JSON(none_as_null=True).with_variant(
-    postgresql.JSONB(none_as_null=True), "postgresql"
+DOCUMENT = (  # on SQLite the type JSON would turn large numbers into floats, TEXT keeps them
+    sa.JSON(none_as_null=True)
+    .with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+    .with_variant(sa.Text(), "sqlite")
 )
 TIME = sa.DateTime(timezone=True)
 
@@ -38,6 +40,14 @@ def upgrade() -> None:
         sa.Column("process_started", sa.Text(), nullable=False),
         sa.Column("expires_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("source", name=op.f("pk_leases")),
+    )
+    op.create_table(
+        "rate_budgets",
+        sa.Column("credential", sa.Text(), nullable=False),
+        sa.Column("grants", sa.LargeBinary(), nullable=False),
+        sa.Column("blocked_until", TIME, nullable=True),
+        sa.Column("updated_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("credential", name=op.f("pk_rate_budgets")),
     )
     op.create_table(
         "ledger",
@@ -333,6 +343,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("complete", sa.Boolean(), nullable=False),
         sa.Column("incomplete_reason", sa.Text(), nullable=True),
+        sa.Column("proof", sa.Text(), nullable=True),
         sa.Column("partitions", sa.Integer(), nullable=False),
         sa.Column("incomplete_partitions", sa.Integer(), nullable=False),
         sa.Column("expected_total", sa.BigInteger(), nullable=True),
@@ -729,4 +740,5 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_runs_source_started_at"), table_name="runs")
     op.drop_table("runs")
     op.drop_table("ledger")
+    op.drop_table("rate_budgets")
     op.drop_table("leases")

@@ -9,7 +9,7 @@ from etl.sandbox import Sandbox
 from tests.support.database import contents, count, counted_writes, counts
 from tests.support.runs import hour, of, settings_for, small, sync, sync_all
 
-BOOKKEEPING = {"runs", "run_streams", "leases", "ledger"}
+BOOKKEEPING = {"runs", "run_streams", "leases", "ledger", "rate_budgets"}
 
 
 def test_every_table_holds_what_the_vendors_hold(engine: Engine) -> None:

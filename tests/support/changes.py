@@ -1,7 +1,7 @@
 """The change feed in the sandbox's words, and the sandbox's mutations as the feed should tell them.
 
 The two differ in the open here:
-- A list that is a set (tags, targetApps, holdoutIDs) has no order; one text stands for a list of it.
+- A list that is a set (tags, targetApps, holdoutIDs) has no order; one text is a list of one.
 - Reservations stand in their canonical order.
 - Of a rotated key the sandbox tells no values, the feed two fingerprints.
 Paths are the same: `parameters[name].defaultValue`, `environments.production.reservations[exp-1]`.

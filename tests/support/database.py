@@ -33,6 +33,13 @@ SURROGATES = frozenset(
     }
 )
 
+OBSERVED = frozenset(
+    {
+        *("first_seen_at", "last_seen_at", "changed_at", "deleted_at", "resolved_at"),
+        *("observed_at", "valid_from", "valid_to", "raw"),
+    }
+)
+
 Rows = list[dict[str, Any]]
 
 
@@ -63,14 +70,24 @@ def counts(engine: Engine) -> dict[str, dict[str, int]]:
     }
 
 
-def contents(engine: Engine) -> dict[str, list[str]]:
-    """Table -> its rows as sorted JSON, without surrogate ids: what they refer to stands there."""
+def contents(engine: Engine, *, exactly: bool = True) -> dict[str, list[str]]:
+    """Table -> its rows as sorted JSON, without surrogate ids: what they refer to stands there.
+
+    Not `exactly`: without times of observation and raw payloads; their hashes stay.
+    """
     with engine.connect() as connection:
-        return {table.name: _content(connection, table) for table in DATA}
+        return {table.name: _content(connection, table, exactly) for table in DATA}
 
 
-def _content(connection: Connection, table: Table) -> list[str]:
-    columns: list[Any] = [column for column in table.c if column.name not in SURROGATES]
+def differing(one: Engine, other: Engine) -> set[str]:
+    """The tables whose rows are not the same, but for when they were seen."""
+    here, there = contents(one, exactly=False), contents(other, exactly=False)
+    return {table for table in here if here[table] != there[table]}
+
+
+def _content(connection: Connection, table: Table, exactly: bool) -> list[str]:
+    left_out = SURROGATES if exactly else SURROGATES | OBSERVED
+    columns: list[Any] = [column for column in table.c if column.name not in left_out]
     query: Any = select(*columns)
     if table in CHILDREN:
         layers = RECORDS["layers"].current
@@ -118,7 +135,6 @@ def _triggers(connection: Connection, tables: Sequence[Table]) -> Iterator[str]:
         return
     for table in tables:
         for operation in ("INSERT", "UPDATE", "DELETE"):
-            yield (
-                f"CREATE TRIGGER noted_{table}_{operation} AFTER {operation} ON {table} "
-                f"BEGIN INSERT INTO written VALUES ('{table}'); END"
-            )
+            note = f"INSERT INTO written VALUES ('{table}')"  # noqa: S608  names of ours
+            name = f"noted_{table}_{operation}"
+            yield f"CREATE TRIGGER {name} AFTER {operation} ON {table} BEGIN {note}; END"

@@ -28,10 +28,7 @@ def small(seed: int = 7) -> World:
 
 def environ(**keys: str) -> dict[str, str]:
     """The environment with the keys of all sources; a source may have another one."""
-    return {
-        f"KEY_{name}": keys.get(name, KEYS[provider])
-        for name, provider in SOURCES.items()
-    }
+    return {f"KEY_{name}": keys.get(name, KEYS[provider]) for name, provider in SOURCES.items()}
 
 
 def config_text(sandbox: Sandbox, database: str = "sqlite:///unused.db", **tables: Any) -> str:

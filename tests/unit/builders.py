@@ -13,7 +13,7 @@ from etl.wire import fingerprint_with
 NOW = 1_780_000_000.0
 SDK_KEY = "sdk-00000000-0000-4000-8000-0000000000aa"
 MOBILE_KEY = "mob-00000000-0000-4000-8000-0000000000bb"
-SECRET = "api-00000000-0000-4000-8000-0000000000cc"
+OWN_KEY = "api-00000000-0000-4000-8000-0000000000cc"
 BASE = "https://vendor.example"
 FINGERPRINT = fingerprint_with("a key for tests")
 
@@ -137,8 +137,8 @@ def client(clock: Clock | None = None, **fields: Any) -> Client:
     defaults: Mapping[str, Any] = {
         "source": "acme",
         "base_url": BASE,
-        "headers": {"Authorization": SECRET},
-        "secret": SECRET,
+        "headers": {"Authorization": OWN_KEY},
+        "secret": OWN_KEY,
         "error_message": said,
         "patience": Patience(),
         "sleep": clock.sleep,

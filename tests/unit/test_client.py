@@ -18,9 +18,10 @@ from etl.errors import (
     TransientError,
 )
 from etl.stream import Request
-from tests.unit.builders import BASE, NOW, SECRET, Clock, client
+from tests.unit.builders import BASE, NOW, OWN_KEY, Clock, client
 
 OK = httpx.Response(200, json={"items": []})
+OTHER_SHAPE = "my-own-key-shape"
 LIST = Request("/list", (("limit", "1"),))
 
 
@@ -77,8 +78,8 @@ def test_names_of_headers_come_in_lower_case():
 
 def test_the_key_travels_in_the_header_of_the_vendor():
     with vendor() as route:
-        ask(headers={"STATSIG-API-KEY": SECRET})
-    assert route.calls[0].request.headers["statsig-api-key"] == SECRET
+        ask(headers={"STATSIG-API-KEY": OWN_KEY})
+    assert route.calls[0].request.headers["statsig-api-key"] == OWN_KEY
 
 
 def test_parameters_are_encoded():
@@ -176,7 +177,7 @@ def test_a_refused_key_is_not_tried_again(status):
 
 def test_a_key_that_is_echoed_is_not_shown():
     echo = httpx.Response(401, json={"message": "invalid key was sent. Key: my-own-key-shape"})
-    error, _ = refused(AccessDenied, echo, secret="my-own-key-shape")
+    error, _ = refused(AccessDenied, echo, secret=OTHER_SHAPE)
     assert "invalid key was sent. Key: [key]" in str(error)
 
 
@@ -188,14 +189,14 @@ def test_another_key_that_is_echoed_is_not_shown():
 
 def test_a_key_echoed_in_a_page_that_is_no_json_is_not_shown():
     echo = httpx.Response(200, content=b"<p>Key: my-own-key-shape</p>")
-    error, _ = refused(ProtocolError, echo, secret="my-own-key-shape")
+    error, _ = refused(ProtocolError, echo, secret=OTHER_SHAPE)
     assert "my-own-key-shape" not in str(error)
 
 
 def test_a_key_cut_by_the_end_of_the_shown_start_is_not_shown_in_part():
-    echo = httpx.Response(200, content=b"<p>" + b"-" * 44 + SECRET.encode())
+    echo = httpx.Response(200, content=b"<p>" + b"-" * 44 + OWN_KEY.encode())
     error, _ = refused(ProtocolError, echo, secret="")
-    assert SECRET[:9] not in str(error)
+    assert OWN_KEY[:9] not in str(error)
 
 
 def test_the_query_is_not_shown():
@@ -207,7 +208,7 @@ def test_the_query_is_not_shown():
 @pytest.mark.parametrize("shown", [repr, str])
 def test_a_client_shows_no_key(shown):
     with closing(client()) as asking:
-        assert SECRET not in shown(asking)
+        assert OWN_KEY not in shown(asking)
 
 
 def test_a_key_that_fits_no_header_is_not_shown():
@@ -221,10 +222,10 @@ def test_a_key_that_fits_no_header_is_not_shown():
 
 def test_a_retry_logs_no_key(caplog):
     caplog.set_level(logging.DEBUG)
-    echo = httpx.Response(429, json={"message": f"Key: {SECRET}"})
+    echo = httpx.Response(429, json={"message": f"Key: {OWN_KEY}"})
     with vendor(echo, OK):
         ask()
-    assert SECRET not in caplog.text
+    assert OWN_KEY not in caplog.text
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 422])
@@ -304,13 +305,23 @@ def test_an_absurd_wait_is_rate_limited_too(text):
     assert error.exit_code == 75
 
 
-def test_who_is_told_to_wait_long_is_not_asked_again_at_once():
+def test_an_absurd_reset_announced_with_an_answer_costs_a_minute_at_most():
+    clock = Clock()
     announced = {"x-ratelimit-global-remaining": "0", "x-ratelimit-reset": str((NOW + 999) * 1000)}
-    with vendor(httpx.Response(200, json={}, headers=announced)) as route:
-        with closing(client()) as asking:
+    with vendor(httpx.Response(200, json={}, headers=announced), OK), closing(client(clock)) as c:
+        c.fetch(LIST)
+        c.fetch(LIST)
+    assert clock.time - NOW == pytest.approx(60.5)
+
+
+def test_who_is_told_to_wait_longer_than_its_patience_does_not_ask():
+    impatient = client(patience=Patience(seconds=5))
+    announced = {"x-ratelimit-global-remaining": "0", "x-ratelimit-reset": str((NOW + 20) * 1000)}
+    answer = httpx.Response(200, json={}, headers=announced)
+    with vendor(answer) as route, closing(impatient) as asking:
+        asking.fetch(LIST)
+        with pytest.raises(RateLimited):
             asking.fetch(LIST)
-            with pytest.raises(RateLimited):
-                asking.fetch(LIST)
     assert route.call_count == 1
 
 

@@ -80,9 +80,9 @@ def test_all_commented_options_of_the_example_can_be_set_together(tmp_path):
     assert settings.database_url == "postgresql+psycopg://etl@localhost/etl"
 
 
-def test_the_commented_limits_of_the_example_are_the_defaults(tmp_path):
+def test_the_commented_limits_of_the_example_are_the_defaults_but_for_the_windows(tmp_path):
     limits = loaded(tmp_path, without_comment(OPTIONS)).sources["acme-launchdarkly"].limits
-    assert limits == Limits(concurrency=4)
+    assert limits == Limits(concurrency=4, rate_limits=("100/10s", "900/15min"))
 
 
 def test_the_commented_limits_of_the_example_are_all_limits():

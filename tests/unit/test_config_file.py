@@ -91,8 +91,8 @@ def test_a_file_without_sources_is_refused(tmp_path):
         (
             SOURCE + "limits.tries = 5\n",
             "F:4: sources.acme.limits.tries: unknown key; known here: concurrency, patience, "
-            "attempts, timeout, max_body_mb, delete_percent, delete_count, "
-            "delete_confirmations, resume_within",
+            "attempts, timeout, max_body_mb, rate_limits, reserve_percent, delete_percent, "
+            "delete_count, delete_confirmations, resume_within",
         ),
         (
             SOURCE + "[database]\n'two\twords' = 1\n",

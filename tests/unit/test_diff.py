@@ -137,3 +137,13 @@ def test_a_keyed_list_whose_items_cannot_be_named_changes_as_a_whole(items):
 
 def test_a_keyed_list_from_nothing_is_one_change():
     assert changes({}, parameters("a")) == [FieldChange("parameters", MISSING, [parameter("a")])]
+
+
+def test_a_path_too_long_for_an_index_is_told_by_its_parent():
+    old, new = {"a": {"x" * 600: 1, "b": 1}}, {"a": {"x" * 600: 2, "b": 2}}
+    assert changes(old, new) == [FieldChange("a", old["a"], new["a"])]
+
+
+def test_a_label_too_long_for_an_index_is_told_by_its_list():
+    old, new = parameters("x" * 600), parameters("a", "x" * 600)
+    assert changes(old, new) == [FieldChange("parameters", old["parameters"], new["parameters"])]

@@ -229,3 +229,51 @@ def test_reservations_whose_joined_keys_collide_are_distinct_rows():
     record = transform(item, LD_LAYERS, PARTITION)
     assert isinstance(record, Record)
     assert len({child.external_id for child in record.children["layer_reservations"]}) == 2
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_a_number_that_no_column_holds_is_a_reject(number):
+    rejected = transform(environment(defaultTtl=number), LD_ENVIRONMENTS, PARTITION)
+    assert isinstance(rejected, Reject)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 0])
+def test_a_number_that_fits_its_column_is_kept(number):
+    record = transform(environment(defaultTtl=number), LD_ENVIRONMENTS, PARTITION)
+    assert isinstance(record, Record)
+
+
+def test_a_reservation_that_no_column_holds_is_a_reject():
+    rejected = transform(ld_layer(reservation("a", 2**63)), LD_LAYERS, PARTITION)
+    assert isinstance(rejected, Reject)
+
+
+@pytest.mark.parametrize("text", ["x" * 801, "😀" * 201])
+def test_an_id_too_long_for_an_index_is_a_reject(text):
+    assert isinstance(identify(layer(id=text), STATSIG_LAYERS), Reject)
+
+
+@pytest.mark.parametrize("text", ["x" * 800, "😀" * 200])
+def test_a_long_id_that_fits_an_index_is_taken(text):
+    assert identify(layer(id=text), STATSIG_LAYERS) == text
+
+
+@pytest.mark.parametrize(
+    ("item", "stream"),
+    [
+        (project(key="x" * 801), LD_PROJECTS),
+        (environment(key="x" * 801), LD_ENVIRONMENTS),
+        (ld_layer(reservation("x" * 801)), LD_LAYERS),
+        (ld_layer(reservation("a", flag="x" * 801)), LD_LAYERS),
+        (ld_layer(environments={"x" * 801: {"reservations": [reservation("a")]}}), LD_LAYERS),
+        (layer(parameters=[parameter("x" * 801)]), STATSIG_LAYERS),
+    ],
+    ids=["project", "environment", "experiment", "flag", "environment of a layer", "parameter"],
+)
+def test_a_key_too_long_for_an_index_is_a_reject(item, stream):
+    assert isinstance(transform(item, stream, PARTITION), Reject)
+
+
+def test_a_megabyte_of_description_is_no_key():
+    record = transform(layer(description="x" * 2**20), STATSIG_LAYERS, PARTITION)
+    assert isinstance(record, Record)

@@ -1,0 +1,91 @@
+"""The turns of a run: slots of a credential's rate budget, taken from the database in handfuls."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+
+from etl.db import budgets
+from etl.db.engine import reading
+from etl.quota import Window, last_of, slots, still_counting
+
+HANDFUL = 20  # a twentieth of the narrowest window at once: few transactions, little lost by a kill
+LOOK_AGAIN = 5.0  # seconds between two looks whether somebody else was refused
+
+
+@dataclass(slots=True, kw_only=True)
+class Budget:
+    """Gives turns to the threads of a run; close() gives back what was not used."""
+
+    engine: Engine
+    credential: str
+    windows: Sequence[Window]
+    clock: Callable[[], float]
+    _held: list[float] = field(default_factory=list, init=False)
+    _blocked: float = field(default=0.0, init=False)
+    _looked: float = field(default=float("-inf"), init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def turn(self) -> float:
+        """When the next request may be sent, in epoch seconds."""
+        with self._lock:
+            if not self.windows:
+                return self._blocked_until()
+            if not self._held:
+                self._held = self._reserve()
+            return self._held.pop(0)
+
+    def block(self, until: float) -> None:
+        """A refusal: nobody with this credential asks before that moment."""
+        with self._lock, self.engine.begin() as connection:
+            self._blocked = max(self._blocked, until)
+            budgets.block(connection, self.credential, until, self._now())
+
+    def last(self, requests: int) -> float:
+        """When the last of that many requests may be sent, as things stand."""
+        now = self.clock()
+        with self.engine.begin() as connection:
+            grants = budgets.change(connection, self.credential, self._now(), lambda old, _: old)
+        counting = still_counting(grants, self.windows, now)
+        return last_of(counting, self.windows, requests=requests, now=now)
+
+    def close(self) -> None:
+        """Gives unused slots back to the others."""
+        with self._lock:
+            unused, self._held = set(self._held), []
+            if unused:
+                with self.engine.begin() as connection:
+                    budgets.change(
+                        connection,
+                        self.credential,
+                        self._now(),
+                        lambda grants, _: [grant for grant in grants if grant not in unused],
+                    )
+
+    def _reserve(self) -> list[float]:
+        now = self.clock()
+        count = max(1, min(window.requests for window in self.windows) // HANDFUL)
+        taken: list[float] = []
+
+        def grant(grants: list[float], blocked: float) -> list[float]:
+            counting = still_counting(grants, self.windows, now)
+            taken.extend(slots(counting, self.windows, count=count, now=now, not_before=blocked))
+            return counting + taken
+
+        with self.engine.begin() as connection:
+            budgets.change(connection, self.credential, self._now(), grant)
+        return taken
+
+    def _blocked_until(self) -> float:
+        now = self.clock()
+        if now - self._looked >= LOOK_AGAIN:
+            self._looked = now
+            with reading(self.engine) as connection:
+                found = budgets.blocked_until(connection, self.credential)
+            self._blocked = max(self._blocked, found)
+        return self._blocked
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)

@@ -1,0 +1,51 @@
+"""Places for the tests of commands: one with a past that is only read, one fresh for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl.sandbox import Sandbox, World
+from tests.cli.command import Place, place, synced
+from tests.support.runs import small
+
+OVERRIDE = "\u202egnp.exe\u202c"
+MARKUP = "[red]alarm[/red] :x:"
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Three syncs: all that there is, then changes of every kind, then a return. Read only."""
+    world = small()
+    gone = _first(world, "layers", "projects")
+    world.create("layers", "projects", name=MARKUP)
+    world.create("layers", "projects", name=OVERRIDE)
+    with synced(tmp_path_factory.mktemp("story"), world) as found:
+        world.rename_project("search", "search-new")
+        world.update("launchdarkly", "projects", "my-project", name=OVERRIDE, tags=["ops"])
+        world.update("statsig", "layers", "Checkout", description=MARKUP)
+        world.create("statsig", "layers", id="@SUM(A1)", name="@SUM(A1)")
+        world.delete("layers", "projects", gone)
+        assert found.etl("sync").code == 0
+        world.restore("layers", "projects", gone)
+        assert found.etl("sync").code == 0
+        yield found
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Place]:
+    """A place whose sources were never synced."""
+    with Sandbox(small()) as sandbox:
+        yield place(tmp_path, sandbox)
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Iterator[Place]:
+    """A place whose sources were synced once."""
+    with synced(tmp_path) as found:
+        yield found
+
+
+def _first(world: World, provider: str, stream: str) -> str:
+    key: str = world.live(provider, stream)[0].payload["id"]
+    return key

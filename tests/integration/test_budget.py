@@ -1,0 +1,139 @@
+"""Rate budgets in the database: shared by everyone with one key, kept by real walks."""
+
+from contextlib import closing
+
+import pytest
+from sqlalchemy import Engine
+
+from etl.budget import Budget
+from etl.client import Client, Patience
+from etl.errors import RateLimited
+from etl.extract import Reader, pages
+from etl.providers.statsig import PROVIDER, LayersOptions
+from etl.quota import Window
+from etl.sandbox import KEYS, Sandbox, Sizes, World
+from etl.stream import Partition
+from etl.wire import fingerprint_with
+
+WINDOWS = (Window(100, 10), Window(900, 900))
+START = 1_800_000_000.0
+
+
+class Clock:
+    """A time that passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def budget(engine: Engine, clock: Clock, windows=WINDOWS, credential="statsig:fp:1") -> Budget:
+    return Budget(engine=engine, credential=credential, windows=windows, clock=clock.now)
+
+
+def client(url: str, turns: Budget, clock: Clock, patience: float = 1000.0) -> Client:
+    return Client(
+        source="acme",
+        base_url=url,
+        headers=PROVIDER.headers(KEYS["statsig"]),
+        secret=KEYS["statsig"],
+        turns=turns,
+        patience=Patience(seconds=patience),
+        sleep=clock.sleep,
+        clock=clock.now,
+        jitter=lambda: 0.5,
+    )
+
+
+def walk(asking: Client, page_size: int):
+    """The pages of all layers, one by one."""
+    reader = Reader(fetch=asking.fetch, fingerprint=fingerprint_with("test"))
+    stream = PROVIDER.stream("layers")
+    first = stream.first(Partition(), LayersOptions(page_size=page_size))
+    return pages(reader, stream, first)
+
+
+def test_a_fresh_budget_gives_a_whole_window_at_once(engine):
+    clock = Clock()
+    turns = budget(engine, clock)
+    assert [turns.turn() for _ in range(100)] == [START] * 100
+
+
+def test_two_holders_of_one_key_share_the_window(engine):
+    clock = Clock()
+    one, other = budget(engine, clock), budget(engine, clock)
+    granted = [turns.turn() for _ in range(60) for turns in (one, other)]
+    assert sum(moment == START for moment in granted) == 100
+
+
+def test_another_key_has_its_own_window(engine):
+    clock = Clock()
+    one, other = budget(engine, clock), budget(engine, clock, credential="statsig:fp:2")
+    assert [turns.turn() for _ in range(100) for turns in (one, other)] == [START] * 200
+
+
+def test_unused_slots_are_given_back(engine):
+    clock = Clock()
+    with closing(budget(engine, clock)) as one:
+        one.turn()
+    other = budget(engine, clock)
+    assert [other.turn() for _ in range(99)] == [START] * 99
+
+
+def test_a_refusal_of_one_holds_the_others_back(engine):
+    clock = Clock()
+    one, other = budget(engine, clock), budget(engine, clock)
+    one.block(START + 30)
+    assert other.turn() == START + 30
+
+
+def test_a_key_without_windows_heeds_refusals_too(engine):
+    clock = Clock()
+    one, other = budget(engine, clock, windows=()), budget(engine, clock, windows=())
+    one.block(START + 30)
+    assert other.turn() == START + 30
+
+
+def test_a_statsig_sized_walk_keeps_both_windows_and_loses_no_time(engine):
+    clock = Clock()
+    requests = 2000  # two whole long windows and a bit
+    world = World(sizes=Sizes(ld_projects=1, statsig_layers=requests, layers_projects=1))
+    with Sandbox(world, rate_limits={}, clock=clock.now) as sandbox:
+        turns = budget(engine, clock)
+        with closing(client(sandbox.url, turns, clock)) as asking:
+            found = sum(len(page.items) for page in walk(asking, page_size=1))
+            retries = asking.traffic.retries
+    shortest = 2 * 900 + 10  # 900, 900, then 100 and 100 more
+    assert (found, retries) == (requests, 0)
+    assert clock.time - START <= shortest * 1.05
+
+
+def test_two_processes_with_one_key_are_never_refused(engine):
+    clock = Clock()
+    world = World(sizes=Sizes(ld_projects=1, statsig_layers=600, layers_projects=1))
+    with Sandbox(world, rate_limits={}, clock=clock.now) as sandbox:
+        both = [client(sandbox.url, budget(engine, clock), clock) for _ in range(2)]
+        walks = [walk(asking, page_size=1) for asking in both]
+        for _ in zip(*walks, strict=True):
+            pass
+        retries = sum(asking.traffic.retries for asking in both)
+        for asking in both:
+            asking.close()
+    assert retries == 0
+    assert clock.time - START <= (900 + 30) * 1.05
+
+
+def test_a_turn_beyond_the_patience_parks_the_run(engine):
+    clock = Clock()
+    with Sandbox(World(sizes=Sizes(statsig_layers=30))) as sandbox:
+        turns = budget(engine, clock, windows=(Window(10, 900),))
+        asking = client(sandbox.url, turns, clock, patience=120)
+        with closing(asking), pytest.raises(RateLimited) as caught:
+            list(walk(asking, page_size=1))
+        assert len(sandbox.requests) == 10
+    assert caught.value.retry_at.timestamp() == pytest.approx(START + 909, abs=1)
