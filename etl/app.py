@@ -186,6 +186,8 @@ def job_of(source: SourceSettings, settings: Settings, wish: Wish) -> Job:
     return Job(
         source=source.name,
         provider=provider,
+        base_url=source.base_url,
+        key=_fingerprint(source, settings),
         options=source.options,
         streams=streams,
         scope=_scope(source, settings, streams, wish),

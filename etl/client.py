@@ -9,11 +9,13 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+import httpcore
 import httpx
 
 from etl.errors import (
@@ -30,8 +32,14 @@ from etl.wire import parse, redact, start_of
 
 log = logging.getLogger(__name__)
 
+Within = Callable[[float | None], float]  # seconds wanted -> seconds there are
+
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
+KEPT_SECONDS = 5.0
+CONNECTIONS = 8
+GZIP = zlib.MAX_WBITS | 16
+PIECE = 2**18  # bytes unpacked at once
 LONGEST_BLOCK = 86400.0  # a reset in the year 58858 must not stop everyone for ever
 
 
@@ -40,7 +48,7 @@ class Patience:
     """How long and how often one request may be tried.
 
     seconds: the longest single wait; attempts: tries in all; timeout: seconds for one whole
-    answer; max_body: bytes of one decoded answer.
+    answer, from the connection to its last byte; max_body: bytes of one decoded answer.
     """
 
     seconds: float = 120.0
@@ -92,17 +100,23 @@ class Client:
     _http: httpx.Client = field(init=False, repr=False)
     _origin: httpx.URL = field(init=False, repr=False)
     _not_before: float = field(default=0.0, init=False)
+    _in_flight: int = field(default=0, init=False)
+    _most_in_flight: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _closed: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    _asking: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._origin = httpx.URL(self.base_url)
-        secure = self._origin.scheme == "https"
         self._http = httpx.Client(
-            headers={"Accept": "application/json", "User-Agent": "etl", **self.headers},
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "User-Agent": "etl",
+                **self.headers,
+            },
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
-            verify=ssl.create_default_context() if secure else False,
+            transport=_Transport(_Sockets(self._within), tls=self._origin.scheme == "https"),
             follow_redirects=False,
             trust_env=False,
         )
@@ -123,9 +137,11 @@ class Client:
         while True:
             attempt += 1
             self._wait_for_turn(url)
-            if self._closed.is_set():
-                raise TransientError("stopped", source=self.source, url=_shown(url))
-            outcome = self._once(url)
+            try:
+                outcome = self._once(url)
+            finally:
+                with self._lock:
+                    self._in_flight -= 1
             if isinstance(outcome, Response):
                 return outcome
             wait = wait_before_retry(outcome, attempt, now=self.clock(), jitter=self.jitter())
@@ -152,11 +168,19 @@ class Client:
         return url if request.params is None else url.copy_merge_params(list(request.params))
 
     def _wait_for_turn(self, url: httpx.URL) -> None:
-        wait = max(self.turns.turn(), self._not_before) - self.clock()
-        if wait > self.patience.seconds:
-            raise self._too_long(wait, url)
-        if wait > 0:
-            self._pause(wait)
+        """Returns when this request may be sent, and counts it as in flight from then on."""
+        turn = self.turns.turn()
+        while not self._closed.is_set():
+            with self._lock:
+                wait = max(turn, self._not_before) - self.clock()
+                if wait <= 0:
+                    self._in_flight += 1
+                    self._most_in_flight = max(self._most_in_flight, self._in_flight)
+                    return
+            if wait > self.patience.seconds:
+                raise self._too_long(wait, url)
+            self._pause(wait)  # meanwhile another thread may have been told to wait longer
+        raise TransientError("stopped", source=self.source, url=_shown(url))
 
     def _retry_after(self, wait: float, *, everyone: bool) -> None:
         with self._lock:
@@ -176,6 +200,7 @@ class Client:
     def _once(self, url: httpx.URL) -> Response | Failure:
         with self._lock:
             self.traffic.requests += 1
+        self._asking.deadline = self.clock() + self.patience.timeout
         try:
             with self._http.stream("GET", url) as answer:
                 body = self._read(answer)
@@ -187,8 +212,10 @@ class Client:
                 source=self.source,
                 url=_shown(url),
             ) from None
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            return Failure(reason=f"{type(error).__name__}: {error}", headers={})
+        except (httpx.TransportError, httpx.DecodingError, httpcore.ReadTimeout) as error:
+            late = self.clock() >= self._asking.deadline
+            said = f"not whole after {self.patience.timeout:g} s" if late else str(error)
+            return Failure(reason=f"{type(error).__name__}: {said}", headers={})
         self._note_budget(headers)
         if status != 200:
             return Failure(reason=self._reason(status, body), status=status, headers=headers)
@@ -199,26 +226,36 @@ class Client:
         return Response(status=status, headers=headers, body=body, url=str(url))
 
     def _read(self, answer: httpx.Response) -> bytes:
-        deadline = self.clock() + self.patience.timeout
         chunks, size = [], 0
-        for chunk in answer.iter_bytes():
+        most = self.patience.max_body
+        for chunk in _unpacked(answer):
             chunks.append(chunk)
             size += len(chunk)
-            if size > self.patience.max_body:
+            if size > most:
                 raise ProtocolError(
-                    f"the body is larger than {self.patience.max_body} bytes",
+                    f"the body is larger than {most} bytes",
                     source=self.source,
                     url=_shown(answer.url),
                 )
-            if self.clock() > deadline:
-                raise httpx.ReadTimeout(f"not whole after {self.patience.timeout:.0f} s")
+            self._within(None)
         return b"".join(chunks)
+
+    def _within(self, timeout: float | None) -> float:
+        """The seconds that this thread may wait now; httpcore.ReadTimeout at its deadline.
+
+        Sockets ask before each of their waits: httpx's own limits begin anew with every byte.
+        """
+        left: float = self._asking.deadline - self.clock()
+        if left < 0:
+            raise httpcore.ReadTimeout("the deadline")
+        return left if timeout is None else min(timeout, left)
 
     def _note_budget(self, headers: Mapping[str, str]) -> None:
         now = self.clock()
-        pause = pause_after(headers, now=now)
-        if pause > 0:
-            with self._lock:
+        with self._lock:
+            # each of the other threads may have sent one more by now, or be about to
+            pause = pause_after(headers, now=now, others=self._most_in_flight - 1)
+            if pause > 0:
                 self._not_before = max(self._not_before, now + pause + self.jitter())
 
     def _reason(self, status: int, body: bytes) -> str:
@@ -255,6 +292,81 @@ class Client:
             source=self.source,
             url=_shown(url),
         )
+
+
+class _Sockets(httpcore.SyncBackend):
+    """Connections that wait only as long as `within` allows."""
+
+    def __init__(self, within: Within) -> None:
+        self._within = within
+
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, *more: Any, **options: Any
+    ) -> httpcore.NetworkStream:
+        """Connects; the look-up of the name has the resolver's own limit."""
+        made = super().connect_tcp(host, port, self._within(timeout), *more, **options)
+        return _Socket(made, self._within)
+
+
+class _Socket(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream, within: Within) -> None:
+        self._inner, self._within = inner, within
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._within(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, self._within(timeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        made = self._inner.start_tls(ssl_context, server_hostname, self._within(timeout))
+        return _Socket(made, self._within)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Transport(httpx.HTTPTransport):
+    """httpx's own transport on these sockets, which its constructor does not take."""
+
+    def __init__(self, sockets: httpcore.NetworkBackend, *, tls: bool) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=ssl.create_default_context() if tls else None,
+            max_connections=CONNECTIONS,
+            max_keepalive_connections=CONNECTIONS,
+            keepalive_expiry=KEPT_SECONDS,
+            network_backend=sockets,
+        )
+
+
+def _unpacked(answer: httpx.Response) -> Iterable[bytes]:
+    """The body piece by piece, so that whoever counts them can stop a bomb before it bursts."""
+    packing = answer.headers.get("content-encoding", "identity").strip().lower()
+    if packing == "identity":
+        yield from answer.iter_raw()
+        return
+    if packing != "gzip":
+        raise httpx.DecodingError(f"packed as {packing[:40]!r}, which nobody asked for")
+    unpacker = zlib.decompressobj(GZIP)
+    came = False
+    for raw in answer.iter_raw():
+        came = True
+        while raw:
+            try:
+                yield unpacker.decompress(raw, PIECE)
+            except zlib.error as error:
+                raise httpx.DecodingError(str(error)) from error
+            raw = unpacker.unconsumed_tail
+    if came and not unpacker.eof:
+        raise httpx.DecodingError("the packed body is not whole")
 
 
 def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:

@@ -1,6 +1,6 @@
 """What the walks of one stream came to: deletions with evidence, and the stream's report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -23,41 +23,50 @@ TROUBLE = ("incomplete", "failed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conclusion:
-    """The walks of a stream, why some of them prove nothing (by parent id), what was held back."""
+    """The walks of a stream, why some of them prove nothing (by parent id), what was held back.
+
+    left: rows that are outside of the scope from now on; back: those that were met again.
+    """
 
     stream: Stream
     walks: Sequence[Walk]
-    met: int
     doubts: dict[str, str] = field(default_factory=dict)
     held: UnsafeChange | None = None
+    left: frozenset[int] = frozenset()
+    back: frozenset[int] = frozenset()
 
 
-def conclude(job: Job, reader: Reader, intake: Intake, stream: Stream) -> Conclusion:
-    """Stages the stream's proved deletions; doubts and held ones are told, nothing is deleted."""
+def conclude(
+    job: Job, reader: Reader, intake: Intake, stream: Stream, *, new_scope: bool
+) -> Conclusion:
+    """Stages the stream's proved deletions; doubts and held ones are told, nothing is deleted.
+
+    In a new scope nothing is: what another key or filter does not see is outside from now on.
+    """
     walks = intake.walks[stream.name]
     candidates = _candidates(job, intake, stream)
     for parent_id in {candidate.parent_id for candidate in candidates}:
         if parent_id in walks and walks[parent_id].status == "unavailable":
             walks[parent_id].status = "incomplete"  # what is stored cannot be seen any more
     doubts = {id_: reason for id_, walk in walks.items() if (reason := unproved(walk))}
-    proved = {id_: id_ not in doubts and not _interrupted(walk) for id_, walk in walks.items()}
-    missing = [
-        candidate
-        for candidate in candidates
-        if candidate.parent_id in walks
-        and walks[candidate.parent_id].ended
-        and (stream.one is not None or proved[candidate.parent_id])
-    ]
-    verdict, held = _judge(job, reader, intake, stream, missing, proved)
+    held: UnsafeChange | None = None
+    if new_scope:
+        verdict = Verdict(left=set() if doubts else {one.row_id for one in candidates})
+    else:
+        proved = {id_: id_ not in doubts and not _interrupted(walk) for id_, walk in walks.items()}
+        missing = [one for one in candidates if _decidable(one, stream, walks, proved)]
+        verdict, held = _judge(job, reader, intake, stream, missing, proved)
     with intake.engine.begin() as connection:
         staging.settle(connection, intake.run.run_id, stream.name)
         staging.stage_deletions(connection, intake.run.run_id, stream.name, verdict.deleted)
+    seen = intake.seen[stream.name]
     return Conclusion(
         stream=stream,
         walks=list(walks.values()),
-        met=len(intake.seen[stream.name]),
         doubts=verdict.doubts | doubts,
         held=held,
+        left=frozenset(verdict.left),
+        back=frozenset(one for one in intake.outside.get(stream.name, ()) if one in seen),
     )
 
 
@@ -66,13 +75,23 @@ def _interrupted(walk: Walk) -> bool:
     return walk.resumed and not walk.overlapping
 
 
+def _decidable(
+    candidate: Candidate, stream: Stream, walks: Mapping[str, Walk], proved: Mapping[str, bool]
+) -> bool:
+    """Whether the walk of its list, or a question for it, can show that it is gone."""
+    walk = walks.get(candidate.parent_id)
+    ended = walk is not None and walk.ended
+    return ended and (stream.one is not None or proved[candidate.parent_id])
+
+
 def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
-    """The stored live records that were not met; counted first, which is cheap."""
-    seen = intake.seen[stream.name]
+    """The stored live records in scope that were not met; counted first, which is cheap."""
+    if intake.missing(stream.name) == 0:
+        return []
+    outside = intake.outside.get(stream.name, frozenset())
     with reading(intake.engine) as connection:
-        if staging.live_rows(connection, stream.name, job.source) == len(seen):
-            return []
-        return list(staging.unseen(connection, stream.name, job.source, seen))
+        found = staging.unseen(connection, stream.name, job.source, intake.seen[stream.name])
+        return [candidate for candidate in found if candidate.row_id not in outside]
 
 
 def _judge(
@@ -87,7 +106,7 @@ def _judge(
 
     What a filter leaves out is missing too, so there only the answers for single records count.
     """
-    filtered = stream.filtered(job.options[stream.name])
+    filtered = bool(stream.filter_of(job.options[stream.name]))
     try:
         if not filtered:
             _guard(job, intake, stream, len(missing))

@@ -104,6 +104,15 @@ def _overlapped(stream: Stream, page: Page) -> Request | None:
     return stream.earlier(page.next, OVERLAP) or page.next
 
 
+def remembering(reader: Reader, request: Request, answer: Response) -> Reader:
+    """The reader with an answer it has already; for helps that are also asked who the key is."""
+
+    def fetch(wanted: Request) -> Response:
+        return answer if wanted == request else reader.fetch(wanted)
+
+    return replace(reader, fetch=fetch)
+
+
 def body_of(response: Response, fingerprint: Fingerprint) -> dict[str, Json]:
     """The parsed, redacted body; ProtocolError when it is no JSON object."""
     body = clean(parse(response.body), response.body, fingerprint)

@@ -33,6 +33,7 @@ class Intake:
 
     keeps_findings: rejects and drift are written, as they are not by a dry run.
     walks: stream -> parent id -> its walk. seen: stream -> stored live rows that were met.
+    outside: stream -> rows that left its scope in earlier runs.
     """
 
     engine: Engine
@@ -44,6 +45,7 @@ class Intake:
     tick: Callable[[], float] = time.monotonic
     walks: dict[str, dict[str, Walk]] = field(default_factory=lambda: defaultdict(dict))
     seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
+    outside: dict[str, frozenset[int]] = field(default_factory=dict)
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
     _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
@@ -129,8 +131,13 @@ class Intake:
 
     def quiet(self, stream: str, walk: Walk) -> bool:
         """Whether nothing came or went of a stream since the last run, as far as this walk saw."""
+        return walk.fresh == 0 and self.missing(stream) == 0
+
+    def missing(self, stream: str) -> int:
+        """How many stored live records of a stream, of those inside its scope, were not met."""
+        seen, outside = self.seen[stream], self.outside.get(stream, frozenset())
         stored = staging.live_rows(self._reading, stream, self.run.source)
-        return walk.fresh == 0 and stored == len(self.seen[stream])
+        return stored - len(seen) - sum(row_id not in seen for row_id in outside)
 
     def recount(self, stream: str, walk: Walk) -> None:
         """Counts what was met anew: across processes the ids are only known to the database."""

@@ -13,12 +13,15 @@ from etl.stream import Provider, Stream
 class Job:
     """One run of one source.
 
-    streams: in the order they are read. scope: what must be equal for an unended run to be gone on
-    with. most_questions: deletions asked for one by one, a stream.
+    key: the fingerprint of the credential. streams: in the order they are read.
+    scope: what must be equal for an unended run to be gone on with.
+    most_questions: deletions asked for one by one, a stream.
     """
 
     source: str
     provider: Provider
+    base_url: str
+    key: str
     options: Mapping[str, Any]
     streams: tuple[Stream, ...]
     scope: str

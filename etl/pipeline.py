@@ -5,21 +5,21 @@ seen by readers.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl import __version__
 from etl.conclusion import TROUBLE, Conclusion, conclude, report_of
-from etl.db import runs, staging
-from etl.db.engine import store_error
+from etl.db import runs, scopes, staging
+from etl.db.engine import reading, store_error
 from etl.db.merge import merge
 from etl.db.runs import Holder, OpenRun
+from etl.db.scopes import StoredScope
 from etl.errors import (
     OK,
     PARTIAL,
@@ -27,16 +27,19 @@ from etl.errors import (
     AccessDenied,
     EtlError,
     RateLimited,
+    RequestRejected,
     SourceError,
     TransientError,
     UnsafeChange,
 )
-from etl.extract import Reader
+from etl.extract import Reader, body_of, remembering
 from etl.intake import Intake
 from etl.job import Job
 from etl.report import RunReport, StreamReport
+from etl.scope import Credential, is_silence, scope_of
 from etl.stream import Traffic
 from etl.survey import Progress, Survey, survey
+from etl.text import json_text
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +103,11 @@ def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
         keeps_findings=not job.dry_run,
         beat=lambda connection, now: runs.renew(connection, job.source, shell.holder, now),
     )
-    course = _Course(job=job, shell=shell, opened=opened, intake=intake)
+    course = _Course(job=job, shell=shell, opened=opened, intake=intake, reader=shell.reader)
     try:
+        course.know_scopes()
         course.survey_all()
-        return course.land([conclude(job, shell.reader, intake, stream) for stream in job.streams])
+        return course.land(course.conclude_all())
     except SourceError as error:
         return course.stop(error)
     except KeyboardInterrupt:
@@ -121,8 +125,64 @@ class _Course:
     shell: Shell
     opened: OpenRun
     intake: Intake
+    reader: Reader
     cost: dict[str, Traffic] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    scopes: dict[str, StoredScope] = field(default_factory=dict)
+    stored_scopes: Mapping[str, StoredScope] = field(default_factory=dict)
+
+    def know_scopes(self) -> None:
+        """What this run can see; the provider is asked whose the key is only when it is new."""
+        job = self.job
+        with reading(self.shell.engine) as connection:
+            self.stored_scopes = scopes.stored(connection, job.source)
+            for stream in job.streams:
+                outside = scopes.outside(connection, job.source, stream.name)
+                self.intake.outside[stream.name] = outside
+        known = [scope.credential for scope in self.stored_scopes.values()]
+        credential = next((one for one in known if one.key == job.key), None) or Credential(
+            key=job.key, identity=self._identity()
+        )
+        for stream in job.streams:
+            text = scope_of(job.provider, stream, job.options, job.base_url, credential.identity)
+            self.scopes[stream.name] = StoredScope(scope=text, credential=credential)
+
+    def _identity(self) -> str:
+        """A digest of what the key belongs to; the key's own where the provider says nothing."""
+        if self.opened.identity is not None:
+            return self.opened.identity
+        identity = self._asked_identity()
+        with self.shell.engine.begin() as connection:
+            runs.know_identity(connection, self.opened.key.run_id, identity)
+        return identity
+
+    def _asked_identity(self) -> str:
+        reader, provider = self.reader, self.job.provider
+        try:
+            answer = reader.fetch(provider.whoami)
+            self.reader = remembering(reader, provider.whoami, answer)
+            said = provider.identity(body_of(answer, reader.fingerprint))
+        except (AccessDenied, RequestRejected) as error:
+            if not is_silence(error):
+                raise
+            return self.job.key
+        return self.job.key if said is None else reader.fingerprint(json_text(said))
+
+    def conclude_all(self) -> list[Conclusion]:
+        """What the walks of every stream came to."""
+        found = []
+        for stream in self.job.streams:
+            old = self.stored_scopes.get(stream.name)
+            new_scope = old is not None and old.scope != self.scopes[stream.name].scope
+            concluded = conclude(self.job, self.reader, self.intake, stream, new_scope=new_scope)
+            if concluded.left:
+                why = "another key or filter" if new_scope else "the filter"
+                self.notes.append(
+                    f"{stream.name}: {len(concluded.left)} records are outside of what {why} "
+                    "shows; they are kept, not deleted"
+                )
+            found.append(concluded)
+        return found
 
     def survey_all(self) -> None:
         """Every stream in its order, and a checkpoint at the end of each."""
@@ -133,7 +193,7 @@ class _Course:
             provider=self.job.provider,
             source=self.job.source,
             options=self.job.options,
-            reader=self.shell.reader,
+            reader=self.reader,
             intake=self.intake,
             traffic=self.shell.traffic,
             progress=self.shell.progress,
@@ -162,6 +222,7 @@ class _Course:
             else:
                 observed_at = runs.merge_time(connection, self.job.source, now)
                 self._merge(connection, report, observed_at)
+                self._keep_scopes(connection, conclusions, report)
             runs.close_run(connection, report, observed_at=observed_at)
             staging.clear(connection, self.opened.key.run_id)
         return report
@@ -190,21 +251,25 @@ class _Course:
         with self.shell.engine.begin() as connection:
             now = self.shell.clock()
             runs.renew(connection, self.job.source, self.shell.holder, now)
-            streams = [
-                StreamReport(
-                    stream=name,
-                    status="failed",
-                    complete=False,
-                    incomplete_reason="the run ended early",
-                    **_cost_columns(cost, [w.pages for w in self.intake.walks[name].values()]),
-                )
-                for name, cost in self.cost.items()
-            ]
+            streams = [self._unfinished(stream.name) for stream in self.job.streams]
             report = self._report(status, exit_code, now, streams, error=error)
             runs.close_run(connection, report, observed_at=None)
             if status == "failed":
                 staging.clear(connection, self.opened.key.run_id)
         return report
+
+    def _unfinished(self, stream: str) -> StreamReport:
+        cost = self.cost.get(stream, Traffic())
+        return StreamReport(
+            stream=stream,
+            status="unfinished",
+            complete=False,
+            incomplete_reason="the run ended before it was read to its end",
+            requests=cost.requests,
+            retries=cost.retries,
+            waited_seconds=cost.waited,
+            pages=sum(walk.pages for walk in self.intake.walks[stream].values()),
+        )
 
     def _merge(self, connection: Connection, report: RunReport, now: datetime) -> None:
         key = self.opened.key
@@ -212,6 +277,20 @@ class _Course:
             merge(connection, key, self.intake.streams, now)
         whole = [stream.stream for stream in report.streams if stream.complete]
         runs.resolve_rejects(connection, key, whole, now)
+
+    def _keep_scopes(
+        self, connection: Connection, conclusions: Sequence[Conclusion], report: RunReport
+    ) -> None:
+        """New scopes count from a complete walk on; who left and who is back is kept always."""
+        source, run_id = self.job.source, self.opened.key.run_id
+        complete = {stream.stream for stream in report.streams if stream.complete}
+        for found in conclusions:
+            name = found.stream.name
+            scopes.leave(connection, source, name, found.left, run_id)
+            scopes.enter(connection, source, name, found.back)
+            new = self.scopes[name]
+            if name in complete and self.stored_scopes.get(name) != new:
+                scopes.store(connection, source, name, new, run_id)
 
     def _report(
         self,
@@ -235,6 +314,7 @@ class _Course:
             error=None if error is None else str(error),
             retry_at=error.retry_at if isinstance(error, RateLimited) else None,
             notes=tuple(self.notes),
+            identity=next((one.credential.identity for one in self.scopes.values()), None),
             streams=streams,
         )
 
@@ -261,12 +341,3 @@ def _spent(before: Traffic, after: Traffic) -> Traffic:
         retries=after.retries - before.retries,
         waited=after.waited - before.waited,
     )
-
-
-def _cost_columns(cost: Traffic, pages: Sequence[int]) -> dict[str, Any]:
-    return {
-        "requests": cost.requests,
-        "retries": cost.retries,
-        "waited_seconds": cost.waited,
-        "pages": sum(pages),
-    }

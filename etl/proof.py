@@ -20,9 +20,13 @@ REPLACED = "its key belongs to another record now"
 
 @dataclass(slots=True, kw_only=True)
 class Verdict:
-    """row id -> evidence of its deletion; parent id -> why its walk is in doubt."""
+    """row id -> evidence of its deletion; parent id -> why its walk is in doubt.
+
+    left: rows that are there, but not where the filter looks.
+    """
 
     deleted: dict[int, str] = field(default_factory=dict)
+    left: set[int] = field(default_factory=set)
     doubts: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,13 +49,17 @@ def prove_deletions(
         evidence, doubt = _look(reader, stream, candidate)
         if evidence:
             verdict.deleted[candidate.row_id] = evidence
-        elif not (filtered and doubt == _ALIVE):
+        elif filtered and doubt == _ALIVE:
+            verdict.left.add(candidate.row_id)
+        else:
             verdict.doubts[candidate.parent_id] = f"{candidate.key} {doubt}"
-    if not filtered:
-        for candidate in candidates[len(asked) :]:
-            parent_id = candidate.parent_id
-            if proved.get(parent_id, False) and parent_id not in verdict.doubts:
-                verdict.deleted[candidate.row_id] = NOT_LISTED
+    for candidate in candidates[len(asked) :]:
+        if not proved.get(candidate.parent_id, False) or candidate.parent_id in verdict.doubts:
+            continue
+        if not filtered:
+            verdict.deleted[candidate.row_id] = NOT_LISTED
+        elif stream.one is None:
+            verdict.left.add(candidate.row_id)
     return verdict
 
 

@@ -10,7 +10,8 @@ from typing import Any
 class StreamReport:
     """One stream of a run, or one of its partitions that had something to say.
 
-    status: ok, incomplete, unavailable (the vendor does not offer it to this key), failed.
+    status: ok, incomplete, unavailable (the vendor does not offer it to this key), held, failed,
+    unfinished (the run ended before).
     waited_seconds: pauses that limits and retries cost.
     """
 
@@ -57,6 +58,7 @@ class RunReport:
     error: str | None = None
     retry_at: datetime | None = None
     notes: Sequence[str] = ()
+    identity: str | None = None
     streams: Sequence[StreamReport] = ()
     partitions: Sequence[StreamReport] = field(default=(), repr=False)
 

@@ -60,12 +60,15 @@ def asked_pause(headers: Mapping[str, str], *, now: float) -> float | None:
     return max(known) if known else None
 
 
-def pause_after(headers: Mapping[str, str], *, now: float) -> float:
-    """Seconds to wait before the next request when the headers say that the budget is empty."""
+def pause_after(headers: Mapping[str, str], *, now: float, others: int = 0) -> float:
+    """Seconds to wait before the next request when the headers say that the budget is empty.
+
+    others: how many more may be on their way; what remains may be theirs.
+    """
     waits = [
         _reset(headers.get(reset), now) or 0.0
         for remaining, reset in _REMAINING
-        if headers.get(remaining, "").strip() == "0"
+        if (left := _finite(headers.get(remaining, ""))) is not None and left <= others
     ]
     return min(max(waits, default=0.0), LONGEST_ANNOUNCED)
 

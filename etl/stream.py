@@ -83,10 +83,6 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _not_filtered(_options: Options) -> bool:
-    return False
-
-
 def _whole(item: Json) -> tuple[Json, tuple[Embedded, ...]]:
     return item, ()
 
@@ -114,7 +110,7 @@ class Stream:
     earlier     offset lists: a request -> the same one so many records earlier, for pages that
                 overlap; None where the paging does not allow it
     steady      whether these options order the list by what never changes of a record
-    filtered    whether these options leave records out
+    narrowing   the options that leave records out
     wanted      whether the options of the source, by stream, ask for this stream at all
     """
 
@@ -135,14 +131,19 @@ class Stream:
     atomic: bool = False
     earlier: Callable[[Request, int], Request | None] | None = None
     steady: Callable[[Any], bool] = _always
-    filtered: Callable[[Any], bool] = _not_filtered
+    narrowing: frozenset[str] = frozenset()
     wanted: Callable[[Mapping[str, Any]], bool] = _always
+
+    def filter_of(self, options: Any) -> dict[str, Any]:
+        """The options that leave records out, with their values; empty when none is set."""
+        return {name: said for name in sorted(self.narrowing) if (said := getattr(options, name))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """A vendor: where it lives, how a key is presented, its streams in the order they are read.
 
+    whoami: asks what the key belongs to; identity: what of the answer tells accounts apart.
     rate_limits: the windows it documents, as `100/10s`; none where only its headers tell.
     """
 
@@ -151,6 +152,7 @@ class Provider:
     headers: Callable[[str], Mapping[str, str]]
     streams: tuple[Stream, ...]
     whoami: Request
+    identity: Callable[[Json], Json]
     error_message: Callable[[Json], str]
     concurrency: int = 1
     rate_limits: tuple[str, ...] = ()

@@ -42,7 +42,7 @@ def changes(
     from etl.db.queries import Filter, change_feed
 
     wanted = Filter(
-        since=None if since is None else _moment(since, utc_now()),
+        since=None if since is None else terminal.moment(since, utc_now()),
         source=source,
         stream=None if stream is None else _stream(stream),
         key=key,
@@ -151,10 +151,3 @@ def _stream(name: str) -> str:
     if name not in STREAMS:
         raise ConfigError(f"no stream {name!r}; there are {', '.join(STREAMS)}")
     return name
-
-
-def _moment(text: str, now: datetime) -> datetime:
-    try:
-        return terminal.since(text, now)
-    except ValueError:
-        raise ConfigError(f"--since {text!r}: write 7d, 12h, 30min, or an ISO time") from None

@@ -37,7 +37,7 @@ def status(
     from etl.db import queries
 
     now = utc_now()
-    oldest = None if max_age is None else _since(max_age, now)
+    oldest = None if max_age is None else terminal.moment(max_age, now, "--max-age")
     with context.reading(ctx.obj) as connection:
         synced = queries.freshness(connection, source or ())
         live = queries.live_counts(connection)
@@ -236,10 +236,3 @@ def _plain(row: Any) -> dict[str, Any]:
         name: value.isoformat() if hasattr(value, "isoformat") else value
         for name, value in values.items()
     }
-
-
-def _since(text: str, now: Any) -> Any:
-    try:
-        return terminal.since(text, now)
-    except ValueError:
-        raise ConfigError(f"--max-age {text!r}: write 90min, 12h or 2d") from None

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etl.diff import MISSING
+from etl.errors import ConfigError
 
 WIDE = 160  # where nobody looks, nothing need be folded
 
@@ -129,6 +130,14 @@ def csv_safe(value: object) -> str:
     """A text that no spreadsheet takes for a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def moment(text: str, now: datetime, option: str = "--since") -> datetime:
+    """As since(); ConfigError with the forms there are."""
+    try:
+        return since(text, now)
+    except ValueError:
+        raise ConfigError(f"{option} {text!r}: write 7d, 12h, 90min, or an ISO time") from None
 
 
 def since(text: str, now: datetime) -> datetime:

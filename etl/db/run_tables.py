@@ -27,6 +27,7 @@ runs = Table(
     Column("kind", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("scope", Text, nullable=False),
+    Column("identity", Text),  # a digest of what the provider says the key belongs to
     Column("attempts", Integer, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
@@ -105,6 +106,26 @@ leases = Table(
     Column("pid", Integer, nullable=False),
     Column("process_started", Text, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+)
+
+scopes = Table(
+    "scopes",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("scope", Text, nullable=False),  # JSON: identity, host, filters
+    Column("key_fingerprint", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("since_run", BigId, ForeignKey("runs.run_id"), nullable=False),
+)
+
+outside_scope = Table(
+    "outside_scope",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("row_id", BigId, primary_key=True, autoincrement=False),
+    Column("since_run", BigId, ForeignKey("runs.run_id"), nullable=False),
 )
 
 rate_budgets = Table(

@@ -29,11 +29,15 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRun:
-    """A run that is going on; attempts > 1 when it goes on from an earlier process."""
+    """A run that is going on; attempts > 1 when it goes on from an earlier process.
+
+    identity: whose the key is, where an earlier process has asked already.
+    """
 
     key: RunKey
     attempts: int
     started_at: datetime
+    identity: str | None = None
 
 
 def acquire(connection: Connection, source: str, holder: Holder, now: datetime, alive: Any) -> None:
@@ -123,6 +127,11 @@ def open_run(
     )
 
 
+def know_identity(connection: Connection, run_id: int, identity: str) -> None:
+    """Whose the key is, as soon as it is known: a process that goes on need not ask again."""
+    connection.execute(update(runs).where(runs.c.run_id == run_id).values(identity=identity))
+
+
 def merge_time(connection: Connection, source: str, now: datetime) -> datetime:
     """The instant of this merge: now, but later than every earlier one, whatever the clock did."""
     last = connection.execute(
@@ -144,6 +153,7 @@ def close_run(connection: Connection, report: RunReport, *, observed_at: datetim
             exit_code=report.exit_code,
             error=report.error,
             notes=list(report.notes),
+            identity=report.identity,
             attempts=report.attempts,
         )
     )
@@ -182,6 +192,7 @@ def _resume(connection: Connection, row: Any) -> OpenRun:
         key=RunKey(run_id=row.run_id, source=row.source, provider=row.provider),
         attempts=row.attempts + 1,
         started_at=row.started_at,
+        identity=row.identity,
     )
 
 

@@ -280,6 +280,12 @@ def headers(key: str) -> Mapping[str, str]:
     return {"Authorization": key, "LD-API-Version": VERSION}
 
 
+def whose(body: Json) -> Json:
+    """The account and what kind of key it is; a new token of the same kind is the same caller."""
+    named = ("accountId", "authKind", "tokenKind", "memberId", "serviceToken", "scopes")
+    return {name: body.get(name) for name in named}
+
+
 def error_message(body: Json) -> str:
     """`code: message`."""
     return f"{body.get('code', '')}: {body.get('message', '')}" if is_object(body) else ""
@@ -290,6 +296,7 @@ PROVIDER = Provider(
     base_url="https://app.launchdarkly.com",
     headers=headers,
     whoami=Request("/api/v2/caller-identity"),
+    identity=whose,
     error_message=error_message,
     concurrency=4,
     streams=(
@@ -306,7 +313,7 @@ PROVIDER = Provider(
             steady=lambda options: options.sort in ("createdOn", "-createdOn"),
             volatile=frozenset({"_links", "_access", "environments"}),
             sets=(("tags",),),
-            filtered=lambda options: bool(options.filter),
+            narrowing=frozenset({"filter"}),
         ),
         Stream(
             name="environments",
@@ -336,7 +343,7 @@ PROVIDER = Provider(
             atomic=True,
             sets=(("environments", "*", "reservations"),),
             keyed={"reservations": ("experimentKey", "flagKey")},
-            filtered=lambda options: bool(options.filter),
+            narrowing=frozenset({"filter"}),
         ),
     ),
 )

@@ -87,6 +87,11 @@ def headers(key: str) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
+def whose(body: Json) -> Json:
+    """The organisation, and what its key may do."""
+    return {name: body.get(name) for name in ("organizationId", "workspaceId", "scopes")}
+
+
 def error_message(body: Json) -> str:
     """`error.code: error.message (error.requestId)`."""
     error = body.get("error") if is_object(body) else None
@@ -101,6 +106,7 @@ PROVIDER = Provider(
     base_url="https://api.layers.com",
     headers=headers,
     whoami=Request("/v1/whoami"),
+    identity=whose,
     rate_limits=("120/min",),
     error_message=error_message,
     streams=(
@@ -112,9 +118,7 @@ PROVIDER = Provider(
             identity=project_identity,
             transform=project_record,
             one=one_project,
-            filtered=lambda options: bool(
-                options.status or options.search or options.customer_external_id
-            ),
+            narrowing=frozenset({"status", "search", "customer_external_id"}),
         ),
     ),
 )

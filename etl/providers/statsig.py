@@ -182,6 +182,12 @@ def headers(key: str) -> Mapping[str, str]:
     return {"STATSIG-API-KEY": key, "STATSIG-API-VERSION": VERSION}
 
 
+def whose(body: Json) -> Json:
+    """The project."""
+    data = body.get("data")
+    return data.get("id") if is_object(data) else None
+
+
 def error_message(body: Json) -> str:
     """`message`, which on a 401 echoes the key: the client redacts it."""
     return str(body.get("message", "")) if is_object(body) else ""
@@ -194,6 +200,7 @@ PROVIDER = Provider(
     base_url="https://statsigapi.net",
     headers=headers,
     whoami=_PROJECT[0],
+    identity=whose,
     rate_limits=("100/10s", "900/15min"),
     error_message=error_message,
     streams=(
@@ -219,9 +226,7 @@ PROVIDER = Provider(
             one=one_layer,
             sets=(("tags",), ("targetApps",), ("holdoutIDs",)),
             keyed={"parameters": ("name",)},
-            filtered=lambda options: bool(
-                options.tags or options.creator_name or options.creator_id
-            ),
+            narrowing=frozenset({"tags", "creator_name", "creator_id"}),
         ),
     ),
 )

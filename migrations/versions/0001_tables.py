@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("started_at", TIME, nullable=False),
         sa.Column("finished_at", TIME, nullable=True),
@@ -239,6 +240,28 @@ def upgrade() -> None:
         "staged_projects",
         ["run_id", "row_id"],
         unique=False,
+    )
+    op.create_table(
+        "scopes",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("key_fingerprint", sa.Text(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("since_run", BIG_ID, nullable=False),
+        sa.ForeignKeyConstraint(["since_run"], ["runs.run_id"], name=op.f("fk_scopes_since_run")),
+        sa.PrimaryKeyConstraint("source", "stream", name=op.f("pk_scopes")),
+    )
+    op.create_table(
+        "outside_scope",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("row_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("since_run", BIG_ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["since_run"], ["runs.run_id"], name=op.f("fk_outside_scope_since_run")
+        ),
+        sa.PrimaryKeyConstraint("source", "stream", "row_id", name=op.f("pk_outside_scope")),
     )
     op.create_table(
         "changes",
@@ -727,6 +750,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_changes_run_id"), table_name="changes")
     op.drop_index(op.f("ix_changes_observed_at"), table_name="changes")
     op.drop_table("changes")
+    op.drop_table("outside_scope")
+    op.drop_table("scopes")
     op.drop_index(op.f("ix_staged_projects_run_id_row_id"), table_name="staged_projects")
     op.drop_table("staged_projects")
     op.drop_index(op.f("ix_staged_layers_run_id_row_id"), table_name="staged_layers")

@@ -220,7 +220,7 @@ def test_no_change_is_told(story: Place) -> None:
 
 def test_a_time_that_is_none_is_exit_2(story: Place) -> None:
     ended = story.etl("changes", "--since", "yesterday")
-    assert (ended.code, "7d, 12h, 30min" in ended.err) == (2, True)
+    assert (ended.code, "7d, 12h, 90min" in ended.err) == (2, True)
 
 
 def test_an_unknown_stream_is_exit_2(story: Place) -> None:

@@ -246,7 +246,7 @@ def test_the_rows_of_a_changed_layer_follow_its_reservations(engine: Engine) -> 
 
 
 def test_one_id_twice_in_a_page_is_one_record_with_the_last_content(engine: Engine) -> None:
-    with Sandbox(small(), faults=[Fault("layers", "duplicate_item")]) as sandbox:
+    with Sandbox(small(), faults=[Fault("layers /v1/projects?*", "duplicate_item")]) as sandbox:
         report = sync(engine, settings_for(sandbox), "ly")
         wanted = sandbox.counts()["layers"]["projects"]
     again = [row for row in rows(engine, "projects") if row["name"].endswith("(again)")]

@@ -199,7 +199,7 @@ def test_a_key_that_is_revoked_in_mid_walk_keeps_the_checkpoint(engine: Engine) 
         assert (denied.status, denied.exit_code, count(engine, "layers")) == ("denied", 4, 0)
         sandbox.reset_requests()
         report = sync(engine, settings, "st")
-        pages = [target.rpartition("page=")[2] for target in asked(sandbox)]
+        pages = [t.rpartition("page=")[2] for t in asked(sandbox) if "page=" in t]
         assert (report.status, pages) == ("ok", ["3", "4", "5"])
         assert counts(engine)["statsig"] == sandbox.counts()["statsig"]
 

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,9 @@ def asked(sandbox: Sandbox, part: str = "") -> list[str]:
 
 def _toml(values: Mapping[str, Any]) -> list[str]:
     return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+
+
+def elsewhere(settings: Settings, url: str) -> Settings:
+    """The same settings with every source at another address."""
+    moved = {name: replace(source, base_url=url) for name, source in settings.sources.items()}
+    return replace(settings, sources=moved)
