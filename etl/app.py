@@ -17,7 +17,8 @@ from etl.budget import Budget
 from etl.client import Client, Patience, Turns, Unlimited
 from etl.config import Settings, SourceSettings
 from etl.db import schema
-from etl.db.engine import open_engine
+from etl.db.engine import open_engine, reading
+from etl.db.queries import usual_requests
 from etl.db.runs import Holder
 from etl.errors import ConfigError, EtlError, SourceError
 from etl.extract import Reader, body_of
@@ -104,6 +105,24 @@ def sync(
     finally:
         client.close()
         budget.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """About how many requests a run will take, and when the rate limits let it send the last."""
+
+    requests: int
+    ends_at: datetime
+
+
+def forecast(engine: Engine, settings: Settings, name: str) -> Forecast | None:
+    """What a run of a source will take, by its last whole run; None before there is one."""
+    with reading(engine) as connection:
+        requests = usual_requests(connection, name)
+    if not requests:
+        return None
+    budget = _budget(engine, settings.sources[name], settings)
+    return Forecast(requests=requests, ends_at=datetime.fromtimestamp(budget.last(requests), UTC))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,10 +46,10 @@ class Budget:
     def last(self, requests: int) -> float:
         """When the last of that many requests may be sent, as things stand."""
         now = self.clock()
-        with self.engine.begin() as connection:
-            grants = budgets.change(connection, self.credential, self._now(), lambda old, _: old)
+        with reading(self.engine) as connection:
+            grants, blocked = budgets.granted(connection, self.credential)
         counting = still_counting(grants, self.windows, now)
-        return last_of(counting, self.windows, requests=requests, now=now)
+        return last_of(counting, self.windows, requests=requests, now=max(now, blocked))
 
     def close(self) -> None:
         """Gives unused slots back to the others."""

@@ -37,7 +37,7 @@ from etl.intake import Intake
 from etl.job import Job
 from etl.report import RunReport, StreamReport
 from etl.scope import Credential, is_silence, scope_of
-from etl.stream import Traffic
+from etl.stream import Stream, Traffic
 from etl.survey import Progress, Survey, survey
 from etl.text import json_text
 
@@ -151,10 +151,21 @@ class _Course:
         """A digest of what the key belongs to; the key's own where the provider says nothing."""
         if self.opened.identity is not None:
             return self.opened.identity
-        identity = self._asked_identity()
+        with self._billed_to(self.job.streams[0]):
+            identity = self._asked_identity()
         with self.shell.engine.begin() as connection:
             runs.know_identity(connection, self.opened.key.run_id, identity)
         return identity
+
+    @contextmanager
+    def _billed_to(self, stream: Stream) -> Iterator[None]:
+        """What is asked meanwhile is counted with this stream."""
+        before = replace(self.shell.traffic)
+        try:
+            yield
+        finally:
+            old = self.cost.get(stream.name, Traffic())
+            self.cost[stream.name] = _billed(old, before, self.shell.traffic)
 
     def _asked_identity(self) -> str:
         reader, provider = self.reader, self.job.provider
@@ -174,7 +185,10 @@ class _Course:
         for stream in self.job.streams:
             old = self.stored_scopes.get(stream.name)
             new_scope = old is not None and old.scope != self.scopes[stream.name].scope
-            concluded = conclude(self.job, self.reader, self.intake, stream, new_scope=new_scope)
+            with self._billed_to(stream):
+                concluded = conclude(
+                    self.job, self.reader, self.intake, stream, new_scope=new_scope
+                )
             if concluded.left:
                 why = "another key or filter" if new_scope else "the filter"
                 self.notes.append(
@@ -199,11 +213,8 @@ class _Course:
             progress=self.shell.progress,
         )
         for stream in self.job.streams:
-            before = replace(self.shell.traffic)
-            try:
+            with self._billed_to(stream):
                 self.notes += survey(work, stream)
-            finally:
-                self.cost[stream.name] = _spent(before, self.shell.traffic)
             self.intake.flush()
             log.info("%s: %s walked", self.job.source, stream.name)
 
@@ -335,9 +346,9 @@ def _ending(error: SourceError) -> tuple[str, int]:
     return ("denied" if isinstance(error, AccessDenied) else "failed"), error.exit_code
 
 
-def _spent(before: Traffic, after: Traffic) -> Traffic:
+def _billed(old: Traffic, before: Traffic, after: Traffic) -> Traffic:
     return Traffic(
-        requests=after.requests - before.requests,
-        retries=after.retries - before.retries,
-        waited=after.waited - before.waited,
+        requests=old.requests + after.requests - before.requests,
+        retries=old.retries + after.retries - before.retries,
+        waited=old.waited + after.waited - before.waited,
     )

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,9 @@ from etl.cli.terminal import err
 from etl.report import RunReport, StreamReport, as_json, exit_code_of
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from etl.config import Settings
     from etl.survey import Progress
 
 STOPPED = 75
@@ -55,7 +59,8 @@ def sync(
     try:
         # named sources must have the stream, of all sources those that have it are meant
         for name in source or having(settings, stream or ()) or settings.sources:
-            with _progress(name, quiet=as_json_report) as progress:
+            expected = _announce(engine, settings, name, quiet=as_json_report)
+            with _progress(name, expected, quiet=as_json_report) as progress:
                 report = sync_one(engine, settings, name, wish, progress=progress)
             reports.append(report)
             if not as_json_report:
@@ -110,8 +115,27 @@ def _remarks(report: RunReport) -> Iterator[str]:
         yield "rejected items kept their last good version; they are in the table rejects"
 
 
+def _announce(engine: "Engine", settings: "Settings", name: str, *, quiet: bool) -> int:
+    """How many requests are expected; said before a run that the rate limits make long."""
+    from etl.app import forecast, utc_now
+
+    found = forecast(engine, settings, name)
+    if found is None:
+        return 0
+    seconds = (found.ends_at - utc_now()).total_seconds()
+    if seconds >= LONG and not quiet:
+        terminal.complain(
+            f"{name}: about {found.requests:,} requests; the rate limits let the last one go at "
+            f"{terminal.time(found.ends_at)} UTC, in {terminal.span(seconds)}"
+        )
+    return found.requests
+
+
+LONG = 20.0  # seconds
+
+
 @contextmanager
-def _progress(source: str, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
+def _progress(source: str, expected: int, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
     """Bars while a source runs; nothing where nobody watches."""
     if quiet or not err.is_terminal:
         yield lambda _progress: None
@@ -128,6 +152,7 @@ def _progress(source: str, *, quiet: bool) -> "Iterator[Callable[[Progress], Non
         TimeElapsedColumn(),
     )
     tasks: dict[str, int] = {}
+    began = time.monotonic()
     with Bars(*columns, console=err, transient=True) as bars:
 
         def advance(step: "Progress") -> None:
@@ -144,12 +169,15 @@ def _progress(source: str, *, quiet: bool) -> "Iterator[Callable[[Progress], Non
                 records=records,
                 pages=pages,
                 got=f"{terminal.count(records, 'record')} · {terminal.count(pages, 'page')}",
-                traffic=_traffic(step),
+                traffic=_traffic(step, expected, time.monotonic() - began),
             )
 
         yield advance
 
 
-def _traffic(step: "Progress") -> str:
+def _traffic(step: "Progress", expected: int, elapsed: float) -> str:
+    """Requests and waits so far; and how long it still takes at this pace, when that is long."""
+    left = elapsed / max(1, step.requests) * (expected - step.requests)
     waits = f" · waited {terminal.span(step.waited)}" if step.waited >= 1 else ""
-    return f"{terminal.count(step.requests, 'request')}{waits}"
+    rest = f" · {terminal.span(left)} left" if left >= LONG else ""
+    return f"{terminal.count(step.requests, 'request')}{waits}{rest}"

@@ -6,6 +6,7 @@ The caller's transaction holds the credential's row, so that two processes never
 from array import array
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -37,6 +38,12 @@ def blocked_until(connection: Connection, credential: str) -> float:
     return _epoch(connection.execute(query).scalar())
 
 
+def granted(connection: Connection, credential: str) -> tuple[list[float], float]:
+    """The grants of a credential, and until when it is blocked; read without a lock."""
+    query = select(rate_budgets).where(rate_budgets.c.credential == credential)
+    return _read(connection.execute(query).first()) or ([], 0.0)
+
+
 def block(connection: Connection, credential: str, until: float, now: datetime) -> None:
     """Nobody with this credential asks before that moment; an earlier one changes nothing."""
     if _held(connection, credential) is None:
@@ -56,6 +63,10 @@ def _held(connection: Connection, credential: str) -> tuple[list[float], float] 
     row = connection.execute(
         select(rate_budgets).where(rate_budgets.c.credential == credential).with_for_update()
     ).first()
+    return _read(row)
+
+
+def _read(row: Any) -> tuple[list[float], float] | None:
     if row is None:
         return None
     grants = array("d")

@@ -95,6 +95,21 @@ def last_runs(connection: Connection, source: str | None, limit: int) -> Rows:
 _SUMMED = ("requests", "received", "created", "updated", "deleted", "restored", "rejected")
 
 
+def usual_requests(connection: Connection, source: str) -> int:
+    """How many requests the last run of a source took that read everything; 0 without one."""
+    last = (
+        select(runs.c.run_id)
+        .where(runs.c.source == source, runs.c.status == "ok", runs.c.kind == "sync")
+        .order_by(runs.c.run_id.desc())
+        .limit(1)
+    )
+    asked = func.sum(run_streams.c.requests)
+    query = select(cast(func.coalesce(asked, 0), BigInteger)).where(
+        run_streams.c.run_id.in_(last), run_streams.c.parent_id == ""
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def one_run(connection: Connection, run_id: int) -> tuple[SqlRow[Any] | None, Rows]:
     """A run and its streams, the summaries before the partitions."""
     found = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()

@@ -1,0 +1,36 @@
+"""`python -m tests.support.measured CONFIG SOURCE`: one run, and what it took, as JSON on stdout."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from etl import app
+from etl.config import load
+from etl.db.engine import open_engine
+
+
+def main(path: str, source: str) -> None:
+    """Tells seconds, the peak of memory, the report's status and changes."""
+    settings = load(Path(path), only=[source])
+    engine = open_engine(settings.database_url)
+    began = time.monotonic()
+    report = app.sync(engine, settings, source, app.Wish())
+    found = {
+        "seconds": time.monotonic() - began,
+        "peak": peak(),
+        "status": report.status,
+        "changed": report.changed,
+        "error": report.error,
+    }
+    print(json.dumps(found))  # noqa: T201  the answer
+
+
+def peak() -> int:
+    """KiB, from the kernel: getrusage of a forked process begins at what its parent had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
