@@ -99,6 +99,17 @@ def test_a_long_wait_is_exit_75_and_says_until_when(tmp_path: Path) -> None:
     assert "go on after" in ended.out
 
 
+def test_a_run_that_the_rate_limits_make_long_is_forecast(tmp_path: Path) -> None:
+    limits = {"rate_limits": ["9/10min"], "reserve_percent": 0.0, "patience": 1.0}
+    with Sandbox(small()) as sandbox:
+        found = place(tmp_path, sandbox, ly={"projects": {"page_size": 3}, "limits": limits})
+        assert found.etl("sync", "ly").code == 0
+        ended = found.etl("sync", "ly")
+    assert ended.code == 75
+    assert "ly: about 9 requests; the rate limits let the last one go at" in ended.err
+    assert ", in 10 min" in ended.err
+
+
 def test_the_exit_code_is_that_which_most_needs_a_person(here: Place) -> None:
     here.sandbox.add_fault(Fault("layers", "status", times=None, arg=503))
     ended = here.etl("sync", st="console-wrong")
