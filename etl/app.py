@@ -4,9 +4,11 @@ import logging
 import os
 import platform
 import secrets
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -18,7 +20,7 @@ from etl.client import Client, Patience, Turns, Unlimited
 from etl.config import Settings, SourceSettings
 from etl.db import schema
 from etl.db.engine import open_engine, reading
-from etl.db.queries import usual_requests
+from etl.db.queries import last_runs, usual_requests
 from etl.db.runs import Holder
 from etl.errors import ConfigError, EtlError, SourceError
 from etl.extract import Reader, body_of
@@ -61,17 +63,57 @@ class Wish:
     force_deletes: bool = False
 
 
+@dataclass(slots=True)
+class Running:
+    """The clients at work in this process, so that all can be stopped at once."""
+
+    _close: dict[int, Callable[[], None]] = field(default_factory=dict, init=False)
+    _stopped: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def stop(self) -> None:
+        """Requests in flight end; runs park with what they have."""
+        with self._lock:
+            self._stopped = True
+            closing = list(self._close.values())
+        for close in closing:
+            close()
+
+    @contextmanager
+    def holding(self, client: Client) -> Iterator[None]:
+        """The client can be stopped while the block runs."""
+        with self._lock:
+            self._close[id(client)] = client.close
+            stopped = self._stopped
+        if stopped:
+            client.close()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._close[id(client)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who is told of a run's progress, and who may stop it."""
+
+    progress: Callable[[Progress], None] = lambda _progress: None
+    running: Running = field(default_factory=Running)
+
+
 def sync(
     engine: Engine,
     settings: Settings,
     name: str,
     wish: Wish,
     *,
-    progress: Callable[[Progress], None] = lambda _progress: None,
+    watch: Watch | None = None,
     clock: Clock = utc_now,
 ) -> RunReport:
     """Runs one source once; whatever happens, the report says it."""
     source = settings.sources[name]
+    watch = watch or Watch()
     started = clock()
     budget = _budget(engine, source, settings)
     client = _client(source, budget)
@@ -83,9 +125,10 @@ def sync(
             holder=this_process(),
             alive=lives,
             clock=clock,
-            progress=progress,
+            progress=watch.progress,
         )
-        report = run(job_of(source, settings, wish), shell)
+        with watch.running.holding(client):
+            report = run(job_of(source, settings, wish), shell)
     except EtlError as error:
         log.warning("%s: %s", name, error)
         return RunReport(
@@ -105,6 +148,13 @@ def sync(
     finally:
         client.close()
         budget.close()
+
+
+def last_started(engine: Engine, name: str) -> datetime | None:
+    """When a source was last run; None when it never was."""
+    with reading(engine) as connection:
+        found = last_runs(connection, name, 1)
+    return found[0].started_at if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

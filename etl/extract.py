@@ -12,12 +12,12 @@ from itertools import islice
 from typing import TypeVar
 
 from etl.errors import AccessDenied, ProtocolError, RequestRejected, SourceError
-from etl.paging import is_object
+from etl.paging import is_object, leads_back
 from etl.stream import Fetch, Json, Page, Request, Response, Stream
 from etl.wire import clean, parse
 
 MOST_PAGES = 1_000_000
-MOST_STEPS_BACK = 5
+MOST_STEPS_BACK = 5  # in a row; a step back is earned again by two pages that follow
 OVERLAP = 1  # records; a page that begins with the last one of the page before follows it
 
 Fingerprint = Callable[[str], str]
@@ -46,12 +46,13 @@ def pages(
 
     overlapping: each page is asked for from the last record of the page before it (`before`: its
     ids). A page without any of them does not follow: records moved up between the two requests,
-    and the walk steps back until a page follows again, or says `gap`.
+    and the walk steps back until a page follows again. In a list that moves faster than it can be
+    read this and all later pages say `gap`, and the walk only goes on.
     Raises ProtocolError on a page that leads back, on a page that repeats the one before it, and
     on an answer that is not as documented.
     """
     visited: set[Request] = set()
-    steps_back = 0
+    credit, stepped, spoiled = 2 * MOST_STEPS_BACK, False, False
     request: Request | None = start
     while request is not None:
         if request in visited:
@@ -63,21 +64,21 @@ def pages(
         first = None
         page = stream.read(body_of(response, reader.fingerprint), request)
         marks = marks_of(page, stream)
-        if marks and marks == before and not steps_back:
+        if marks and marks == before and not stepped:
             raise ProtocolError(f"page {len(visited)} is the same as the one before it")
-        back = _step_back(stream, request, before) if overlapping else None
-        if back is None or follows(marks, before):
-            yield page
-            steps_back, before = 0, marks
-            request = _overlapped(stream, page) if overlapping else page.next
-        elif steps_back < MOST_STEPS_BACK:
-            steps_back += 1
+        if overlapping and marks and leads_back(page.next, request):
+            raise ProtocolError(f"the link of page {len(visited)} leads back: a loop")
+        back = _step_back(stream, request, before) if overlapping and not spoiled else None
+        stepped = back is not None and credit > 1 and not follows(marks, before)
+        if stepped:
+            credit -= 2
             visited.clear()
             request = back
-        else:
-            yield replace(page, gap=True)
-            steps_back, before = 0, marks
-            request = _overlapped(stream, page)
+            continue
+        spoiled = spoiled or (back is not None and not follows(marks, before))
+        yield replace(page, gap=spoiled)
+        credit, before = min(credit + 1, 2 * MOST_STEPS_BACK), marks
+        request = _overlapped(stream, page) if overlapping else page.next
 
 
 def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:

@@ -73,6 +73,18 @@ def earlier(request: Request, count: int) -> Request | None:
     return Request(f"{before}{_less(offset, count)}{after}")
 
 
+def leads_back(link: Request | None, request: Request) -> bool:
+    """Whether the next link of an offset list does not lead beyond the page that it stands on."""
+    there, here = (None if one is None else _offset(one) for one in (link, request))
+    return there is not None and here is not None and there <= here
+
+
+def _offset(request: Request) -> int | None:
+    found = _OFFSET.search(request.path)
+    text = found[2] if found else dict(request.params or ()).get("offset", "")
+    return int(text) if text.isdecimal() else None
+
+
 _OFFSET = re.compile(r"([?&]offset=)(\d+)(?=&|$)")
 
 

@@ -154,7 +154,12 @@ def drift_of(model: BaseModel, item: Json) -> tuple[tuple[str, str], ...]:
         for name, info in fields
         if getattr(model, name) is None and item.get(info.alias or name) is not None
     ]
-    return tuple((path, "added") for path in _unknown(model)) + tuple(unusable)
+    return tuple((_short(path), "added") for path in _unknown(model)) + tuple(unusable)
+
+
+def _short(path: str) -> str:
+    """A path that fits an index; a name that a vendor never meant is cut."""
+    return path if is_key(path) else f"{path[:SHOWN_BYTES]}…"
 
 
 def _unknown(model: BaseModel, prefix: str = "") -> list[str]:

@@ -48,7 +48,7 @@ def sync(
     ] = False,
 ) -> None:
     """Bring the database in step with the providers: one run a source. The cron job."""
-    from etl.app import Wish, having
+    from etl.app import Watch, Wish, having
     from etl.app import sync as sync_one
 
     settings = context.settings(ctx.obj, source or (), secrets=True)
@@ -61,7 +61,7 @@ def sync(
         for name in source or having(settings, stream or ()) or settings.sources:
             expected = _announce(engine, settings, name, quiet=as_json_report)
             with _progress(name, expected, quiet=as_json_report) as progress:
-                report = sync_one(engine, settings, name, wish, progress=progress)
+                report = sync_one(engine, settings, name, wish, watch=Watch(progress=progress))
             reports.append(report)
             if not as_json_report:
                 show(report)

@@ -66,7 +66,7 @@ def serve(projects: int, layers: int) -> None:
         protocol_version = "HTTP/1.1"
         wbufsize = -1
 
-        def do_GET(self) -> None:  # noqa: N802  the base class's name
+        def do_GET(self) -> None:
             asked = urlsplit(self.path)
             inner = LAYERS_OF.fullmatch(asked.path)
             if inner:

@@ -17,6 +17,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine, event
+
+from etl import app, intake
+from etl.config import load
+from etl.db import engine as engines
+from etl.errors import EtlError
 from tests.support.runs import environ
 
 ROOT = Path(__file__).parents[2]
@@ -103,12 +109,6 @@ def _run(
 
     pages: SQLite's file is full then; uid: whose process it is.
     """
-    from sqlalchemy import event
-
-    from etl import app, intake
-    from etl.config import load
-    from etl.db import engine as engines
-
     if checkpoint is not None:
         intake.CHECKPOINT_SECONDS = checkpoint
     if busy is not None:
@@ -119,29 +119,32 @@ def _run(
         os.setuid(uid)
     try:
         engine = engines.open_engine(settings.database_url)
-    except app.EtlError as error:
+    except EtlError as error:
         return error.exit_code, {"status": "", "error": str(error)}
+    if pages is not None:
+        _limit(engine, pages)
+    _die_at(engine, commit)
+    report = app.sync(engine, settings, source, app.Wish(**(wish or {})))
+    return report.exit_code, {"status": report.status, "error": report.error or ""}
+
+
+def _die_at(engine: Engine, commit: int) -> None:
     commits = count(1)
 
     def maybe_die(_connection: object) -> None:
         if next(commits) == commit:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    event.listen(engine, "commit", maybe_die)
+
+
+def _limit(engine: Engine, pages: int) -> None:
     def limit(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
-    if pages is not None:
-        engine.dispose()
-        event.listen(engine, "connect", limit)
-
-    event.listen(engine, "commit", maybe_die)
-    report = app.sync(engine, settings, source, app.Wish(**(wish or {})))
-    return report.exit_code, {"status": report.status, "error": report.error or ""}
+    engine.dispose()
+    event.listen(engine, "connect", limit)
 
 
 if __name__ == "__main__":
-    import etl.app
-    import etl.db.audit
-    import etl.db.merge  # noqa: F401  before the first fork
-
     _serve()

@@ -8,6 +8,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Engine, select
@@ -45,10 +46,7 @@ def broken_lives(engine: Engine) -> Iterator[str]:
             facts = {
                 "numbers": [row["version"] for row in life] == list(range(1, len(life) + 1)),
                 "ends": [row["valid_to"] is None for row in life].index(True) == len(life) - 1,
-                "gaps": all(
-                    old["valid_to"] == new["valid_from"]
-                    for old, new in zip(life, life[1:], strict=False)
-                ),
+                "gaps": all(old["valid_to"] == new["valid_from"] for old, new in pairwise(life)),
                 "order": all(row["valid_from"] < row["valid_to"] for row in life[:-1]),
                 "current": life[-1]["version"] == current["version"]
                 and life[-1]["content_hash"] == current["content_hash"]

@@ -1,4 +1,4 @@
-"""`python -m tests.support.measured CONFIG SOURCE`: one run, and what it took, as JSON on stdout."""
+"""`python -m tests.support.measured CONFIG SOURCE`: what one run took, as JSON on stdout."""
 
 import json
 import sys
@@ -11,13 +11,14 @@ from etl.db.engine import open_engine
 
 
 def main(path: str, source: str) -> None:
-    """Tells seconds, the peak of memory, the report's status and changes."""
+    """Tells seconds, of them those of the processor, the peak of memory, and how it ended."""
     settings = load(Path(path), only=[source])
     engine = open_engine(settings.database_url)
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.process_time()
     report = app.sync(engine, settings, source, app.Wish())
     found = {
         "seconds": time.monotonic() - began,
+        "work": time.process_time() - worked,
         "peak": peak(),
         "status": report.status,
         "changed": report.changed,

@@ -1,0 +1,163 @@
+"""The daemon's clockwork: every source on its cron line, one run of it at a time.
+
+APScheduler keeps the time; schedules come from the configuration at each start, no job is stored.
+A tick that was missed (asleep, still running) is made up for once. A source that fails does not
+stop the others, and is tried less and less often until it works again.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from etl.config import Settings, SourceSettings
+from etl.cron import cron_trigger
+from etl.errors import OK, PARTIAL, ConfigError, UnsafeChange
+from etl.report import RunReport
+
+log = logging.getLogger(__name__)
+
+FIRST_BACKOFF = timedelta(minutes=1)
+LONGEST_BACKOFF = timedelta(hours=6)
+MOST_AT_ONCE = 16
+LANDED = (OK, PARTIAL, UnsafeChange.exit_code)
+
+
+def cron_of(source: SourceSettings) -> BaseTrigger | None:
+    """The trigger of a source's cron line; None for a source that is only run by hand."""
+    return None if source.schedule is None else cron_trigger(source.schedule, source.timezone)
+
+
+def backoff(failures: int) -> timedelta:
+    """How long a source rests after so many failures in a row."""
+    return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures - 1, 16))
+
+
+@dataclass(slots=True, kw_only=True)
+class Schedule:
+    """Runs sources when they are due; start(), reload(), stop().
+
+    load: the settings as they are now. sync: runs a source once. interrupt: ends the runs at work
+    as soon as their page is there. last_started: when a source was
+    last run, or None. done: is told of every run. last: the newest report of each source.
+    """
+
+    load: Callable[[], Settings]
+    sync: Callable[[Settings, str], RunReport]
+    last_started: Callable[[str], datetime | None]
+    interrupt: Callable[[], None] = lambda: None
+    done: Callable[[RunReport], None] = lambda _report: None
+    trigger: Callable[[SourceSettings], BaseTrigger | None] = cron_of
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))  # noqa: TID251
+    jitter: Callable[[], float] = random.random
+    last: dict[str, RunReport] = field(default_factory=dict)
+    stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _settings: Settings = field(init=False, repr=False)
+    _failures: dict[str, int] = field(default_factory=dict, init=False)
+    _rests_until: dict[str, datetime] = field(default_factory=dict, init=False)
+    _turns: dict[str, threading.Lock] = field(default_factory=dict, init=False, repr=False)
+    _scheduler: BackgroundScheduler = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(MOST_AT_ONCE)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    def start(self) -> None:
+        """Every source is scheduled; what is overdue runs at once. Raises ConfigError."""
+        self._settings = self.load()
+        self._plan(catch_up=True)
+        self._scheduler.start()
+
+    def reload(self) -> None:
+        """The configuration as it is now; a broken one is told and changes nothing."""
+        try:
+            self._settings = self.load()
+        except ConfigError as error:
+            log.error("the new configuration is not taken: %s", error)  # noqa: TRY400  no traceback
+            return
+        self._scheduler.remove_all_jobs()
+        self._plan(catch_up=False)
+        log.info("the configuration was read again: %d sources", len(self._settings.sources))
+
+    def stop(self) -> None:
+        """No run begins any more; those at work finish their page, park, and are waited for."""
+        self.stopping.set()
+        self._scheduler.remove_all_jobs()  # one that came due in mid-shutdown would be an error
+        self.interrupt()
+        self._scheduler.shutdown(wait=True)
+
+    def next_runs(self) -> dict[str, datetime]:
+        """Source -> when it is due next."""
+        found: dict[str, datetime] = {}
+        for job in self._scheduler.get_jobs():
+            (name,) = job.args
+            if job.next_run_time is not None:
+                found[name] = min(found.get(name, job.next_run_time), job.next_run_time)
+        return found
+
+    def _plan(self, *, catch_up: bool) -> None:
+        for name, source in self._settings.sources.items():
+            trigger = self.trigger(source)
+            if trigger is None:
+                log.info("%s has no schedule", name)
+                continue
+            self._scheduler.add_job(self._run, trigger, args=[name], id=name)
+            if catch_up and self._overdue(name, trigger):
+                self._again(name, self.clock())
+
+    def _overdue(self, name: str, trigger: BaseTrigger) -> bool:
+        """Whether a tick passed since the last run, or there was none."""
+        last = self.last_started(name)
+        due = None if last is None else trigger.get_next_fire_time(last, last)
+        return last is None or (due is not None and due <= self.clock())
+
+    def _run(self, name: str) -> None:
+        rests_until = self._rests_until.get(name)
+        if self.stopping.is_set() or (rests_until is not None and self.clock() < rests_until):
+            log.info("%s rests until %s", name, rests_until)
+            return
+        turn = self._turns.setdefault(name, threading.Lock())
+        if not turn.acquire(blocking=False):
+            log.info("%s is still at work", name)
+            return
+        try:
+            report = self.sync(self._settings, name)
+            self.last[name] = report
+            self._judge(report)
+            self.done(report)
+        finally:
+            turn.release()
+
+    def _judge(self, report: RunReport) -> None:
+        """When a source is tried again that did not come to its end."""
+        name = report.source
+        if report.exit_code in LANDED:
+            self._failures.pop(name, None)
+            self._rests_until.pop(name, None)
+            return
+        self._failures[name] = self._failures.get(name, 0) + 1
+        again = report.retry_at or self.clock() + backoff(self._failures[name])
+        self._rests_until[name] = again
+        log.warning("%s: %s; again at %s", name, report.status, again)
+        self._again(name, again + timedelta(seconds=self.jitter()))
+
+    def _again(self, name: str, moment: datetime) -> None:
+        """One more run, besides the cron line."""
+        if not self.stopping.is_set():
+            self._scheduler.add_job(
+                self._run,
+                "date",
+                run_date=moment,
+                args=[name],
+                id=f"{name} again",
+                replace_existing=True,
+            )

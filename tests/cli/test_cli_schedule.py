@@ -1,0 +1,54 @@
+"""`etl schedule` as a process: runs what is due, tells how it is, ends on a signal."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from etl.sandbox import Sandbox
+from tests.cli.command import line, place, variables
+from tests.support.runs import small
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def test_the_daemon_runs_what_is_due_and_ends_on_sigterm(tmp_path: Path) -> None:
+    port = free_port()
+    with Sandbox(small()) as sandbox:
+        found = place(tmp_path, sandbox)
+        text = found.config.read_text()
+        statsig = 'provider = "statsig"\n'
+        assert statsig in text
+        found.config.write_text(text.replace(statsig, f'{statsig}schedule = "0 0 * * *"\n'))
+        command = line("--config", str(found.config), "--log", "text", "schedule")
+        daemon = subprocess.Popen(
+            [*command, "--health-port", str(port)],
+            env=variables(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert daemon.stderr is not None
+        told = next(text for text in daemon.stderr if "st: ok" in text)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+            health = json.load(answer)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            metrics = answer.read().decode()
+        daemon.send_signal(signal.SIGHUP)
+        reloaded = next(text for text in daemon.stderr if "configuration was read again" in text)
+        daemon.send_signal(signal.SIGTERM)
+        out, _ = daemon.communicate(timeout=20)
+    assert "st: ok" in told
+    assert "3 sources" in reloaded
+    assert (daemon.returncode, "stopped" in out) == (0, True)
+    assert health["sources"]["st"]["last_status"] == "ok"
+    assert re.search(r'etl_runs_total\{source="st",status="ok"\} 1.0', metrics)

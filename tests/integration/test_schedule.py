@@ -1,0 +1,217 @@
+"""The daemon's clockwork, on real triggers that come fast, without a real wait."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from etl.config import Settings, load
+from etl.errors import ConfigError
+from etl.report import RunReport
+from etl.schedule import Schedule, backoff, cron_of
+
+NOW = datetime.now(UTC)
+PATIENCE = 20.0  # seconds until a test gives up
+
+CONFIG = """
+[sources.one]
+provider = "layers"
+schedule = "*/15 * * * *"
+[sources.two]
+provider = "layers"
+schedule = "0 6 * * mon"
+[sources.by-hand]
+provider = "layers"
+"""
+
+
+def report(source: str, status: str = "ok", exit_code: int = 0, **more: Any) -> RunReport:
+    """A run that ended so."""
+    return RunReport(
+        run_id=1,
+        source=source,
+        provider="layers",
+        kind="sync",
+        status=status,
+        exit_code=exit_code,
+        started_at=NOW,
+        finished_at=NOW,
+        **more,
+    )
+
+
+class Runs:
+    """Notes every run, and lets a test wait for the n-th of a source."""
+
+    def __init__(self, ends: Callable[[str, int], RunReport]) -> None:
+        self.of: dict[str, int] = {}
+        self._ends = ends
+        self._changed = threading.Condition()
+
+    def sync(self, _settings: Settings, name: str) -> RunReport:
+        with self._changed:
+            self.of[name] = self.of.get(name, 0) + 1
+            count = self.of[name]
+            self._changed.notify_all()
+        return self._ends(name, count)
+
+    def wait_for(self, name: str, count: int) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.of.get(name, 0) >= count, PATIENCE)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "etl.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def begin(config: Path) -> Iterator[Callable[..., Schedule]]:
+    """Starts a schedule; stopped at the end of the test."""
+    started: list[Schedule] = []
+
+    def start(runs: Runs, **fields: Any) -> Schedule:
+        defaults: dict[str, Any] = {
+            "load": lambda: load(config, environ={}, secrets=False),
+            "sync": runs.sync,
+            "last_started": lambda _name: NOW,
+            "jitter": lambda: 0.0,
+        }
+        schedule = Schedule(**{**defaults, **fields})
+        schedule.start()
+        started.append(schedule)
+        return schedule
+
+    yield start
+    for schedule in started:
+        if not schedule.stopping.is_set():
+            schedule.stop()
+
+
+def often(source: Any) -> BaseTrigger | None:
+    """Every scheduled source ten times a second."""
+    return None if source.schedule is None else IntervalTrigger(seconds=0.1, timezone=UTC)
+
+
+def test_every_source_with_a_schedule_is_due_at_its_cron_time(begin) -> None:
+    schedule = begin(Runs(lambda name, _count: report(name)))
+    due = schedule.next_runs()
+    assert set(due) == {"one", "two"}
+    assert (due["one"].minute % 15, due["two"].weekday(), due["two"].hour) == (0, 0, 6)
+
+
+def test_a_source_that_never_ran_runs_at_once(begin) -> None:
+    runs = Runs(lambda name, _count: report(name))
+    begin(runs, last_started=lambda _name: None)
+    assert runs.wait_for("one", 1)
+    assert runs.wait_for("two", 1)
+
+
+def test_a_tick_that_passed_while_nothing_ran_is_made_up_for(begin) -> None:
+    runs = Runs(lambda name, _count: report(name))
+    begin(runs, last_started=lambda _name: NOW - timedelta(hours=1))
+    assert runs.wait_for("one", 1)
+    assert "two" not in runs.of  # due on Mondays only
+
+
+def test_a_failing_source_does_not_stop_the_others(begin) -> None:
+    def ends(name: str, _count: int) -> RunReport:
+        return report(name, "failed", 1) if name == "one" else report(name)
+
+    runs = Runs(ends)
+    begin(runs, trigger=often)
+    assert runs.wait_for("two", 5)
+
+
+def test_a_failing_source_rests(begin) -> None:
+    runs = Runs(lambda name, _count: report(name, "failed", 1))
+    begin(runs, trigger=often)
+    assert runs.wait_for("two", 1)
+    assert runs.wait_for("one", 1)
+    assert not threading.Event().wait(0.5)  # five ticks pass
+    assert runs.of == {"one": 1, "two": 1}
+
+
+def test_a_parked_source_goes_on_when_the_vendor_allows_it(begin) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    runs = Runs(
+        lambda name, count: (
+            report(name, "parked", 75, retry_at=soon) if count == 1 else report(name)
+        )
+    )
+    schedule = begin(runs, last_started=lambda name: None if name == "one" else NOW)
+    assert runs.wait_for("one", 2)
+    assert datetime.now(UTC) >= soon
+    assert schedule.stopping.is_set() is False
+
+
+def test_two_runs_of_one_source_never_overlap(begin) -> None:
+    gate, inside, most = threading.Event(), threading.Semaphore(1), []
+
+    def ends(name: str, _count: int) -> RunReport:
+        most.append(inside.acquire(blocking=False))
+        gate.wait(0.3)
+        inside.release()
+        return report(name)
+
+    runs = Runs(ends)
+    begin(runs, trigger=lambda source: often(source) if source.name == "one" else None)
+    assert runs.wait_for("one", 3)
+    gate.set()
+    assert all(most)
+
+
+def test_a_reload_takes_what_is_new(begin, config: Path) -> None:
+    schedule = begin(Runs(lambda name, _count: report(name)))
+    config.write_text(CONFIG.replace("[sources.two]", "[sources.three]"))
+    schedule.reload()
+    assert set(schedule.next_runs()) == {"one", "three"}
+
+
+def test_a_broken_configuration_changes_nothing(begin, config: Path) -> None:
+    schedule = begin(Runs(lambda name, _count: report(name)))
+    config.write_text("nonsense")
+    schedule.reload()
+    assert set(schedule.next_runs()) == {"one", "two"}
+
+
+def test_a_broken_configuration_at_the_start_is_an_error(begin, config: Path) -> None:
+    config.write_text("nonsense")
+    with pytest.raises(ConfigError):
+        begin(Runs(lambda name, _count: report(name)))
+
+
+def test_stopping_interrupts_runs_and_waits_for_them(begin) -> None:
+    interrupted, ended = threading.Event(), threading.Event()
+
+    def ends(name: str, _count: int) -> RunReport:
+        interrupted.wait(PATIENCE)
+        ended.set()
+        return report(name, "parked", 75)
+
+    runs = Runs(ends)
+    schedule = begin(
+        runs,
+        last_started=lambda name: None if name == "one" else NOW,
+        interrupt=interrupted.set,
+    )
+    assert runs.wait_for("one", 1)
+    schedule.stop()
+    assert ended.is_set()
+
+
+def test_the_rest_after_failures_doubles_up_to_a_limit() -> None:
+    minutes = [backoff(count).total_seconds() / 60 for count in (1, 2, 3, 10, 1000)]
+    assert minutes == [1, 2, 4, 360, 360]
+
+
+def test_a_source_without_a_schedule_has_no_trigger(config: Path) -> None:
+    settings = load(config, environ={}, secrets=False)
+    assert cron_of(settings.sources["by-hand"]) is None
