@@ -1,37 +1,31 @@
-"""Composition: settings, clock and process become an engine, a client and one run of one source."""
+"""Composition: settings, clock and process become an engine, a client and one run of a source."""
 
 import logging
-import os
-import platform
-import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
 
 from sqlalchemy import Engine
 
 from etl.budget import Budget
-from etl.client import Client, Patience, Turns, Unlimited
+from etl.client import Client, Patience, Turns
 from etl.config import Settings, SourceSettings
 from etl.db import schema
 from etl.db.engine import open_engine, reading
 from etl.db.queries import last_runs, usual_requests
-from etl.db.runs import Holder
-from etl.errors import ConfigError, EtlError, SourceError
-from etl.extract import Reader, body_of
+from etl.errors import ConfigError, EtlError
+from etl.extract import Reader
 from etl.job import Job
-from etl.load import named_items
 from etl.pipeline import Shell, run
 from etl.plan import DeleteLimits
+from etl.process import lives, this_process
 from etl.providers import PROVIDERS
 from etl.quota import our_share, window_of
 from etl.report import RunReport
-from etl.stream import Partition, Provider, Stream
+from etl.stream import Provider, Stream
 from etl.survey import Progress
 from etl.text import json_text
 from etl.wire import fingerprint_with
@@ -116,11 +110,11 @@ def sync(
     watch = watch or Watch()
     started = clock()
     budget = _budget(engine, source, settings)
-    client = _client(source, budget)
+    client = client_of(source, budget)
     try:
         shell = Shell(
             engine=engine,
-            reader=_reader(client, source, settings),
+            reader=reader_of(client, source, settings),
             traffic=client.traffic,
             holder=this_process(),
             alive=lives,
@@ -175,29 +169,6 @@ def forecast(engine: Engine, settings: Settings, name: str) -> Forecast | None:
     return Forecast(requests=requests, ends_at=datetime.fromtimestamp(budget.last(requests), UTC))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What `etl check` found about one stream of a source; ok, or why not and the exit code."""
-
-    source: str
-    stream: str
-    ok: bool
-    message: str
-    exit_code: int = 0
-
-
-def check(settings: Settings, name: str) -> list[Finding]:
-    """Asks for the first page of every stream of a source: what the key may read."""
-    source = settings.sources[name]
-    provider = PROVIDERS[source.provider]
-    client = _client(source, Unlimited(), attempts=min(2, source.limits.attempts))
-    reader = _reader(client, source, settings)
-    try:
-        return _findings(provider, source, reader)
-    finally:
-        client.close()
-
-
 def having(settings: Settings, streams: Collection[str]) -> list[str]:
     """The sources that have one of these streams; all when none is named."""
     return [
@@ -205,46 +176,6 @@ def having(settings: Settings, streams: Collection[str]) -> list[str]:
         for name, source in settings.sources.items()
         if not streams or any(one.name in streams for one in PROVIDERS[source.provider].streams)
     ]
-
-
-def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> list[Finding]:
-    found: list[Finding] = []
-    partition = Partition()
-    for stream in provider.streams:
-        if not stream.wanted(source.options):
-            continue
-        try:
-            request = stream.first(partition, source.options[stream.name])
-            page = stream.read(body_of(reader.fetch(request), reader.fingerprint), request)
-        except SourceError as error:
-            found.append(
-                Finding(
-                    source=source.name,
-                    stream=stream.name,
-                    ok=False,
-                    message=str(error),
-                    exit_code=error.exit_code,
-                )
-            )
-            if stream.parent is None and not stream.gather:
-                break
-            continue
-        total = page.total if page.total is not None else f"{len(page.items)} on the first page"
-        message = f"may be read ({total})"
-        if stream.parent is None and not stream.gather:
-            named, _ = named_items(page.items[:1], stream)
-            if not named:
-                return [*found, _ok(source, stream, "may be read, and is empty")]
-            external_id, item = named[0]
-            partition = Partition(parent_id=external_id, parent_key=str(item.get("key", "")))
-        elif provider.stream(stream.parent or stream.name).gather == ():
-            message += f" in {partition.parent_key}"
-        found.append(_ok(source, stream, message))
-    return found
-
-
-def _ok(source: SourceSettings, stream: Stream, message: str) -> Finding:
-    return Finding(source=source.name, stream=stream.name, ok=True, message=message)
 
 
 def job_of(source: SourceSettings, settings: Settings, wish: Wish) -> Job:
@@ -325,7 +256,8 @@ def _fingerprint(source: SourceSettings, settings: Settings) -> str:
     return fingerprint(source.api_key.get_secret_value())
 
 
-def _client(source: SourceSettings, turns: Turns, *, attempts: int | None = None) -> Client:
+def client_of(source: SourceSettings, turns: Turns, *, attempts: int | None = None) -> Client:
+    """A client of a source's provider, as patient as its limits say; close it when done."""
     provider, limits = PROVIDERS[source.provider], source.limits
     key = source.api_key.get_secret_value()
     return Client(
@@ -344,51 +276,11 @@ def _client(source: SourceSettings, turns: Turns, *, attempts: int | None = None
     )
 
 
-def _reader(client: Client, source: SourceSettings, settings: Settings) -> Reader:
+def reader_of(client: Client, source: SourceSettings, settings: Settings) -> Reader:
+    """What reading that source needs."""
     concurrency = source.limits.concurrency or PROVIDERS[source.provider].concurrency
     return Reader(
         fetch=client.fetch,
         fingerprint=fingerprint_with(settings.fingerprint_key.get_secret_value()),
         concurrency=concurrency,
     )
-
-
-def this_process() -> Holder:
-    """This process as the holder of a lease; each call is a holder of its own."""
-    return Holder(
-        token=secrets.token_hex(16),
-        host=_host(),
-        pid=os.getpid(),
-        process_started=_started(os.getpid()) or "",
-    )
-
-
-def lives(holder: Holder) -> bool | None:
-    """Whether the process of a lease still runs; None when it is on another host."""
-    if holder.host != _host():
-        return None
-    started = _started(holder.pid)
-    if started is not None:
-        return started == holder.process_started
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not Path("/proc").is_dir()
-
-
-@cache
-def _host() -> str:
-    """This machine since its last start: a container with a known name is not the same one."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{platform.node()}/{boot.read_text().strip()[:8] if boot.exists() else ''}"
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None where /proc does not say."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None

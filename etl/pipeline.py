@@ -5,7 +5,7 @@ seen by readers.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +19,6 @@ from etl.db import runs, scopes, staging
 from etl.db.engine import reading, store_error
 from etl.db.merge import merge
 from etl.db.runs import Holder, OpenRun
-from etl.db.scopes import StoredScope
 from etl.errors import (
     OK,
     PARTIAL,
@@ -27,19 +26,17 @@ from etl.errors import (
     AccessDenied,
     EtlError,
     RateLimited,
-    RequestRejected,
     SourceError,
     TransientError,
     UnsafeChange,
 )
-from etl.extract import Reader, body_of, remembering
+from etl.extract import Reader
 from etl.intake import Intake
 from etl.job import Job
 from etl.report import RunReport, StreamReport
-from etl.scope import Credential, is_silence, scope_of
+from etl.scoping import Scopes, asked_identity, known_identity, scopes_of
 from etl.stream import Stream, Traffic
 from etl.survey import Progress, Survey, survey
-from etl.text import json_text
 
 log = logging.getLogger(__name__)
 
@@ -128,34 +125,23 @@ class _Course:
     reader: Reader
     cost: dict[str, Traffic] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    scopes: dict[str, StoredScope] = field(default_factory=dict)
-    stored_scopes: Mapping[str, StoredScope] = field(default_factory=dict)
+    scopes: Scopes = field(default_factory=Scopes)
 
     def know_scopes(self) -> None:
         """What this run can see; the provider is asked whose the key is only when it is new."""
         job = self.job
         with reading(self.shell.engine) as connection:
-            self.stored_scopes = scopes.stored(connection, job.source)
+            before = scopes.stored(connection, job.source)
             for stream in job.streams:
                 outside = scopes.outside(connection, job.source, stream.name)
                 self.intake.outside[stream.name] = outside
-        known = [scope.credential for scope in self.stored_scopes.values()]
-        credential = next((one for one in known if one.key == job.key), None) or Credential(
-            key=job.key, identity=self._identity()
-        )
-        for stream in job.streams:
-            text = scope_of(job.provider, stream, job.options, job.base_url, credential.identity)
-            self.scopes[stream.name] = StoredScope(scope=text, credential=credential)
-
-    def _identity(self) -> str:
-        """A digest of what the key belongs to; the key's own where the provider says nothing."""
-        if self.opened.identity is not None:
-            return self.opened.identity
-        with self._billed_to(self.job.streams[0]):
-            identity = self._asked_identity()
-        with self.shell.engine.begin() as connection:
-            runs.know_identity(connection, self.opened.key.run_id, identity)
-        return identity
+        identity = known_identity(job, before) or self.opened.identity
+        if identity is None:
+            with self._billed_to(job.streams[0]):
+                identity, self.reader = asked_identity(job, self.reader)
+            with self.shell.engine.begin() as connection:
+                runs.know_identity(connection, self.opened.key.run_id, identity)
+        self.scopes = scopes_of(job, identity, before)
 
     @contextmanager
     def _billed_to(self, stream: Stream) -> Iterator[None]:
@@ -167,24 +153,11 @@ class _Course:
             old = self.cost.get(stream.name, Traffic())
             self.cost[stream.name] = _billed(old, before, self.shell.traffic)
 
-    def _asked_identity(self) -> str:
-        reader, provider = self.reader, self.job.provider
-        try:
-            answer = reader.fetch(provider.whoami)
-            self.reader = remembering(reader, provider.whoami, answer)
-            said = provider.identity(body_of(answer, reader.fingerprint))
-        except (AccessDenied, RequestRejected) as error:
-            if not is_silence(error):
-                raise
-            return self.job.key
-        return self.job.key if said is None else reader.fingerprint(json_text(said))
-
     def conclude_all(self) -> list[Conclusion]:
         """What the walks of every stream came to."""
         found = []
         for stream in self.job.streams:
-            old = self.stored_scopes.get(stream.name)
-            new_scope = old is not None and old.scope != self.scopes[stream.name].scope
+            new_scope = self.scopes.is_new(stream.name)
             with self._billed_to(stream):
                 concluded = conclude(
                     self.job, self.reader, self.intake, stream, new_scope=new_scope
@@ -299,8 +272,8 @@ class _Course:
             name = found.stream.name
             scopes.leave(connection, source, name, found.left, run_id)
             scopes.enter(connection, source, name, found.back)
-            new = self.scopes[name]
-            if name in complete and self.stored_scopes.get(name) != new:
+            new = self.scopes.now[name]
+            if name in complete and self.scopes.before.get(name) != new:
                 scopes.store(connection, source, name, new, run_id)
 
     def _report(
@@ -325,7 +298,7 @@ class _Course:
             error=None if error is None else str(error),
             retry_at=error.retry_at if isinstance(error, RateLimited) else None,
             notes=tuple(self.notes),
-            identity=next((one.credential.identity for one in self.scopes.values()), None),
+            identity=next((one.credential.identity for one in self.scopes.now.values()), None),
             streams=streams,
         )
 

@@ -13,7 +13,7 @@ from etl.config import DEFAULT_PATH, example, json_schema
 from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
 
 if TYPE_CHECKING:
-    from etl.app import Finding
+    from etl.checkup import Finding
 
 database = typer.Typer(help="The database's schema: upgrade, current, check.", no_args_is_help=True)
 
@@ -49,7 +49,7 @@ def check(
     source: Annotated[list[str] | None, typer.Argument(help="Sources; default: all.")] = None,
 ) -> None:
     """Try configuration, database, schema version, and what each key may read."""
-    from etl.app import check as check_one
+    from etl.checkup import check as check_one
     from etl.config import masked
 
     settings = context.settings(ctx.obj, source or (), secrets=True)

@@ -19,6 +19,7 @@ from etl.wire import EpochMillis, Key, StoredInteger, TextList, Wire, drift_of
 
 VERSION = "20240415"
 ENVIRONMENTS_PAGE_SIZE = 100
+MOST_ID_BYTES = 2500  # below PostgreSQL's limit of an index entry; three keys of 800 bytes fit
 
 
 class ProjectsOptions(Options):
@@ -125,9 +126,11 @@ class WireLayer(Wire):
     def reservations_are_unique(self) -> "WireLayer":
         """An experiment holds one reservation of a flag in an environment."""
         for environment, layer in self.environments.items():
-            held = [(one.experiment_key, one.flag_key) for one in layer.reservations]
+            held = [reservation_id(environment, one) for one in layer.reservations]
             if len(set(held)) != len(held):
                 raise ValueError(f"environments.{environment}: a reservation stands twice")
+            if any(len(one.encode()) > MOST_ID_BYTES for one in held):
+                raise ValueError(f"the keys of a reservation are longer than {MOST_ID_BYTES} bytes")
         return self
 
 
@@ -258,11 +261,17 @@ def layer_record(item: Json, _partition: Partition) -> Record:
     )
 
 
+def reservation_id(environment_key: str, reservation: WireReservation) -> str:
+    """The JSON of its three keys, which cannot collide."""
+    keys = [environment_key, reservation.experiment_key, reservation.flag_key]
+    return json.dumps(keys, ensure_ascii=False)
+
+
 def reservation_child(environment_key: str, reservation: WireReservation) -> Child:
-    """One reservation as a row; its id is the JSON of its three keys, which cannot collide."""
+    """One reservation as a row."""
     experiment_key, flag_key = reservation.experiment_key, reservation.flag_key
     return Child(
-        external_id=json.dumps([environment_key, experiment_key, flag_key], ensure_ascii=False),
+        external_id=reservation_id(environment_key, reservation),
         key=experiment_key,
         name=experiment_key,
         columns={

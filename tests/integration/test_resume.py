@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.app import lives, this_process, utc_now
+from etl.app import utc_now
 from etl.db.runs import acquire
+from etl.process import lives, this_process
 from etl.sandbox import Fault, Sandbox, World
 from tests.conftest import Databases
 from tests.support.database import count, counts, differing, rows

@@ -34,7 +34,7 @@ class List:
 
     def world(self) -> World:
         """A world whose only long list is this one."""
-        return World(7, Sizes(**FEW | self.sizes))
+        return World(7, Sizes(**{**FEW, **self.sizes}))
 
     def sandbox(self) -> Sandbox:
         """A server of it; environments have no page size of their own, so the server caps them."""

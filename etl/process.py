@@ -1,0 +1,50 @@
+"""This process, and whether another one still runs: what a lease needs to know of its holder."""
+
+import os
+import platform
+import secrets
+from functools import cache
+from pathlib import Path
+
+from etl.db.runs import Holder
+
+
+def this_process() -> Holder:
+    """This process as the holder of a lease; each call is a holder of its own."""
+    return Holder(
+        token=secrets.token_hex(16),
+        host=_host(),
+        pid=os.getpid(),
+        process_started=_started(os.getpid()) or "",
+    )
+
+
+def lives(holder: Holder) -> bool | None:
+    """Whether the process of a lease still runs; None when it is on another host."""
+    if holder.host != _host():
+        return None
+    started = _started(holder.pid)
+    if started is not None:
+        return started == holder.process_started
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not Path("/proc").is_dir()
+
+
+@cache
+def _host() -> str:
+    """This machine since its last start: a container with a known name is not the same one."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{platform.node()}/{boot.read_text().strip()[:8] if boot.exists() else ''}"
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks; None where /proc does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
