@@ -16,7 +16,7 @@ from etl.plan import raise_if_unsafe
 from etl.proof import Verdict, prove_deletions
 from etl.report import StreamReport
 from etl.stream import Stream, Traffic
-from etl.walk import Walk, proof_of, unproved
+from etl.walk import Walk, proof_of, proves_absence, unproved
 
 TROUBLE = ("incomplete", "failed")
 
@@ -53,7 +53,7 @@ def conclude(
     if new_scope:
         verdict = Verdict(left=set() if doubts else {one.row_id for one in candidates})
     else:
-        proved = {id_: id_ not in doubts and not _interrupted(walk) for id_, walk in walks.items()}
+        proved = {id_: proves_absence(walk) for id_, walk in walks.items()}
         missing = [one for one in candidates if _decidable(one, stream, walks, proved)]
         verdict, held = _judge(job, reader, intake, stream, missing, proved)
     with intake.engine.begin() as connection:
@@ -68,11 +68,6 @@ def conclude(
         left=frozenset(verdict.left),
         back=frozenset(one for one in intake.outside.get(stream.name, ()) if one in seen),
     )
-
-
-def _interrupted(walk: Walk) -> bool:
-    """Whether something may have moved unseen between two processes that shared the walk."""
-    return walk.resumed and not walk.overlapping
 
 
 def _decidable(
@@ -116,7 +111,7 @@ def _judge(
             missing,
             proved=proved,
             filtered=filtered,
-            most_questions=job.most_questions,
+            most_questions=len(missing) if job.force_deletes else job.most_questions,
         )
         _guard(job, intake, stream, len(verdict.deleted))
     except UnsafeChange as error:

@@ -15,13 +15,14 @@ from sqlalchemy import Connection, Engine
 from etl.db import staging
 from etl.db.engine import reading, relaxed
 from etl.db.staging import Batch, RunKey
-from etl.load import Head, Outcome, compare, named_items
+from etl.load import Head, Outcome, Staged, compare, named_items
 from etl.seen import Seen
 from etl.stream import Json, Stream
 from etl.walk import Walk, again, as_json, begin, from_json, note_ids
 
 CHECKPOINT_SECONDS = 0.2
 CHECKPOINT_ROWS = 5000
+CLOCK_DIFFERENCE = 120.0  # seconds that a vendor's clock may be behind ours
 
 Found = tuple[Walk, Sequence[Json]]
 Identified = tuple[Walk, list[tuple[str, Json]]]
@@ -139,6 +140,10 @@ class Intake:
         stored = staging.live_rows(self._reading, stream, self.run.source)
         return stored - len(seen) - sum(row_id not in seen for row_id in outside)
 
+    def stored_in(self, stream: str, walk: Walk) -> int:
+        """How many live records are stored of one partition."""
+        return staging.live_rows(self._reading, stream, self.run.source, walk.parent_id)
+
     def recount(self, stream: str, walk: Walk) -> None:
         """Counts what was met anew: across processes the ids are only known to the database."""
         self.flush()
@@ -197,9 +202,17 @@ class Intake:
         for staged in outcome.staged:
             self._ordinal += 1
             walk.fresh += staged.operation != "updated"
+            walk.newcomers += _is_newcomer(staged, walk)
             self._batch.staged[stream].append((self._ordinal, staged))
             for path, kind in staged.record.drift:
                 self._batch.drift[stream, path, kind] = _type_at(staged.raw, path)
+
+
+def _is_newcomer(staged: Staged, walk: Walk) -> bool:
+    """Whether a record of a later page was created since the walk began, by the vendor's clock."""
+    created = staged.record.created_at
+    new = created is not None and created.timestamp() >= walk.began - CLOCK_DIFFERENCE
+    return new and walk.pages > 1
 
 
 def _type_at(value: Json, path: str) -> str:

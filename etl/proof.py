@@ -41,7 +41,7 @@ def prove_deletions(
 ) -> Verdict:
     """The candidates that are gone. proved: parent id -> whether its walk is a proof.
 
-    Up to `most_questions` are asked for one by one; the rest rests on the walk.
+    Up to `most_questions` are asked for one by one; the rest rests on the walk, or waits.
     """
     verdict = Verdict()
     asked = candidates[:most_questions] if stream.one else ()
@@ -54,16 +54,23 @@ def prove_deletions(
         else:
             verdict.doubts[candidate.parent_id] = f"{candidate.key} {doubt}"
     for candidate in candidates[len(asked) :]:
-        if not proved.get(candidate.parent_id, False) or candidate.parent_id in verdict.doubts:
-            continue
-        if not filtered:
-            verdict.deleted[candidate.row_id] = NOT_LISTED
-        elif stream.one is None:
-            verdict.left.add(candidate.row_id)
+        if not proved.get(candidate.parent_id, False):
+            verdict.doubts.setdefault(candidate.parent_id, _WAITING)
+        elif candidate.parent_id not in verdict.doubts:
+            _rest(verdict, candidate, stream, filtered=filtered)
     return verdict
 
 
+def _rest(verdict: Verdict, candidate: Candidate, stream: Stream, *, filtered: bool) -> None:
+    """What a proved walk alone says of a record that was not asked for."""
+    if not filtered:
+        verdict.deleted[candidate.row_id] = NOT_LISTED
+    elif stream.one is None:
+        verdict.left.add(candidate.row_id)
+
+
 _ALIVE = "is still there though the walk did not bring it"
+_WAITING = "records are missing that were not asked for yet: more than delete_confirmations"
 _HIDDEN = "may not be read by this key any more (403)"
 
 

@@ -16,6 +16,7 @@ from etl.walk import (
     MOST_WALKS,
     Walk,
     again,
+    agree,
     begin,
     give_up,
     note_page,
@@ -114,7 +115,7 @@ def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
                 raise
             walk = work.intake.walk(stream.name, again(walk))
         else:
-            if stream.atomic or _settled(work, stream, walk, earlier):
+            if _settled(work, stream, walk, earlier):
                 return
             if walk.number >= MOST_WALKS:
                 if unproved(walk) is None:
@@ -125,12 +126,18 @@ def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
 
 
 def _settled(work: Survey, stream: Stream, walk: Walk, earlier: Walk | None) -> bool:
+    if stream.atomic:
+        # an emptied list is asked for once more before it is believed
+        emptied = walk.distinct == 0 and work.intake.stored_in(stream.name, walk) > 0
+        return earlier is not None or not emptied
     if walk.resumed and not walk.overlapping:
         work.intake.recount(stream.name, walk)
+    walk.agreed = earlier is not None and agree(walk, earlier)
     return settled(walk, earlier, quiet=work.intake.quiet(stream.name, walk))
 
 
 def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
+    walk.began = walk.began or work.intake.clock().timestamp()
     found = pages(
         work.reader,
         stream,

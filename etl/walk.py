@@ -20,9 +20,11 @@ class Walk:
 
     status: ok, unavailable (not offered to this key, nothing of it is stored), incomplete, failed.
     distinct, repeated: ids met for the first time, and again; nameless: items without an id.
-    fresh: records that were not stored, or as deleted. ids: a sum of all ids, whatever their order.
-    overlapping: its pages share a record, so that it is seen when the list moves; last: the ids of
-    the last page; gaps: pages that did not follow. moves: how often the total changed.
+    fresh: records that were not stored, or as deleted. newcomers: those of them on a later page
+    that were created since the walk began (`began`, epoch seconds).
+    ids: a sum of all ids, whatever their order. agreed: an earlier walk brought the same.
+    overlapping: its pages share a record, so that it is seen when the list moves. last: the ids of
+    the last page. gaps: pages that did not follow. moves: how often the total changed.
     embedded: its first items came inside the parent. segment: checkpoints written so far.
     resumed: pages of it were read by an earlier process, so something may have moved between.
     """
@@ -40,6 +42,9 @@ class Walk:
     rejected: int = 0
     nameless: int = 0
     fresh: int = 0
+    began: float = 0.0
+    newcomers: int = 0
+    agreed: bool = False
     ids: str = "0"
     overlapping: bool = False
     last: list[Any] = field(default_factory=list)
@@ -113,12 +118,19 @@ def moved(walk: Walk) -> bool:
     if walk.overlapping:
         return walk.gaps > 0 or (walk.total is not None and walk.total > walk.distinct)
     short = walk.total is not None and walk.total != walk.distinct
-    return short or walk.repeated > 0 or walk.moves > 0
+    # a newcomer may stand for one that slipped through, so that the total is right
+    return short or walk.repeated > 0 or walk.moves > 0 or walk.newcomers > 0
 
 
 def agree(walk: Walk, earlier: Walk) -> bool:
     """Whether two walks brought the same: the list stands still, whatever its total says."""
     return (walk.ids, walk.distinct, walk.total) == (earlier.ids, earlier.distinct, earlier.total)
+
+
+def proves_absence(walk: Walk) -> bool:
+    """Whether what the walk did not bring is not there, without a question for it."""
+    traceable = walk.overlapping or walk.pages <= 1 or walk.agreed
+    return unproved(walk) is None and traceable and (walk.overlapping or not walk.resumed)
 
 
 def give_up(walk: Walk, status: str, reason: str) -> None:

@@ -232,10 +232,14 @@ def last_ordinal(connection: Connection, run_id: int) -> int:
     )
 
 
-def live_rows(connection: Connection, stream: str, source: str) -> int:
-    """How many records of a stream are stored and not deleted."""
+def live_rows(
+    connection: Connection, stream: str, source: str, parent_id: str | None = None
+) -> int:
+    """How many records of a stream, or of one parent in it, are stored and not deleted."""
     table = RECORDS[stream].current
     query = select(func.count()).where(table.c.source == source, ~table.c.is_deleted)
+    if parent_id is not None:
+        query = query.where(table.c.parent_id == parent_id)
     return connection.execute(query).scalar_one()
 
 

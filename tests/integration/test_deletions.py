@@ -104,6 +104,23 @@ def test_a_list_that_comes_empty_is_held_back(engine: Engine) -> None:
     assert contents(engine) == before
 
 
+def test_an_emptied_list_is_asked_for_again_before_it_is_believed(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        sync(engine, settings, "ld")
+        sandbox.add_fault(Fault("launchdarkly */search/layers", "empty_list"))
+        assert end(sync(engine, settings, "ld")) == ("ok", 0)
+    assert gone(engine) == []
+
+
+def test_an_empty_list_of_which_nothing_is_stored_is_asked_for_once(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        sandbox.add_fault(Fault("launchdarkly */search/layers", "empty_list", times=None))
+        sync(engine, settings_for(sandbox), "ld")
+        asked_for = [seen for seen in sandbox.requests if seen.path.endswith("/search/layers")]
+    assert len(asked_for) == 1
+
+
 def test_updates_land_while_deletions_are_held_back(engine: Engine) -> None:
     strict: dict[str, Any] = {"ld": {"limits": {"delete_percent": 10.0, "delete_count": 0}}}
     with Sandbox(small()) as sandbox:
@@ -112,10 +129,11 @@ def test_updates_land_while_deletions_are_held_back(engine: Engine) -> None:
         (layer, *_) = keys_of(sandbox.world, "launchdarkly", "layers", KEY)
         sandbox.world.update("launchdarkly", "layers", layer, KEY, name="Landed")
         sandbox.world.update("launchdarkly", "projects", "search", name="Landed")
-        sandbox.add_fault(Fault("launchdarkly */search/layers", "empty_list"))
+        sandbox.add_fault(Fault("launchdarkly */search/layers", "empty_list", times=None))
         report = sync(engine, settings, "ld")
         assert end(report) == ("held", 3)
         assert (gone(engine), of(report, "layers").status) == ([], "held")
+        sandbox.clear_faults()
         landed = count(engine, "projects", "name = 'Landed'")
         assert (landed, count(engine, "layers", "name = 'Landed'")) == (1, 1)
         assert end(sync(engine, settings, "ld")) == ("ok", 0)
@@ -156,16 +174,34 @@ def test_a_short_list_deletes_nothing_that_still_answers(engine: Engine) -> None
         assert end(sync(engine, settings, "ly")) == ("ok", 0)
 
 
-def test_more_missing_than_may_be_asked_for_rest_on_the_walk(engine: Engine) -> None:
+def test_more_missing_than_may_be_asked_for_wait_where_pages_do_not_overlap(
+    engine: Engine,
+) -> None:
     with Sandbox(small()) as sandbox:
-        settings = settings_for(sandbox, st={"limits": {"delete_confirmations": 1}})
+        tables = {"limits": {"delete_confirmations": 1}, "layers": {"page_size": 5}}
+        settings = settings_for(sandbox, st=tables)
         sync(engine, settings, "st")
         for key in keys_of(sandbox.world, "statsig", "layers")[3:6]:
             sandbox.world.delete("statsig", "layers", key)
+        counted = []
+        for _ in range(3):
+            report = sync(engine, settings, "st")
+            counted.append((report.exit_code, len(gone(engine))))
+    assert counted == [(5, 1), (5, 2), (0, 3)]
+
+
+def test_more_missing_than_may_be_asked_for_rest_on_pages_that_overlap(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        tables = {"limits": {"delete_confirmations": 1}, "projects": {"page_size": 3}}
+        settings = settings_for(sandbox, ld=tables)
+        sync(engine, settings, "ld")
+        for key in keys_of(sandbox.world, "launchdarkly", "projects")[3:5]:
+            sandbox.world.delete("launchdarkly", "projects", key)
         sandbox.reset_requests()
-        sync(engine, settings, "st")
+        sync(engine, settings, "ld")
         asked_for = [seen for seen in sandbox.requests if seen.status == 404]
-    assert (len(asked_for), len(gone(engine))) == (1, 3)
+        projects = [found for found in gone(engine) if found[0] == "projects"]
+    assert (len(asked_for), len(projects)) == (1, 2)
 
 
 def test_a_key_that_sees_fewer_projects_deletes_nothing(engine: Engine) -> None:

@@ -124,13 +124,12 @@ def _index(items: list[Any], kind: str, label: str) -> int:
 
 
 def _sorted(content: Any) -> Any:
-    """Reservations in the order of content_of, which a replay does not keep."""
-    environments = content.get("environments")
-    if not isinstance(environments, dict):
+    """Without the order of named items: the feed says which are new, not where they stand."""
+    if isinstance(content, list):
+        return [_sorted(one) for one in content]
+    if not isinstance(content, dict):
         return content
-    ordered = {
-        name: {**inner, "reservations": sorted(inner["reservations"], key=json_text)}
-        for name, inner in environments.items()
-        if "reservations" in inner
+    return {
+        name: sorted(inner, key=json_text) if name in NAMED_BY else _sorted(inner)
+        for name, inner in content.items()
     }
-    return {**content, "environments": ordered}
