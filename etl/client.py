@@ -6,14 +6,12 @@ is refused, redirects are not followed. Nothing else of etl imports httpx, waits
 
 import logging
 import random
-import ssl
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpcore
 import httpx
@@ -27,19 +25,14 @@ from etl.errors import (
     TransientError,
 )
 from etl.retry import Failure, pause_after, wait_before_retry
+from etl.sockets import Sockets, Transport, unpacked
 from etl.stream import Json, Request, Response, Traffic
 from etl.wire import parse, redact, start_of
 
 log = logging.getLogger(__name__)
 
-Within = Callable[[float | None], float]  # seconds wanted -> seconds there are
-
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
-KEPT_SECONDS = 5.0
-CONNECTIONS = 8
-GZIP = zlib.MAX_WBITS | 16
-PIECE = 2**18  # bytes unpacked at once
 LONGEST_BLOCK = 86400.0  # a reset in the year 58858 must not stop everyone for ever
 
 
@@ -116,7 +109,7 @@ class Client:
                 **self.headers,
             },
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            transport=_Transport(_Sockets(self._within), tls=self._origin.scheme == "https"),
+            transport=Transport(Sockets(self._within), tls=self._origin.scheme == "https"),
             follow_redirects=False,
             trust_env=False,
         )
@@ -228,7 +221,7 @@ class Client:
     def _read(self, answer: httpx.Response) -> bytes:
         chunks, size = [], 0
         most = self.patience.max_body
-        for chunk in _unpacked(answer):
+        for chunk in unpacked(answer):
             chunks.append(chunk)
             size += len(chunk)
             if size > most:
@@ -292,81 +285,6 @@ class Client:
             source=self.source,
             url=_shown(url),
         )
-
-
-class _Sockets(httpcore.SyncBackend):
-    """Connections that wait only as long as `within` allows."""
-
-    def __init__(self, within: Within) -> None:
-        self._within = within
-
-    def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, *more: Any, **options: Any
-    ) -> httpcore.NetworkStream:
-        """Connects; the look-up of the name has the resolver's own limit."""
-        made = super().connect_tcp(host, port, self._within(timeout), *more, **options)
-        return _Socket(made, self._within)
-
-
-class _Socket(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream, within: Within) -> None:
-        self._inner, self._within = inner, within
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._within(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._within(timeout))
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        made = self._inner.start_tls(ssl_context, server_hostname, self._within(timeout))
-        return _Socket(made, self._within)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class _Transport(httpx.HTTPTransport):
-    """httpx's own transport on these sockets, which its constructor does not take."""
-
-    def __init__(self, sockets: httpcore.NetworkBackend, *, tls: bool) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl.create_default_context() if tls else None,
-            max_connections=CONNECTIONS,
-            max_keepalive_connections=CONNECTIONS,
-            keepalive_expiry=KEPT_SECONDS,
-            network_backend=sockets,
-        )
-
-
-def _unpacked(answer: httpx.Response) -> Iterable[bytes]:
-    """The body piece by piece, so that whoever counts them can stop a bomb before it bursts."""
-    packing = answer.headers.get("content-encoding", "identity").strip().lower()
-    if packing == "identity":
-        yield from answer.iter_raw()
-        return
-    if packing != "gzip":
-        raise httpx.DecodingError(f"packed as {packing[:40]!r}, which nobody asked for")
-    unpacker = zlib.decompressobj(GZIP)
-    came = False
-    for raw in answer.iter_raw():
-        came = True
-        while raw:
-            try:
-                yield unpacker.decompress(raw, PIECE)
-            except zlib.error as error:
-                raise httpx.DecodingError(str(error)) from error
-            raw = unpacker.unconsumed_tail
-    if came and not unpacker.eof:
-        raise httpx.DecodingError("the packed body is not whole")
 
 
 def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:

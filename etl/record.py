@@ -38,9 +38,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """An item that fits no known shape: kept whole, with where and why, never dropped."""
+    """An item that fits no known shape: kept whole, with where and why, never dropped.
+
+    mark: what tells an item without an id from others, however its volatile fields differ.
+    """
 
     external_id: str | None
     path: str
     reason: str
     payload: Any
+    mark: str = ""

@@ -22,14 +22,19 @@ def identify(item: Json, stream: Stream) -> str | Reject:
         identity: object = stream.identity(item)
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"no usable id: {type(error).__name__}: {error}"
-        return Reject(external_id=None, path="", reason=reason, payload=item)
+        return _nameless(item, stream, reason)
     if not isinstance(identity, str) or not identity:
         reason = f"the id is {identity!r}, not text"[:200]
-        return Reject(external_id=None, path="", reason=reason, payload=item)
+        return _nameless(item, stream, reason)
     if not is_key(identity):
         reason = f"the id is longer than {MOST_KEY_BYTES} bytes"
-        return Reject(external_id=None, path="", reason=reason, payload=item)
+        return _nameless(item, stream, reason)
     return identity
+
+
+def _nameless(item: Json, stream: Stream, reason: str) -> Reject:
+    mark = hash_of(content_of(item, stream) if isinstance(item, dict) else item)
+    return Reject(external_id=None, path="", reason=reason, payload=item, mark=mark)
 
 
 def content_of(item: Json, stream: Stream) -> Json:

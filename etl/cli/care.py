@@ -39,7 +39,7 @@ def audit(ctx: typer.Context, as_json: AsJson = False) -> None:
                 _write_finding(finding)
     bad = [finding for finding in found if not finding.ok]
     if as_json:
-        print(json.dumps([{"ok": one.ok, **asdict(one)} for one in found], ensure_ascii=False))
+        print(json.dumps([{"ok": one.ok, **asdict(one)} for one in found]))
     elif not bad:
         terminal.say(f"all {len(found)} checks hold")
     if bad:
@@ -96,7 +96,7 @@ def rejects(
     if not (documents or lines):
         _raise_if_unknown(ctx.obj, source)
     if as_json:
-        print(json.dumps(documents, ensure_ascii=False))
+        print(json.dumps(documents))
     else:
         _write_table(lines, "no quarantined item")
         if replay and lines:
@@ -162,7 +162,7 @@ def drift(
         _raise_if_unknown(ctx.obj, source)
     if as_json:
         documents = [{k: _plain(value) for k, value in asdict(one).items()} for one in found]
-        print(json.dumps(documents, ensure_ascii=False))
+        print(json.dumps(documents))
     else:
         _write_table([_drift_line(one) for one in found], "no drift")
     if found:

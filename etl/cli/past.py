@@ -73,7 +73,7 @@ def write(found: "Iterable[Change]", form: Format) -> None:
     """Prints changes: a table for people, JSON lines and CSV for programs."""
     if form == "json":
         for change in found:
-            print(json.dumps(_json(change), ensure_ascii=False))
+            print(json.dumps(_json(change)))
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(COLUMNS)

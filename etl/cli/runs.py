@@ -53,7 +53,7 @@ def status(
         and (row.last_complete_at is None or row.last_complete_at < oldest)
     ]
     if as_json:
-        print(json.dumps([_fresh_json(row, live, now) for row in found], ensure_ascii=False))
+        print(json.dumps([_fresh_json(row, live, now) for row in found]))
     elif not synced:
         out.print("nothing was synced yet; `etl sync` does")
     else:
@@ -127,7 +127,7 @@ def list_runs(
     with context.reading(ctx.obj) as connection:
         found = queries.last_runs(connection, source, limit)
     if as_json:
-        print(json.dumps([_plain(row) for row in found], ensure_ascii=False, default=str))
+        print(json.dumps([_plain(row) for row in found], default=str))
         return
     if not found:
         terminal.say(f"no run of {source}" if source else "no run yet; `etl sync` makes one")
@@ -168,7 +168,7 @@ def show(
         raise ConfigError(f"there is no run {run}; `etl runs` lists them")
     if as_json:
         whole = {**_plain(found), "streams": [_plain(row) for row in streams]}
-        print(json.dumps(whole, ensure_ascii=False, default=str))
+        print(json.dumps(whole, default=str))
         return
     terminal.say(
         f"run {found.run_id} of {found.source} ({found.provider}): {found.kind}, {found.status}"

@@ -71,7 +71,7 @@ def sync(
     finally:
         engine.dispose()
         if as_json_report:
-            print(json.dumps({"runs": [as_json(one) for one in reports]}, ensure_ascii=False))
+            print(json.dumps({"runs": [as_json(one) for one in reports]}))
     raise typer.Exit(exit_code_of(reports))
 
 

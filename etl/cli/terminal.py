@@ -31,6 +31,8 @@ err = _console(stderr=True)
 _BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c")
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
 
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
 GOOD, BAD, DULL = "green", "red", "bright_black"
 COLOURS = {
     "ok": GOOD,
@@ -46,6 +48,10 @@ COLOURS = {
     "failed": BAD,
     "denied": BAD,
 }
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found.group()):04x}"
 
 
 def safe(value: object) -> str:
@@ -127,8 +133,8 @@ def shown(value: Any) -> str:
 
 
 def csv_safe(value: object) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    text = "" if value is None else str(value)
+    """A text that no spreadsheet takes for a formula and no terminal for a command."""
+    text = _CONTROLS.sub(_escaped, "" if value is None else str(value))
     return f"'{text}" if _FORMULA.match(text) else text
 
 

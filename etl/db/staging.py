@@ -401,7 +401,7 @@ def _reject_row(
         "provider": run.provider,
         "stream": stream,
         "parent_id": parent_id,
-        "item": reject.external_id or hash_of(reject.payload),
+        "item": reject.external_id or reject.mark,
         "external_id": reject.external_id,
         "path": reject.path,
         "reason": reject.reason,
