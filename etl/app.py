@@ -21,7 +21,7 @@ from etl.extract import Reader
 from etl.job import Job
 from etl.pipeline import Shell, run
 from etl.plan import DeleteLimits
-from etl.process import lives, this_process
+from etl.process import at_work, lives
 from etl.providers import PROVIDERS
 from etl.quota import our_share, window_of
 from etl.report import RunReport
@@ -112,17 +112,18 @@ def sync(
     budget = _budget(engine, source, settings)
     client = client_of(source, budget)
     try:
-        shell = Shell(
-            engine=engine,
-            reader=reader_of(client, source, settings),
-            traffic=client.traffic,
-            holder=this_process(),
-            alive=lives,
-            clock=clock,
-            progress=watch.progress,
-        )
-        with watch.running.holding(client):
-            report = run(job_of(source, settings, wish), shell)
+        job = job_of(source, settings, wish)
+        with at_work() as holder, watch.running.holding(client):
+            shell = Shell(
+                engine=engine,
+                reader=reader_of(client, source, settings),
+                traffic=client.traffic,
+                holder=holder,
+                alive=lives,
+                clock=clock,
+                progress=watch.progress,
+            )
+            report = run(job, shell)
     except EtlError as error:
         log.warning("%s: %s", name, error)
         return RunReport(

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from etl.db import budgets
 from etl.db.engine import reading
@@ -52,11 +54,11 @@ class Budget:
         return last_of(counting, self.windows, requests=requests, now=max(now, blocked))
 
     def close(self) -> None:
-        """Gives unused slots back to the others."""
+        """Gives unused slots back to the others; without the database they are lost to them."""
         with self._lock:
             unused, self._held = set(self._held), []
             if unused:
-                with self.engine.begin() as connection:
+                with suppress(SQLAlchemyError), self.engine.begin() as connection:
                     budgets.change(
                         connection,
                         self.credential,

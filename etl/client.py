@@ -91,6 +91,7 @@ class Client:
     traffic: Traffic = field(default_factory=Traffic)
     turns: Turns = field(default_factory=Unlimited)
     _http: httpx.Client = field(init=False, repr=False)
+    _sockets: Sockets = field(init=False, repr=False)
     _origin: httpx.URL = field(init=False, repr=False)
     _not_before: float = field(default=0.0, init=False)
     _in_flight: int = field(default=0, init=False)
@@ -101,6 +102,7 @@ class Client:
 
     def __post_init__(self) -> None:
         self._origin = httpx.URL(self.base_url)
+        self._sockets = Sockets(self._within)
         self._http = httpx.Client(
             headers={
                 "Accept": "application/json",
@@ -109,7 +111,7 @@ class Client:
                 **self.headers,
             },
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            transport=Transport(Sockets(self._within), tls=self._origin.scheme == "https"),
+            transport=Transport(self._sockets, tls=self._origin.scheme == "https"),
             follow_redirects=False,
             trust_env=False,
         )
@@ -117,6 +119,7 @@ class Client:
     def close(self) -> None:
         """Closes the connections; threads that wait or fetch end with a TransientError."""
         self._closed.set()
+        self._sockets.shut()
         self._http.close()
 
     def fetch(self, request: Request) -> Response:

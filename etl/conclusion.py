@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from etl.db import staging
+from etl.db import absent, staging
+from etl.db.absent import Candidate
 from etl.db.engine import reading
-from etl.db.staging import Candidate
 from etl.errors import UnsafeChange
 from etl.extract import Reader
 from etl.intake import Intake
@@ -57,8 +57,9 @@ def conclude(
         missing = [one for one in candidates if _decidable(one, stream, walks, proved)]
         verdict, held = _judge(job, reader, intake, stream, missing, proved)
     with intake.engine.begin() as connection:
+        intake.beat(connection, intake.clock())
         staging.settle(connection, intake.run.run_id, stream.name)
-        staging.stage_deletions(connection, intake.run.run_id, stream.name, verdict.deleted)
+        absent.stage_deletions(connection, intake.run.run_id, stream.name, verdict.deleted)
     seen = intake.seen[stream.name]
     return Conclusion(
         stream=stream,
@@ -85,7 +86,7 @@ def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
         return []
     outside = intake.outside.get(stream.name, frozenset())
     with reading(intake.engine) as connection:
-        found = staging.unseen(connection, stream.name, job.source, intake.seen[stream.name])
+        found = absent.unseen(connection, stream.name, job.source, intake.seen[stream.name])
         return [candidate for candidate in found if candidate.row_id not in outside]
 
 
@@ -122,7 +123,7 @@ def _judge(
 def _guard(job: Job, intake: Intake, stream: Stream, deleted: int) -> None:
     if deleted and not job.force_deletes:
         with reading(intake.engine) as connection:
-            stored = staging.live_rows(connection, stream.name, job.source)
+            stored = absent.live_rows(connection, stream.name, job.source)
         raise_if_unsafe(
             job.source, stream=stream.name, deleted=deleted, stored=stored, limits=job.limits
         )
@@ -137,7 +138,7 @@ def report_of(
 ) -> tuple[StreamReport, list[StreamReport]]:
     """The stream's summary, and a row for each partition that has something to say."""
     staged = staging.staged_counts(connection, run_id, found.stream.name)
-    deleted = staging.staged_deletions_by_parent(connection, run_id, found.stream.name)
+    deleted = absent.staged_deletions_by_parent(connection, run_id, found.stream.name)
     rows = [_partition(walk, found, staged, deleted) for walk in found.walks]
     telling = [row for row in rows if row.parent_id and not row.complete]
     counts = {name: sum(getattr(row, name) for row in rows) for name in _SUMMED}

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from etl.db import staging
+from etl.db import absent, staging
 from etl.db.engine import reading, relaxed
 from etl.db.staging import Batch, RunKey
 from etl.load import Head, Outcome, Staged, compare, named_items
@@ -22,6 +22,7 @@ from etl.walk import Walk, again, as_json, begin, from_json, note_ids
 
 CHECKPOINT_SECONDS = 0.2
 CHECKPOINT_ROWS = 5000
+OLDEST_PARENTS = 600.0  # seconds; then a key may belong to another project than it did
 CLOCK_DIFFERENCE = 120.0  # seconds that a vendor's clock may be behind ours
 
 Found = tuple[Walk, Sequence[Json]]
@@ -50,6 +51,7 @@ class Intake:
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
     _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
+    _renewed: set[str] = field(default_factory=set, init=False)
     _ordinal: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
     _reading: Connection = field(init=False)
@@ -65,15 +67,21 @@ class Intake:
     def go_on(self) -> None:
         """Takes up what an earlier process of this run has stored."""
         self._ordinal = staging.last_ordinal(self._reading, self.run.run_id)
+        stale = self.clock().timestamp() - OLDEST_PARENTS
+        hung_on = {stream.parent for stream in self.streams.values()}
         for name in self.streams:
             states, self.seen[name] = staging.read_ledger(self._reading, self.run.run_id, name)
             for walk in map(from_json, states):
                 walk.resumed = walk.resumed or not walk.ended
-                current = self.walk(name, walk if walk.status == "ok" else again(walk))
+                old = name in hung_on and walk.began < stale
+                if old:
+                    self._renewed.add(name)
+                current = self.walk(name, again(walk) if old or walk.status != "ok" else walk)
                 self._ids[name, current.parent_id, current.number] = set(current.last)
 
     def walk(self, stream: str, walk: Walk) -> Walk:
-        """Registers a walk as the current one of its partition."""
+        """Registers a walk as the current one of its partition; a new one begins now."""
+        walk.began = walk.began or self.clock().timestamp()
         earlier = self.walks[stream].get(walk.parent_id)
         if earlier is not None:
             walk.segment = max(walk.segment, earlier.segment)
@@ -99,6 +107,27 @@ class Intake:
                         inside[one.stream].append((inner, one.items))
         for name, parts_of in inside.items():
             self.take(self.streams[name], parts_of)
+
+    def drop_vanished(self, stream: str) -> None:
+        """After a list that others hang on was read anew: what is not in it any more is forgotten.
+
+        A key in it may belong to another record than it did when an earlier process read it.
+        """
+        if stream not in self._renewed:
+            return
+        self.flush()
+        walk = self.walks[stream][""]
+        gone = self.parents(stream).keys() - self._ids.pop((stream, "", walk.number), set())
+        stored = staging.heads(self._reading, stream, self.run.source, {"": sorted(gone)})
+        for head in stored.values():
+            self.seen[stream].discard(head.row_id)
+        for name, below in self.streams.items():
+            if below.parent == stream:
+                for parent_id in gone:
+                    self.walks[name].pop(parent_id, None)
+        with self.engine.begin() as connection:
+            self.beat(connection, self.clock())
+            staging.drop_parents(connection, self.run.run_id, stream, gone)
 
     def meet(self, stream: str, walk: Walk, row_id: int) -> None:
         """A stored row that is known to be there without having come."""
@@ -137,17 +166,18 @@ class Intake:
     def missing(self, stream: str) -> int:
         """How many stored live records of a stream, of those inside its scope, were not met."""
         seen, outside = self.seen[stream], self.outside.get(stream, frozenset())
-        stored = staging.live_rows(self._reading, stream, self.run.source)
+        stored = absent.live_rows(self._reading, stream, self.run.source)
         return stored - len(seen) - sum(row_id not in seen for row_id in outside)
 
     def stored_in(self, stream: str, walk: Walk) -> int:
         """How many live records are stored of one partition."""
-        return staging.live_rows(self._reading, stream, self.run.source, walk.parent_id)
+        return absent.live_rows(self._reading, stream, self.run.source, walk.parent_id)
 
     def recount(self, stream: str, walk: Walk) -> None:
         """Counts what was met anew: across processes the ids are only known to the database."""
         self.flush()
         with self.engine.begin() as connection:
+            self.beat(connection, self.clock())
             staging.settle(connection, self.run.run_id, stream)
             staged = staging.staged_counts(connection, self.run.run_id, stream)
         fresh = staged.get(walk.parent_id, {})
@@ -190,7 +220,7 @@ class Intake:
             outcome = compare(items, stored, stream, walk.partition)
             self._stage(stream.name, walk, outcome)
             rejected.update((walk.parent_id, r.external_id or "") for r in outcome.rejects)
-            if walk.ended:
+            if walk.ended and stream.name not in self._renewed:
                 self._ids.pop((stream.name, walk.parent_id, walk.number), None)
         return rejected
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl import __version__
 from etl.conclusion import TROUBLE, Conclusion, conclude, report_of
-from etl.db import runs, scopes, staging
+from etl.db import absent, runs, scopes, staging
 from etl.db.engine import reading, store_error
 from etl.db.merge import merge
 from etl.db.runs import Holder, OpenRun
@@ -108,7 +108,10 @@ def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
     except SourceError as error:
         return course.stop(error)
     except KeyboardInterrupt:
-        course.stop(TransientError("stopped by a signal; the next run goes on from here"))
+        with reading(shell.engine) as connection:
+            landed = runs.has_ended(connection, opened.key.run_id)
+        if not landed:
+            course.stop(TransientError("stopped by a signal; the next run goes on from here"))
         raise
     finally:
         intake.close()
@@ -140,6 +143,7 @@ class _Course:
             with self._billed_to(job.streams[0]):
                 identity, self.reader = asked_identity(job, self.reader)
             with self.shell.engine.begin() as connection:
+                self.intake.beat(connection, self.shell.clock())
                 runs.know_identity(connection, self.opened.key.run_id, identity)
         self.scopes = scopes_of(job, identity, before)
 
@@ -188,6 +192,7 @@ class _Course:
         for stream in self.job.streams:
             with self._billed_to(stream):
                 self.notes += survey(work, stream)
+            self.intake.drop_vanished(stream.name)
             self.intake.flush()
             log.info("%s: %s walked", self.job.source, stream.name)
 
@@ -217,7 +222,7 @@ class _Course:
         """Every stream's report and those of telling partitions; orphans are staged before."""
         key = self.opened.key
         for name in staging.BELOW_PROJECTS:
-            staging.stage_orphans(connection, key, name)
+            absent.stage_orphans(connection, key, name)
         streams: dict[str, StreamReport] = {}
         partitions: list[StreamReport] = []
         for found in conclusions:

@@ -3,10 +3,25 @@
 import os
 import platform
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from etl.db.runs import Holder
+
+_AT_WORK: set[str] = set()  # tokens of the runs of this process: it may outlive one that failed
+
+
+@contextmanager
+def at_work() -> Iterator[Holder]:
+    """This process as the holder of a lease, for one run."""
+    holder = this_process()
+    _AT_WORK.add(holder.token)
+    try:
+        yield holder
+    finally:
+        _AT_WORK.discard(holder.token)
 
 
 def this_process() -> Holder:
@@ -20,10 +35,12 @@ def this_process() -> Holder:
 
 
 def lives(holder: Holder) -> bool | None:
-    """Whether the process of a lease still runs; None when it is on another host."""
+    """Whether the run of a lease still goes on; None when it is on another host."""
     if holder.host != _host():
         return None
     started = _started(holder.pid)
+    if holder.pid == os.getpid() and started == holder.process_started:
+        return holder.token in _AT_WORK
     if started is not None:
         return started == holder.process_started
     try:

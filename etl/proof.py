@@ -8,7 +8,7 @@ A record that still answers, or may not be read any more, is never deleted.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from etl.db.staging import Candidate
+from etl.db.absent import Candidate
 from etl.errors import AccessDenied, RateLimited, RequestRejected, TransientError
 from etl.extract import Reader, body_of
 from etl.stream import Json, Stream

@@ -21,6 +21,12 @@ class Seen:
         self.count += 1
         return True
 
+    def discard(self, row_id: int) -> None:
+        """The id is not in the set any more."""
+        if row_id in self:
+            self.bits[row_id >> 3] &= ~(1 << (row_id & 7))
+            self.count -= 1
+
     def __contains__(self, row_id: int) -> bool:
         place = row_id >> 3
         return place < len(self.bits) and bool(self.bits[place] & (1 << (row_id & 7)))

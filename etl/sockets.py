@@ -3,10 +3,13 @@
 httpx's own timeouts begin anew with every byte, so an answer that drips could last for ever.
 """
 
+import socket
 import ssl
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 import httpcore
 import httpx
@@ -24,13 +27,21 @@ class Sockets(httpcore.SyncBackend):
 
     def __init__(self, within: Within) -> None:
         self._within = within
+        self._open: WeakSet[_Socket] = WeakSet()
+
+    def shut(self) -> None:
+        """Wakes threads that wait for bytes, which closing a socket would not."""
+        for connected in list(self._open):
+            connected.shut()
 
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *more: Any, **options: Any
     ) -> httpcore.NetworkStream:
         """Connects; the look-up of the name has the resolver's own limit."""
         made = super().connect_tcp(host, port, self._within(timeout), *more, **options)
-        return _Socket(made, self._within)
+        connected = _Socket(made, self._within)
+        self._open.add(connected)
+        return connected
 
 
 class _Socket(httpcore.NetworkStream):
@@ -46,14 +57,19 @@ class _Socket(httpcore.NetworkStream):
     def close(self) -> None:
         self._inner.close()
 
+    def shut(self) -> None:
+        with suppress(OSError):
+            self._inner.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
     def start_tls(
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        made = self._inner.start_tls(ssl_context, server_hostname, self._within(timeout))
-        return _Socket(made, self._within)
+        within = self._within(timeout)
+        self._inner = self._inner.start_tls(ssl_context, server_hostname, within)
+        return self
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

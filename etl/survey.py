@@ -16,8 +16,8 @@ from etl.walk import (
     MOST_WALKS,
     Walk,
     again,
-    agree,
     begin,
+    brought,
     give_up,
     note_page,
     settled,
@@ -105,7 +105,6 @@ def _start(work: Survey, stream: Stream, walk: Walk) -> Request:
 
 def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
     """Walks until another walk would prove nothing more, or the walks are used up."""
-    earlier: Walk | None = None
     while True:
         try:
             _read(work, stream, walk, first)
@@ -113,31 +112,28 @@ def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
             # a cursor or offset that is no longer taken: once more from the first page
             if walk.next is None or walk.number >= MOST_WALKS:
                 raise
-            walk = work.intake.walk(stream.name, again(walk))
         else:
-            if _settled(work, stream, walk, earlier):
+            if _settled(work, stream, walk):
                 return
             if walk.number >= MOST_WALKS:
                 if unproved(walk) is None:
                     give_up(walk, "incomplete", f"{walk.number} walks of it did not agree")
                 return
-            earlier, walk = walk, work.intake.walk(stream.name, again(walk))
-        first = None
+        walk, first = work.intake.walk(stream.name, again(walk)), None
 
 
-def _settled(work: Survey, stream: Stream, walk: Walk, earlier: Walk | None) -> bool:
+def _settled(work: Survey, stream: Stream, walk: Walk) -> bool:
     if stream.atomic:
         # an emptied list is asked for once more before it is believed
         emptied = walk.distinct == 0 and work.intake.stored_in(stream.name, walk) > 0
-        return earlier is not None or not emptied
+        return walk.number > 1 or not emptied
     if walk.resumed and not walk.overlapping:
         work.intake.recount(stream.name, walk)
-    walk.agreed = earlier is not None and agree(walk, earlier)
-    return settled(walk, earlier, quiet=work.intake.quiet(stream.name, walk))
+    walk.agreed = walk.before == brought(walk)
+    return settled(walk, quiet=work.intake.quiet(stream.name, walk))
 
 
 def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
-    walk.began = walk.began or work.intake.clock().timestamp()
     found = pages(
         work.reader,
         stream,

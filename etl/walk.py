@@ -22,7 +22,8 @@ class Walk:
     distinct, repeated: ids met for the first time, and again; nameless: items without an id.
     fresh: records that were not stored, or as deleted. newcomers: those of them on a later page
     that were created since the walk began (`began`, epoch seconds).
-    ids: a sum of all ids, whatever their order. agreed: an earlier walk brought the same.
+    ids: a sum of all ids, whatever their order. before: what the walk before this one brought.
+    agreed: it brought the same.
     overlapping: its pages share a record, so that it is seen when the list moves. last: the ids of
     the last page. gaps: pages that did not follow. moves: how often the total changed.
     embedded: its first items came inside the parent. segment: checkpoints written so far.
@@ -44,6 +45,7 @@ class Walk:
     fresh: int = 0
     began: float = 0.0
     newcomers: int = 0
+    before: list[Any] | None = None
     agreed: bool = False
     ids: str = "0"
     overlapping: bool = False
@@ -72,6 +74,7 @@ def again(walk: Walk) -> Walk:
         parent_id=walk.parent_id,
         parent_key=walk.parent_key,
         number=walk.number + 1,
+        before=brought(walk) if walk.ended else walk.before,
         overlapping=walk.overlapping,
         embedded=walk.embedded,
         segment=walk.segment,
@@ -101,16 +104,16 @@ def _number(digest: bytes) -> int:
     return int.from_bytes(digest, "big")
 
 
-def settled(walk: Walk, earlier: Walk | None, *, quiet: bool) -> bool:
+def settled(walk: Walk, *, quiet: bool) -> bool:
     """Whether another walk would prove nothing more.
 
     quiet: nothing came or went since the last run. Where pages neither overlap nor say a total, a
     record that slipped through leaves no trace; unless the list is quiet, two walks must agree.
     """
     if moved(walk):
-        return earlier is not None and agree(walk, earlier) and not walk.gaps
+        return walk.agreed and not walk.gaps
     traceless = not walk.overlapping and walk.total is None and walk.pages > 1
-    return not traceless or quiet or (earlier is not None and agree(walk, earlier))
+    return not traceless or quiet or walk.agreed
 
 
 def moved(walk: Walk) -> bool:
@@ -122,9 +125,9 @@ def moved(walk: Walk) -> bool:
     return short or walk.repeated > 0 or walk.moves > 0 or walk.newcomers > 0
 
 
-def agree(walk: Walk, earlier: Walk) -> bool:
-    """Whether two walks brought the same: the list stands still, whatever its total says."""
-    return (walk.ids, walk.distinct, walk.total) == (earlier.ids, earlier.distinct, earlier.total)
+def brought(walk: Walk) -> list[Any]:
+    """What a walk came to; two in a row alike say that the list stands still."""
+    return [walk.ids, walk.distinct, walk.total]
 
 
 def proves_absence(walk: Walk) -> bool:

@@ -52,8 +52,8 @@ def acquire(connection: Connection, source: str, holder: Holder, now: datetime, 
         old = Holder(
             token=row.token, host=row.host, pid=row.pid, process_started=row.process_started
         )
-        lives = alive(old)
-        if lives or (lives is None and row.expires_at > now):
+        # an expired lease of a live holder is taken too: the token keeps it from writing
+        if alive(old) is not False and row.expires_at > now:
             raise RunInProgress(
                 f"{source} is being synced by process {old.pid} on {old.host}; "
                 f"wait for it, or until its lease ends at {row.expires_at:%H:%M:%S}Z"
@@ -130,6 +130,12 @@ def open_run(
 def know_identity(connection: Connection, run_id: int, identity: str) -> None:
     """Whose the key is, as soon as it is known: a process that goes on need not ask again."""
     connection.execute(update(runs).where(runs.c.run_id == run_id).values(identity=identity))
+
+
+def has_ended(connection: Connection, run_id: int) -> bool:
+    """Whether a run was closed: a signal may come with the commit of its merge."""
+    query = select(runs.c.status).where(runs.c.run_id == run_id)
+    return connection.execute(query).scalar() not in RESUMABLE
 
 
 def merge_time(connection: Connection, source: str, now: datetime) -> datetime:

@@ -98,7 +98,7 @@ def test_every_reason_of_a_deletion_is_told() -> None:
     reasons = re.findall(r"^\| `([a-z0-9' ]+ [a-z0-9' ]+)` \|", PAGE, re.MULTILINE)
     source = "".join(
         (DOCS.parent / name).read_text(encoding="utf-8")
-        for name in ("etl/proof.py", "etl/db/staging.py")
+        for name in ("etl/proof.py", "etl/db/absent.py")
     )
     assert len(reasons) == 4
     assert [reason for reason in reasons if f'"{reason}"' not in source] == []

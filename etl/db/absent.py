@@ -1,0 +1,105 @@
+"""Stored records that a run did not meet, and those of them that will be tombstones."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Text, and_, delete, func, insert, literal, select
+
+from etl.db.run_tables import staged_deletions
+from etl.db.staging import RunKey
+from etl.db.tables import RECORDS
+from etl.db.upsert import copy_rows
+from etl.seen import Seen
+
+
+def live_rows(
+    connection: Connection, stream: str, source: str, parent_id: str | None = None
+) -> int:
+    """How many records of a stream, or of one parent in it, are stored and not deleted."""
+    table = RECORDS[stream].current
+    query = select(func.count()).where(table.c.source == source, ~table.c.is_deleted)
+    if parent_id is not None:
+        query = query.where(table.c.parent_id == parent_id)
+    return connection.execute(query).scalar_one()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A stored record that the walks of this run did not meet."""
+
+    row_id: int
+    parent_id: str
+    external_id: str
+    key: str
+
+
+def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> Iterable[Candidate]:
+    """The stored live records whose rows were not met, by key."""
+    tables = RECORDS[stream]
+    table = tables.current
+    query = (
+        select(table.c[tables.id], table.c.parent_id, table.c.external_id, table.c.key)
+        .where(table.c.source == source, ~table.c.is_deleted)
+        .order_by(table.c.parent_id, table.c.external_id)
+    )
+    for row_id, parent_id, external_id, key in connection.execute(query):
+        if row_id not in seen:
+            yield Candidate(row_id=row_id, parent_id=parent_id, external_id=external_id, key=key)
+
+
+def stage_deletions(
+    connection: Connection, run_id: int, stream: str, reasons: Mapping[int, str]
+) -> None:
+    """Row id -> reason: these will be tombstones when the run is merged."""
+    connection.execute(
+        delete(staged_deletions).where(
+            staged_deletions.c.run_id == run_id, staged_deletions.c.stream == stream
+        )
+    )
+    rows = [(run_id, stream, row_id, reason) for row_id, reason in reasons.items()]
+    copy_rows(connection, staged_deletions, ("run_id", "stream", "row_id", "reason"), rows)
+
+
+def stage_orphans(connection: Connection, run: RunKey, stream: str) -> int:
+    """Children of projects that will be tombstones become tombstones with them; -> how many."""
+    projects, tables = RECORDS["projects"].current, RECORDS[stream]
+    table = tables.current
+    gone = staged_deletions.alias("gone")
+    orphans = (
+        select(
+            gone.c.run_id,
+            literal(stream, Text()),
+            table.c[tables.id],
+            literal("its project was deleted", Text()),
+        )
+        .select_from(
+            gone.join(projects, projects.c.project_id == gone.c.row_id).join(
+                table,
+                and_(table.c.source == run.source, table.c.parent_id == projects.c.external_id),
+            )
+        )
+        .where(gone.c.run_id == run.run_id, gone.c.stream == "projects", ~table.c.is_deleted)
+        .where(
+            table.c[tables.id].not_in(
+                select(staged_deletions.c.row_id).where(
+                    staged_deletions.c.run_id == run.run_id,
+                    staged_deletions.c.stream == stream,
+                )
+            )
+        )
+    )
+    columns = ["run_id", "stream", "row_id", "reason"]
+    return connection.execute(insert(staged_deletions).from_select(columns, orphans)).rowcount
+
+
+def staged_deletions_by_parent(connection: Connection, run_id: int, stream: str) -> dict[str, int]:
+    """Parent id -> how many of its records will be tombstones."""
+    tables = RECORDS[stream]
+    table = tables.current
+    query = (
+        select(table.c.parent_id, func.count().label("records"))
+        .select_from(staged_deletions.join(table, table.c[tables.id] == staged_deletions.c.row_id))
+        .where(staged_deletions.c.run_id == run_id, staged_deletions.c.stream == stream)
+        .group_by(table.c.parent_id)
+    )
+    return {row.parent_id: row.records for row in connection.execute(query)}

@@ -1,0 +1,167 @@
+"""Row 51: SIGTERM and Ctrl-C end a run within seconds, whatever its threads wait for.
+
+What was read is checkpointed, the lease is given back, the exit code is 75, and the next run goes
+on behind the checkpoint. There is no daemon yet; its half of the row is not here.
+"""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from etl.sandbox import Fault, Sandbox
+from tests.cli.command import line, variables
+from tests.conftest import Databases
+from tests.support.database import contents, count, counts, rows
+from tests.support.history import violations
+from tests.support.runs import asked, config_text, settings_for, small, sync
+
+PAGED: dict[str, Any] = {"st": {"layers": {"page_size": 5}}, "ly": {"projects": {"page_size": 3}}}
+FOR_EVER = 300  # seconds that a stalled answer takes
+SECONDS = 4.0  # within which a process must be gone
+COMBINED = [
+    ("sqlite", signal.SIGTERM),
+    pytest.param("sqlite", signal.SIGINT, marks=pytest.mark.slow),
+    pytest.param("postgres", signal.SIGTERM, marks=pytest.mark.slow),
+    pytest.param("postgres", signal.SIGINT, marks=pytest.mark.slow),
+]
+
+
+def stopped(
+    engine: Engine,
+    sandbox: Sandbox,
+    folder: Path,
+    source: str,
+    number: int,
+    due: Callable[[], object],
+) -> tuple[int, float, str]:
+    """`etl sync` that gets a signal when that is due: exit code, seconds after it, stderr."""
+    config = folder / "etl.toml"
+    url = engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    config.write_text(config_text(sandbox, url, **PAGED))
+    command = line("--config", str(config), "sync", source)
+    out = subprocess.DEVNULL
+    with subprocess.Popen(
+        command, env=variables(), stdout=out, stderr=subprocess.PIPE, text=True
+    ) as process:
+        until = time.monotonic() + 30
+        while not due() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        assert process.poll() is None, "it ended before the signal"
+        process.send_signal(number)
+        sent = time.monotonic()
+        try:
+            _, told = process.communicate(timeout=2 * SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return process.returncode, time.monotonic() - sent, told
+
+
+@pytest.mark.row(51)
+@pytest.mark.parametrize(("engine", "number"), COMBINED, indirect=["engine"])
+@pytest.mark.parametrize(
+    ("source", "match", "after", "first"),
+    [
+        # four threads wait for layers; the lists of projects and environments are kept
+        ("ld", "launchdarkly */layers", 0, "/projects?"),
+        # the main thread waits for the fourth page; three are kept
+        ("st", "statsig /console/v1/layers?*", 3, "page=1"),
+    ],
+)
+def test_a_signal_ends_a_run_at_once_with_its_checkpoint(
+    engine: Engine, tmp_path: Path, number: int, source: str, match: str, after: int, first: str
+) -> None:
+    with Sandbox(small()) as sandbox:
+        sandbox.add_fault(Fault(match, "stall", after=after, times=None, arg=FOR_EVER))
+        waiting = (lambda: len(asked(sandbox, "/layers")) > 3) if source == "ld" else None
+        due = waiting or (lambda: len(asked(sandbox, "page=")) > after)
+        code, seconds, told = stopped(engine, sandbox, tmp_path, source, number, due)
+        assert (code, seconds < SECONDS) == (75, True), f"{code} after {seconds:.1f} s: {told}"
+        assert told.startswith("etl: stopped; what was read is kept")
+        (run,) = rows(engine, "runs")
+        assert (run["status"], run["exit_code"]) == ("parked", 75)
+        assert (count(engine, "leases"), count(engine, "ledger") > 0) == (0, True)
+        assert sum(map(len, contents(engine).values())) == 0
+        sandbox.clear_faults()
+        sandbox.reset_requests()
+        report = sync(engine, settings_for(sandbox, **PAGED), source)
+        assert (report.status, report.attempts) == ("ok", 2)
+        assert asked(sandbox, first) == []  # what was kept is not fetched again
+        assert counts(engine)[report.provider] == sandbox.counts()[report.provider]
+    assert violations(engine) == []
+
+
+@pytest.mark.slow
+@pytest.mark.row(51)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_merge_takes_all_of_it_back(
+    databases: Databases, tmp_path: Path, number: int
+) -> None:
+    """On Postgres, where a merge can be made slow."""
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    with databases("postgres") as engine, Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        sync(engine, settings, "st")
+        sandbox.world.evolve(changed=0.3)
+        before = contents(engine)
+        with engine.begin() as connection:
+            connection.execute(text(SLEEP))
+            connection.execute(text(SLEEPS))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watching:
+
+            def merging() -> object:
+                return watching.execute(text(sleeping)).scalar()
+
+            code, seconds, told = stopped(engine, sandbox, tmp_path, "st", number, merging)
+        assert (code, seconds < SECONDS) == (75, True), f"{code} after {seconds:.1f} s: {told}"
+        assert (contents(engine), count(engine, "leases")) == (before, 0)
+        with engine.begin() as connection:
+            connection.execute(text("DROP TRIGGER slow ON change_fields"))
+        assert sync(engine, settings, "st").status == "ok"
+        assert counts(engine)["statsig"] == sandbox.counts()["statsig"]
+        assert violations(engine) == []
+
+
+SLEEP = """
+CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep(20); RETURN NEW; END $$
+"""
+SLEEPS = "CREATE TRIGGER slow BEFORE INSERT ON change_fields FOR EACH ROW EXECUTE FUNCTION nap()"
+
+
+@pytest.mark.row(51)
+def test_a_signal_that_comes_with_the_commit_of_the_merge_changes_nothing_of_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit waits for the disk, so this is where a signal finds a process; the run is over."""
+    merged: list[bool] = []
+    commit = engine.dialect.do_commit
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+        merged.extend([True] if statement.startswith("INSERT INTO changes") else [])
+
+    def signalled(connection: Any) -> None:
+        commit(connection)
+        if merged:
+            merged.clear()
+            signal.raise_signal(signal.SIGINT)
+
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        sync(engine, settings, "st")
+        sandbox.world.evolve(changed=0.3)
+        event.listen(engine, "before_cursor_execute", note)
+        monkeypatch.setattr(engine.dialect, "do_commit", signalled)
+        with pytest.raises(KeyboardInterrupt):
+            sync(engine, settings, "st")
+        assert rows(engine, "runs")[-1]["status"] == "ok"
+        after = contents(engine)
+        again = sync(engine, settings, "st")
+    assert (again.status, again.changed, contents(engine)) == ("ok", 0, after)
+    assert violations(engine) == []
