@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
+# a worker a core, each with a PostgreSQL of its own; the tests of one file stay together
+TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo test check fix fault bench lock
 
@@ -12,14 +14,14 @@ demo: .venv/run ## Syncs three simulated providers into demo.db and shows what c
 	@$(BIN)/etl demo
 
 test: .venv/dev ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
-	$(BIN)/pytest -q
+	$(TESTS)
 
 check: .venv/dev ## Format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q
+	$(TESTS)
 
 fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff check -q --fix .
