@@ -51,6 +51,7 @@ class Intake:
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
     _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
+    _staged: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict, init=False)
     _renewed: set[str] = field(default_factory=set, init=False)
     _ordinal: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
@@ -211,6 +212,15 @@ class Intake:
         note_ids(walk, new)
         return list(last.items())
 
+    def _staged_before(self, stream: str, walk: Walk, staged: Staged) -> bool:
+        """Whether an earlier walk of the same list has staged just this."""
+        if self.streams[stream].atomic:
+            return False
+        known = self._staged.setdefault((stream, walk.parent_id), {})
+        before = known.get(staged.external_id)
+        known[staged.external_id] = staged.content_hash
+        return before == staged.content_hash
+
     def _compare(self, stream: Stream, found: Sequence[Identified]) -> set[tuple[str, str]]:
         """Stages what is new; -> (parent id, external id) of the rejects."""
         wanted = {walk.parent_id: [id_ for id_, _ in items] for walk, items in found}
@@ -230,9 +240,11 @@ class Intake:
         walk.rejected += len(outcome.rejects)
         self._batch.rejects += [(stream, walk.parent_id, reject) for reject in outcome.rejects]
         for staged in outcome.staged:
-            self._ordinal += 1
             walk.fresh += staged.operation != "updated"
             walk.newcomers += _is_newcomer(staged, walk)
+            if self._staged_before(stream, walk, staged):
+                continue
+            self._ordinal += 1
             self._batch.staged[stream].append((self._ordinal, staged))
             for path, kind in staged.record.drift:
                 self._batch.drift[stream, path, kind] = _type_at(staged.raw, path)

@@ -176,23 +176,14 @@ def parents(connection: Connection, run: RunKey, stream: str, seen: Seen) -> dic
 def settle(connection: Connection, run_id: int, stream: str) -> int:
     """Of rows staged twice (a record that moved to another page) keeps the last; -> how many."""
     staged = RECORDS[stream].staged
-    twice = (
-        select(staged.c.parent_id, staged.c.external_id, func.max(staged.c.ordinal).label("last"))
+    last = (
+        select(func.max(staged.c.ordinal))
         .where(staged.c.run_id == run_id)
         .group_by(staged.c.parent_id, staged.c.external_id)
-        .having(func.count() > 1)
     )
-    dropped = 0
-    for parent_id, external_id, last in connection.execute(twice).all():
-        dropped += connection.execute(
-            delete(staged).where(
-                staged.c.run_id == run_id,
-                staged.c.parent_id == parent_id,
-                staged.c.external_id == external_id,
-                staged.c.ordinal < last,
-            )
-        ).rowcount
-    return dropped
+    return connection.execute(
+        delete(staged).where(staged.c.run_id == run_id, staged.c.ordinal.not_in(last))
+    ).rowcount
 
 
 def staged_counts(connection: Connection, run_id: int, stream: str) -> dict[str, dict[str, int]]:

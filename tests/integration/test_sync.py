@@ -1,9 +1,10 @@
 """After a sync the database holds what the vendors hold, and the same in SQLite and Postgres."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from etl.sandbox import Sandbox
 from tests.support.database import contents, count, counted_writes, counts
@@ -88,3 +89,18 @@ def test_two_sources_of_one_vendor_do_not_touch_each_other(engine: Engine, name:
         sync_all(engine, own)
         after = contents(engine)
     assert all(set(before[table]) <= set(after[table]) for table in before)
+
+
+def test_a_second_walk_stages_nothing_twice_and_settles_in_one_statement(engine: Engine) -> None:
+    statements: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    with Sandbox(small()) as sandbox:
+        report = sync(engine, settings_for(sandbox, ly={"projects": {"page_size": 3}}), "ly")
+    event.remove(engine, "before_cursor_execute", note)
+    settled = [text for text in statements if "DELETE FROM staged_projects" in text]
+    assert "2 walks" in str(of(report, "projects").proof)
+    assert len(settled) == 2  # one settles, one clears
