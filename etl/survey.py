@@ -143,7 +143,7 @@ def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
         overlapping=walk.overlapping,
     )
     for page in found:
-        note_page(walk, page, marks_of(page, stream))
+        note_page(walk, page, marks_of(page, stream) if walk.overlapping else ())
         work.intake.take(stream, [(walk, page.items)])
         work.intake.checkpoint(stream.name, walk)
         _tell(work, stream, page)
