@@ -26,6 +26,7 @@ PAGED: dict[str, Any] = {
 }
 MIB = 2**20
 DEADLINE = 0.4
+LONG = 10 * DEADLINE  # a busy machine, yet far less than what drips would take
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
@@ -144,7 +145,7 @@ def test_an_answer_that_drips_is_cut_off_at_the_deadline(
         took = monotonic() - began
     assert end(report) == ("parked", 75)
     assert "not whole after 0.4 s" in (report.error or "")
-    assert took < 4 * DEADLINE  # two requests: who am I, and the list
+    assert took < LONG  # two requests: who am I, and the list
 
 
 @pytest.mark.row(32)
@@ -161,19 +162,19 @@ def test_a_handshake_that_drips_is_cut_off_at_the_deadline(databases: Any, slowl
         report = sync(engine, settings, "ly")
         took = monotonic() - began
     assert end(report) == ("parked", 75)
-    assert took < 4 * DEADLINE
+    assert took < LONG
 
 
 @pytest.mark.row(32)
 def test_a_run_whose_page_dripped_goes_on_with_it(engine: Engine) -> None:
-    tables: dict[str, Any] = {"ly": {"projects": {"page_size": 3}, "limits": {"timeout": DEADLINE}}}
+    tables: dict[str, Any] = {"ly": {"projects": {"page_size": 3}, "limits": {"timeout": 1.5}}}
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, **tables)
         sandbox.add_fault(Fault(LISTS["ly"], "slow", after=2, arg=0.02))
         parked = sync(engine, settings, "ly")
         assert end(parked) == ("parked", 75)
         lost = asked(sandbox, "/projects?")
-        report = sync(engine, settings, "ly")
+        report = sync(engine, settings_for(sandbox, ly={"projects": {"page_size": 3}}), "ly")
         assert asked(sandbox, "/projects?")[len(lost)] == lost[-1]
         assert (report.run_id, report.status) == (parked.run_id, "ok")
         assert counts(engine)["layers"] == sandbox.counts()["layers"]

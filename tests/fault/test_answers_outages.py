@@ -22,7 +22,7 @@ PROJECTS = "launchdarkly /api/v2/projects[?]*"
 LIST = Request("/v1/projects", (("limit", "5"),))
 PAGED: dict[str, Any] = {
     "st": {"layers": {"page_size": 2}, "limits": {"attempts": 6}},
-    "ly": {"projects": {"page_size": 3}, "limits": {"timeout": 0.3}},
+    "ly": {"projects": {"page_size": 3}},
     "ld": {"projects": {"page_size": 2}, "limits": {"attempts": 6}},
 }
 
@@ -50,7 +50,8 @@ def test_a_page_that_an_outage_took_comes_with_the_next_run_once(
 ) -> None:
     with Sandbox(small(), faults=[Fault(LAYERS, kind, after=2, arg=arg)]) as sandbox:
         settings = settings_for(sandbox, **PAGED)
-        parked = sync(engine, settings, "ly")
+        hurried = {"ly": PAGED["ly"] | {"limits": {"timeout": 1.0}}} if kind == "stall" else PAGED
+        parked = sync(engine, settings_for(sandbox, **hurried), "ly")
         assert (parked.status, parked.exit_code) == ("parked", 75)
         assert count(engine, "projects") == 0
         before = asked(sandbox, "/projects?")
@@ -68,7 +69,7 @@ def test_a_page_that_an_outage_took_comes_with_the_next_run_once(
 def test_a_passing_outage_is_not_noticed_and_a_lasting_one_is_transient(
     kind: str, arg: Any
 ) -> None:
-    patience = Patience(attempts=4, timeout=0.1)
+    patience = Patience(attempts=4, timeout=0.5 if kind == "stall" else 30.0)
     headers = PROVIDERS["layers"].headers(KEYS["layers"])
     clocks, ends = [], []
     for times in (3, None):

@@ -23,7 +23,7 @@ from tests.support.runs import asked, config_text, settings_for, small, sync
 
 PAGED: dict[str, Any] = {"st": {"layers": {"page_size": 5}}, "ly": {"projects": {"page_size": 3}}}
 FOR_EVER = 300  # seconds that a stalled answer takes
-SECONDS = 4.0  # within which a process must be gone
+SECONDS = 10.0  # within which a process must be gone
 COMBINED = [
     ("sqlite", signal.SIGTERM),
     pytest.param("sqlite", signal.SIGINT, marks=pytest.mark.slow),
