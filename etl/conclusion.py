@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -16,7 +17,7 @@ from etl.plan import raise_if_unsafe
 from etl.proof import Verdict, prove_deletions
 from etl.report import StreamReport
 from etl.stream import Stream, Traffic
-from etl.walk import Walk, proof_of, proves_absence, unproved
+from etl.walk import Walk, account, proof_of, proves_absence, unproved
 
 TROUBLE = ("incomplete", "failed")
 
@@ -154,6 +155,7 @@ def report_of(
         incomplete_partitions=sum(not row.complete for row in rows),
         expected_total=None if None in totals else sum(total or 0 for total in totals),
         proof=_proof(found.walks),
+        walks=_walks(found.walks, rows),
         requests=cost.requests,
         retries=cost.retries,
         waited_seconds=cost.waited,
@@ -178,7 +180,7 @@ _SUMMED = ("pages", "received", "created", "updated", "unchanged", "restored", "
 def _partition(
     walk: Walk, found: Conclusion, staged: dict[str, dict[str, int]], deleted: dict[str, int]
 ) -> StreamReport:
-    counts = {name: staged.get(walk.parent_id, {}).get(name, 0) for name in _STAGED}
+    counts: dict[str, Any] = {n: staged.get(walk.parent_id, {}).get(n, 0) for n in _STAGED}
     reason = found.doubts.get(walk.parent_id)
     status = walk.status if walk.status != "ok" or reason is None else "incomplete"
     return StreamReport(
@@ -197,6 +199,18 @@ def _partition(
         rejected=walk.rejected,
         **counts,
     )
+
+
+def _walks(walks: Sequence[Walk], rows: Sequence[StreamReport]) -> list[dict[str, Any]]:
+    """The proof of every list; thousands are alike but for their names, so those stand together."""
+    alike: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+    for walk, row in zip(walks, rows, strict=True):
+        said = {"status": row.status, "reason": row.incomplete_reason, **account(walk)}
+        alike.setdefault(tuple(said.items()), []).append(row.parent_key)
+    return [
+        {name: value for name, value in said if value is not None} | {"of": sorted(keys)}
+        for said, keys in alike.items()
+    ]
 
 
 _STAGED = ("created", "updated", "restored")

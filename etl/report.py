@@ -13,6 +13,7 @@ class StreamReport:
     status: ok, incomplete, unavailable (the vendor does not offer it to this key), held, failed,
     unfinished (the run ended before).
     waited_seconds: pauses that limits and retries cost.
+    walks: of a whole stream, the proof of every list; lists with the same one are named together.
     """
 
     stream: str
@@ -36,6 +37,7 @@ class StreamReport:
     deleted: int = 0
     restored: int = 0
     rejected: int = 0
+    walks: Sequence[Mapping[str, Any]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,11 @@ class RunReport:
 
 
 def as_json(report: RunReport) -> Mapping[str, Any]:
-    """The report as JSON values; times in ISO 8601."""
-    return {
-        **{name: _json(value) for name, value in asdict(report).items()},
-        "changed": report.changed,
-    }
+    """The report as JSON values; times in ISO 8601. `etl show --json` has the walks."""
+    said = {name: _json(value) for name, value in asdict(report).items()}
+    for stream in (*said["streams"], *said["partitions"]):
+        del stream["walks"]
+    return {**said, "changed": report.changed}
 
 
 def exit_code_of(reports: Sequence[RunReport]) -> int:

@@ -178,6 +178,25 @@ def proof_of(walk: Walk) -> str:
     return "; ".join(known)
 
 
+def account(walk: Walk) -> dict[str, Any]:
+    """The same as values, without those that say nothing: what run_streams.walks holds of a list.
+
+    came: different records. expected: the provider's total. gaps: pages that did not follow, where
+    pages overlap. walks: how many it took. end: whether the provider's end mark was reached.
+    """
+    said = {
+        "end": walk.ended,
+        "came": walk.distinct,
+        "expected": walk.total,
+        "pages": walk.pages,
+        "walks": walk.number,
+        "overlap": walk.overlapping and walk.pages > 1,
+        "gaps": walk.gaps,
+        "resumed": walk.resumed,
+    }
+    return {name: value for name, value in said.items() if value or name in ("end", "came")}
+
+
 def as_json(walk: Walk) -> dict[str, Any]:
     """The walk as JSON values."""
     return asdict(walk)

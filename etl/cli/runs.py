@@ -1,8 +1,9 @@
 """`etl status`, `etl runs`, `etl show`: how fresh the data is, and what ran."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Annotated, Any
 
 import typer
@@ -157,6 +158,9 @@ def _changed(row: Any) -> str:
 def show(
     ctx: typer.Context,
     run: Annotated[int, typer.Argument(help="The run's number, see `etl runs`.")],
+    partitions: Annotated[
+        bool, typer.Option("--partitions", help="The proof of every single list too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """One run: its streams and partitions, requests, waits, completeness, errors."""
@@ -188,6 +192,26 @@ def show(
         *("retries#", "waited#", "changed", "how it is known, or why not"),
     )
     out.print(terminal.table(columns, map(_stream_row, streams)))
+    if partitions:
+        terminal.say()
+        counts = ("expected#", "came#", "pages#", "walks#")
+        names = ("stream", "of", "state", *counts, "how it ended")
+        out.print(terminal.table(names, _list_rows(streams)))
+
+
+def _list_rows(streams: Iterable[Any]) -> Iterator[tuple[object, ...]]:
+    """A row for each list that a run walked."""
+    for row in streams:
+        alike = [(key, walk) for walk in row.walks or () for key in walk["of"]]
+        for key, walk in sorted(alike, key=itemgetter(0)):
+            known = [
+                "end mark reached" if walk["end"] else "end mark not reached",
+                *(["pages overlap"] if walk.get("overlap") else []),
+                *([f"{walk['gaps']} gaps"] if walk.get("gaps") else []),
+                *(["gone on from a checkpoint"] if walk.get("resumed") else []),
+            ]
+            counts = (walk.get(name) for name in ("expected", "came", "pages", "walks"))
+            yield row.stream, key, walk["status"], *counts, walk.get("reason") or "; ".join(known)
 
 
 def _stream_row(row: Any) -> tuple[object, ...]:

@@ -54,6 +54,7 @@ run_streams = Table(
     Column("complete", Flag, nullable=False),
     Column("incomplete_reason", Text),
     Column("proof", Text),  # how it is known, or not, that all was seen
+    Column("walks", Document),  # the same of every list of the stream, equal ones together
     Column("partitions", Integer, nullable=False),
     Column("incomplete_partitions", Integer, nullable=False),
     Column("expected_total", BigInteger),

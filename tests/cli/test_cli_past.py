@@ -131,6 +131,14 @@ def test_show_as_json_is_the_run_with_its_streams(story: Place) -> None:
     assert there == {"projects": 5, "environments": 36, "layers": 20}
 
 
+def test_show_tells_the_proof_of_every_list(story: Place) -> None:
+    shown = story.etl("show", "1", "--partitions").out.partition("how it ended")[2]
+    told = [words for words in _words(shown) if words[0] == "layers"]
+    assert len(told) == 5  # the projects of the source
+    assert all(words[3:7] == ["4", "4", "1", "1"] for words in told), told  # expected … walks
+    assert all(words[7:] == ["end", "mark", "reached"] for words in told)
+
+
 def test_show_of_a_run_that_is_not_there_is_exit_2(story: Place) -> None:
     ended = story.etl("show", "77")
     assert (ended.code, "there is no run 77" in ended.err) == (2, True)
