@@ -1,0 +1,101 @@
+"""`etl export`: files for other programs, whole or not there."""
+
+import csv
+import io
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from tests.cli.command import Place
+from tests.support.database import CHILDREN
+
+BREAKS = (
+    "CREATE VIEW breaks AS SELECT project_id, "
+    "CASE WHEN project_id > 3 THEN json('{') ELSE '1' END AS broken FROM projects"
+)
+
+
+@pytest.fixture
+def broken(story: Place) -> Iterator[str]:
+    """A view that fails in the middle of its rows."""
+    _execute(story, BREAKS)
+    yield "breaks"
+    _execute(story, "DROP VIEW breaks")
+
+
+def test_a_table_goes_to_stdout_as_csv(story: Place) -> None:
+    ended = story.etl("export", "projects_current", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(ended.out, newline="")))
+    there = story.sandbox.counts()
+    assert len(rows) == sum(found["projects"] for found in there.values())
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_one_source_goes_to_stdout_as_json_lines(story: Place) -> None:
+    shown = story.etl("export", "layers", "--format", "jsonl", "--source", "st").out
+    assert {json.loads(line)["source"] for line in shown.splitlines()} == {"st"}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_file_is_written_and_told(story: Place, tmp_path: Path, form: str) -> None:
+    place = tmp_path / f"changes.{form}"
+    ended = story.etl("export", "change_feed", "--format", form, "--out", str(place))
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err.endswith(f" rows of change_feed in {place}\n")
+    assert list(tmp_path.iterdir()) == [place]
+    if form == "parquet":
+        assert parquet.read_table(place).num_rows > 0
+
+
+def test_a_file_that_is_there_is_kept_but_by_force(story: Place, tmp_path: Path) -> None:
+    place = tmp_path / "out.csv"
+    place.write_text("mine")
+    command = ("export", "runs", "--format", "csv", "--out", str(place))
+    ended = story.etl(*command)
+    assert (ended.code, "--force" in ended.err, place.read_text()) == (2, True, "mine")
+    assert story.etl(*command, "--force").code == 0
+    assert place.read_text().startswith("run_id,")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_an_export_that_fails_leaves_no_half_file(
+    story: Place, tmp_path: Path, broken: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etl.db.relations.AT_ONCE", 2)
+    ended = story.etl("export", broken, "--format", form, "--out", str(tmp_path / "out"))
+    assert (ended.code, "the database failed" in ended.err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_name_is_answered_with_the_right_ones(story: Place, tmp_path: Path) -> None:
+    ended = story.etl("export", "layer", "--format", "csv", "--out", str(tmp_path / "out"))
+    assert (ended.code, list(tmp_path.iterdir())) == (2, [])
+    assert all(f" {table.name}" in ended.err for table in CHILDREN)
+    assert "leases" not in ended.err
+
+
+def test_parquet_wants_a_file(story: Place) -> None:
+    ended = story.etl("export", "layers", "--format", "parquet")
+    assert (ended.code, "--out" in ended.err) == (2, True)
+
+
+def test_without_pyarrow_the_way_out_is_told(
+    story: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    command = ("export", "layers", "--format", "parquet", "--out", str(tmp_path / "out"))
+    ended = story.etl(*command)
+    assert (ended.code, "pip install 'etl[export]'" in ended.err) == (2, True)
+    assert story.etl("export", "layers", "--format", "csv").code == 0
+
+
+def _execute(place: Place, statement: str) -> None:
+    connection = sqlite3.connect(place.database)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
