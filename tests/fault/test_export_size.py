@@ -19,7 +19,9 @@ INSERT INTO runs (run_id, source, provider, kind, status, scope, attempts, start
 VALUES (1, 'ld', 'launchdarkly', 'sync', 'ok', '', 1, '2026-01-01 00:00:00.000000', '0')
 """
 LAYERS = """
-WITH RECURSIVE number (n) AS (SELECT CAST(:first AS INTEGER) UNION ALL SELECT n + 1 FROM number WHERE n < :last)
+WITH RECURSIVE number (n) AS (
+  SELECT CAST(:first AS INTEGER) UNION ALL SELECT n + 1 FROM number WHERE n < :last
+)
 INSERT INTO layers (layer_id, source, provider, parent_id, external_id, key, name, content_hash,
   version, operation, run_id, first_seen_at, changed_at, is_deleted, description, tags, raw)
 SELECT n, 'ld', 'launchdarkly', 'p', CAST(n AS TEXT), 'layer-' || n, 'Layer ' || n, '1:' || n,
