@@ -204,7 +204,7 @@ def _record_tables(
         *columns(),
         _raw(),
         CheckConstraint("valid_from < valid_to", name="valid"),
-        Index(None, "valid_from"),
+        Index(None, "valid_to", "valid_from"),
     )
     content = [column.name for column in (*_state(), *columns(), _raw())]
     staged = Table(

@@ -16,21 +16,13 @@ from etl.errors import ConfigError
 from etl.export import WRITERS
 from etl.sandbox import Sandbox
 from tests.conftest import Databases
-from tests.support.database import count
+from tests.support.database import VIEWS, count
 from tests.support.runs import settings_for, small, sync_all
 from tests.support.twins import copy_rows
 
 FORMULA = '=HYPERLINK("http://127.0.0.1/","x")'
 ODD = [1e300, 1.5e-7, -0.0, 12345678901234567890, 1.0, {"b": [], "a": None}, "\x1b[31m", None]
-OLD = ("projects", "environments", "layers", "layer_parameters", "layer_reservations")
-NAMES = sorted(
-    {
-        *relations.TABLES,
-        *(f"{name}_current" for name in OLD),
-        *("project_versions", "environment_versions", "layer_versions", "change_feed"),
-        *("layer_capacity", "project_inventory", "source_freshness"),
-    }
-)
+NAMES = sorted({*relations.TABLES, *VIEWS})
 
 Twins = tuple[Engine, Engine]
 

@@ -25,6 +25,17 @@ DATA: tuple[Table, ...] = (
 )
 """Tables that only news may touch."""
 
+VIEWS = frozenset(
+    {
+        *(f"{table}_current" for table in COUNTED),
+        *("project_versions", "environment_versions", "layer_versions"),
+        *("layer_parameter_history", "layer_parameter_versions"),
+        *("layer_reservation_history", "layer_reservation_versions"),
+        *("change_feed", "source_freshness", "layer_capacity", "project_inventory"),
+    }
+)
+"""All there are."""
+
 SURROGATES = frozenset(
     {
         *(tables.id for tables in RECORDS.values()),

@@ -22,7 +22,7 @@ MODULE = re.compile(r"`(etl/[\w/]+\.py)`")
 GROUPS = {
     *("identity", "state", "project", "life", "version", "staged"),
     *("project_content", "environment_content", "layer_content"),
-    *("parameter_content", "reservation_content"),
+    *("parameter_content", "reservation_content", "part_version"),
 }
 STATUSES = {"running", "ok", "partial", "held", "parked", "denied", "failed", "aborted", "dry_run"}
 
@@ -76,8 +76,8 @@ def test_every_status_of_a_run_is_told() -> None:
     assert set(STATUS.findall(SECTIONS["runs"].partition("| status | means |")[2])) == STATUSES
 
 
-def test_there_are_eight_queries() -> None:
-    assert len(QUERIES) == 8
+def test_there_are_ten_queries() -> None:
+    assert len(QUERIES) == 10
 
 
 @pytest.mark.parametrize("query", QUERIES)
