@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from etl.budget import Budget
 from etl.client import Client, Patience, Turns
@@ -19,6 +19,7 @@ from etl.db.queries import last_runs, usual_requests
 from etl.errors import ConfigError, EtlError
 from etl.extract import Reader
 from etl.job import Job
+from etl.landing import Landing
 from etl.pipeline import Shell, run
 from etl.plan import DeleteLimits
 from etl.process import at_work, lives
@@ -49,10 +50,11 @@ def open_database(settings: Settings) -> Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a person asks of a run."""
+    """What a person asks of a run; plan: a dry run that is kept, see etl.planning."""
 
     streams: Collection[str] = ()
     dry_run: bool = False
+    plan: bool = False
     full: bool = False
     force_deletes: bool = False
 
@@ -90,9 +92,10 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who is told of a run's progress, and who may stop it."""
+    """Who is told of a run's progress and of what it would land, and who may stop it."""
 
     progress: Callable[[Progress], None] = lambda _progress: None
+    planned: Callable[[Connection, Landing, datetime], None] = lambda *_planned: None
     running: Running = field(default_factory=Running)
 
 
@@ -122,6 +125,7 @@ def sync(
                 alive=lives,
                 clock=clock,
                 progress=watch.progress,
+                planned=watch.planned,
             )
             report = run(job, shell)
     except EtlError as error:
@@ -195,9 +199,10 @@ def job_of(source: SourceSettings, settings: Settings, wish: Wish) -> Job:
         kind="dry_run" if wish.dry_run else "sync",
         limits=DeleteLimits(percent=limits.delete_percent, count=limits.delete_count),
         most_questions=limits.delete_confirmations,
-        resume_within=timedelta(seconds=-1 if wish.full else limits.resume_within),
+        resume_within=timedelta(seconds=-1 if wish.full or wish.plan else limits.resume_within),
         force_deletes=wish.force_deletes,
         dry_run=wish.dry_run,
+        plans=wish.plan,
     )
 
 
@@ -235,7 +240,7 @@ def _scope(
             "base_url": source.base_url,
             "key": _fingerprint(source, settings),
             "options": options,
-            "kind": "dry_run" if wish.dry_run else "sync",
+            "kind": "plan" if wish.plan else "dry_run" if wish.dry_run else "sync",
         }
     )
 

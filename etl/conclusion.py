@@ -26,6 +26,7 @@ TROUBLE = ("incomplete", "failed")
 class Conclusion:
     """The walks of a stream, why some of them prove nothing (by parent id), what was held back.
 
+    held: why its deletions are held back; for a plan they are staged all the same.
     left: rows that are outside of the scope from now on; back: those that were met again.
     """
 
@@ -99,35 +100,39 @@ def _judge(
     missing: Sequence[Candidate],
     proved: dict[str, bool],
 ) -> tuple[Verdict, UnsafeChange | None]:
-    """What is gone; nothing when it would be more than the limits allow.
+    """What is gone; nothing when it would be more than the limits allow, unless for a plan.
 
     What a filter leaves out is missing too, so there only the answers for single records count.
     """
     filtered = bool(stream.filter_of(job.options[stream.name]))
+    held = None if filtered else _unsafe(job, intake, stream, len(missing))
+    if held is not None and not job.plans:
+        return Verdict(), held
+    verdict = prove_deletions(
+        reader,
+        stream,
+        missing,
+        proved=proved,
+        filtered=filtered,
+        most_questions=len(missing) if job.force_deletes else job.most_questions,
+    )
+    held = _unsafe(job, intake, stream, len(verdict.deleted))
+    return (Verdict() if held is not None and not job.plans else verdict), held
+
+
+def _unsafe(job: Job, intake: Intake, stream: Stream, deleted: int) -> UnsafeChange | None:
+    """Why so many deletions are more than the limits allow; None when they are not."""
+    if not deleted or job.force_deletes:
+        return None
+    with reading(intake.engine) as connection:
+        stored = absent.live_rows(connection, stream.name, job.source)
     try:
-        if not filtered:
-            _guard(job, intake, stream, len(missing))
-        verdict = prove_deletions(
-            reader,
-            stream,
-            missing,
-            proved=proved,
-            filtered=filtered,
-            most_questions=len(missing) if job.force_deletes else job.most_questions,
-        )
-        _guard(job, intake, stream, len(verdict.deleted))
-    except UnsafeChange as error:
-        return Verdict(), error
-    return verdict, None
-
-
-def _guard(job: Job, intake: Intake, stream: Stream, deleted: int) -> None:
-    if deleted and not job.force_deletes:
-        with reading(intake.engine) as connection:
-            stored = absent.live_rows(connection, stream.name, job.source)
         raise_if_unsafe(
             job.source, stream=stream.name, deleted=deleted, stored=stored, limits=job.limits
         )
+    except UnsafeChange as error:
+        return error
+    return None
 
 
 def report_of(

@@ -9,6 +9,7 @@ EtlError
 │   ├── RequestRejected    400, 404, 422: the request itself is wrong              1
 │   └── ProtocolError      200, but not as documented                              1
 ├── UnsafeChange           deletions held back                                     3
+├── PlanOutOfDate          the database moved on since the plan was made           3
 └── StoreError             the database                                            1
     ├── SchemaOutOfDate    run `etl db upgrade`                                    2
     └── RunInProgress      another run holds the lease of this source             75
@@ -87,15 +88,25 @@ class ProtocolError(SourceError):
 
 
 class UnsafeChange(EtlError):
-    """More deletions than the limits allow; the updates landed, the deletions were held back."""
+    """More deletions than the limits allow; the updates landed, the deletions were held back.
+
+    much: how many of how many, and the limit.
+    """
 
     exit_code = 3
 
-    def __init__(self, message: str, *, stream: str, deleted: int, stored: int) -> None:
+    def __init__(self, message: str, *, much: str, stream: str, deleted: int, stored: int) -> None:
         super().__init__(message)
+        self.much = much
         self.stream = stream
         self.deleted = deleted
         self.stored = stored
+
+
+class PlanOutOfDate(EtlError):
+    """The database moved on since a plan was made; nothing of it is applied."""
+
+    exit_code = 3
 
 
 class StoreError(EtlError):

@@ -36,6 +36,7 @@ class Intake:
     keeps_findings: rejects and drift are written, as they are not by a dry run.
     walks: stream -> parent id -> its walk. seen: stream -> stored live rows that were met.
     outside: stream -> rows that left its scope in earlier runs.
+    unwritten: the findings that were not written.
     """
 
     engine: Engine
@@ -48,6 +49,7 @@ class Intake:
     walks: dict[str, dict[str, Walk]] = field(default_factory=lambda: defaultdict(dict))
     seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
     outside: dict[str, frozenset[int]] = field(default_factory=dict)
+    unwritten: Batch = field(default_factory=Batch)
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
     _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
@@ -154,6 +156,8 @@ class Intake:
                     row = staging.ledger_row(self.run, stream, as_json(walk), walk.segment, met)
                     self._batch.ledger.append(row)
                 if not self.keeps_findings:
+                    self.unwritten.rejects += self._batch.rejects
+                    self.unwritten.drift |= self._batch.drift
                     self._batch.rejects, self._batch.drift = [], {}
                 staging.write(connection, self.run, self._batch, now)
                 self.beat(connection, now)

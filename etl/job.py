@@ -16,6 +16,7 @@ class Job:
     key: the fingerprint of the credential. streams: in the order they are read.
     scope: what must be equal for an unended run to be gone on with.
     most_questions: deletions asked for one by one, a stream.
+    plans: of a dry run: deletions beyond the limits are staged and told, for a person to decide.
     """
 
     source: str
@@ -31,3 +32,4 @@ class Job:
     resume_within: timedelta = timedelta(hours=6)
     force_deletes: bool = False
     dry_run: bool = False
+    plans: bool = False

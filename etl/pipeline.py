@@ -17,7 +17,6 @@ from etl import __version__
 from etl.conclusion import TROUBLE, Conclusion, conclude, report_of
 from etl.db import absent, runs, scopes, staging
 from etl.db.engine import reading, store_error
-from etl.db.merge import merge
 from etl.db.runs import Holder, OpenRun
 from etl.errors import (
     OK,
@@ -33,6 +32,7 @@ from etl.errors import (
 from etl.extract import Reader
 from etl.intake import Intake
 from etl.job import Job
+from etl.landing import Landing, land
 from etl.report import RunReport, StreamReport
 from etl.scoping import Scopes, asked_identity, known_identity, scopes_of
 from etl.stream import Stream, Traffic
@@ -46,6 +46,7 @@ class Shell:
     """What a run takes from the world around it.
 
     alive: a Holder -> whether its process runs; None when it is on another host.
+    planned: is told what a dry run would land, and when, while it is still staged.
     """
 
     engine: Engine
@@ -55,6 +56,7 @@ class Shell:
     alive: Callable[[Holder], bool | None]
     clock: Callable[[], datetime]
     progress: Callable[[Progress], None] = lambda _progress: None
+    planned: Callable[[Connection, Landing, datetime], None] = lambda *_planned: None
 
 
 def run(job: Job, shell: Shell) -> RunReport:
@@ -198,23 +200,40 @@ class _Course:
 
     def land(self, conclusions: Sequence[Conclusion]) -> RunReport:
         """Merges what was found in one transaction, and tells what it was."""
-        held = next((c.held for c in conclusions if c.held is not None), None)
+        beyond = [found.held for found in conclusions if found.held is not None]
+        held = beyond[0] if beyond and not self.job.plans else None
         with self.shell.engine.begin() as connection:
             now = self.shell.clock()
             runs.renew(connection, self.job.source, self.shell.holder, now)
             streams, partitions = self._reports(connection, conclusions)
             report = self._report(*_standing(streams, held), now, streams, error=held)
-            report = replace(report, partitions=partitions)
-            observed_at = None
-            if self.job.dry_run:
-                report = replace(report, status="dry_run", exit_code=OK)
-            else:
-                observed_at = runs.merge_time(connection, self.job.source, now)
-                self._merge(connection, report, observed_at)
-                self._keep_scopes(connection, conclusions, report)
-            runs.close_run(connection, report, observed_at=observed_at)
+            landing = self._landing(conclusions, replace(report, partitions=partitions), beyond)
+            observed_at = runs.merge_time(connection, self.job.source, now)
+            if not self.job.dry_run:
+                land(connection, landing, observed_at)
+                return landing.report
+            self.shell.planned(connection, landing, observed_at)
+            report = replace(landing.report, status="dry_run", exit_code=OK)
+            runs.close_run(connection, report, observed_at=None)
             staging.clear(connection, self.opened.key.run_id)
         return report
+
+    def _landing(
+        self, conclusions: Sequence[Conclusion], report: RunReport, held: Sequence[UnsafeChange]
+    ) -> Landing:
+        """New scopes count from a complete walk on; who left and who is back is kept always."""
+        complete = {stream.stream for stream in report.streams if stream.complete}
+        now, before = self.scopes.now, self.scopes.before
+        return Landing(
+            run=self.opened.key,
+            streams=self.intake.streams,
+            report=report,
+            left={found.stream.name: found.left for found in conclusions},
+            back={found.stream.name: found.back for found in conclusions},
+            scopes={name: now[name] for name in complete if before.get(name) != now[name]},
+            held=held,
+            unwritten=self.intake.unwritten,
+        )
 
     def _reports(
         self, connection: Connection, conclusions: Sequence[Conclusion]
@@ -259,27 +278,6 @@ class _Course:
             waited_seconds=cost.waited,
             pages=sum(walk.pages for walk in self.intake.walks[stream].values()),
         )
-
-    def _merge(self, connection: Connection, report: RunReport, now: datetime) -> None:
-        key = self.opened.key
-        if report.changed:
-            merge(connection, key, self.intake.streams, now)
-        whole = [stream.stream for stream in report.streams if stream.complete]
-        runs.resolve_rejects(connection, key, whole, now)
-
-    def _keep_scopes(
-        self, connection: Connection, conclusions: Sequence[Conclusion], report: RunReport
-    ) -> None:
-        """New scopes count from a complete walk on; who left and who is back is kept always."""
-        source, run_id = self.job.source, self.opened.key.run_id
-        complete = {stream.stream for stream in report.streams if stream.complete}
-        for found in conclusions:
-            name = found.stream.name
-            scopes.leave(connection, source, name, found.left, run_id)
-            scopes.enter(connection, source, name, found.back)
-            new = self.scopes.now[name]
-            if name in complete and self.scopes.before.get(name) != new:
-                scopes.store(connection, source, name, new, run_id)
 
     def _report(
         self,

@@ -25,10 +25,16 @@ def raise_if_unsafe(
     share = 100 * deleted / stored if stored else 0.0
     if not emptied and not (deleted > limits.count and share > limits.percent):
         return
+    much = f"{deleted} of {stored} {stream}"
+    limit = (
+        f"{share:.0f} %; the limit is {limits.percent:.0f} % and more than {limits.count}, "
+        "and never all"
+    )
     raise UnsafeChange(
-        f"would delete {deleted} of {stored} {stream} of {where} ({share:.0f} %; the limit is "
-        f"{limits.percent:.0f} % and more than {limits.count}, and never all); nothing of it was "
-        "deleted; look at the provider, then `etl sync --force-deletes` if it is true",
+        f"would delete {much} of {where} ({limit}); nothing of it was deleted; "
+        f"`etl plan {where} --out FILE` shows each with its evidence, then `etl apply FILE` "
+        "deletes them (or `etl sync --force-deletes`, without a look)",
+        much=f"{much} ({limit})",
         stream=stream,
         deleted=deleted,
         stored=stored,

@@ -59,8 +59,8 @@ def sync(
     try:
         # named sources must have the stream, of all sources those that have it are meant
         for name in source or having(settings, stream or ()) or settings.sources:
-            expected = _announce(engine, settings, name, quiet=as_json_report)
-            with _progress(name, expected, quiet=as_json_report) as progress:
+            expected = announce(engine, settings, name, quiet=as_json_report)
+            with bars(name, expected, quiet=as_json_report) as progress:
                 report = sync_one(engine, settings, name, wish, watch=Watch(progress=progress))
             reports.append(report)
             if not as_json_report:
@@ -115,7 +115,7 @@ def _remarks(report: RunReport) -> Iterator[str]:
         yield "rejected items kept their last good version; they are in the table rejects"
 
 
-def _announce(engine: "Engine", settings: "Settings", name: str, *, quiet: bool) -> int:
+def announce(engine: "Engine", settings: "Settings", name: str, *, quiet: bool) -> int:
     """How many requests are expected; said before a run that the rate limits make long."""
     from etl.app import forecast, utc_now
 
@@ -135,7 +135,7 @@ LONG = 20.0  # seconds
 
 
 @contextmanager
-def _progress(source: str, expected: int, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
+def bars(source: str, expected: int, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
     """Bars while a source runs; nothing where nobody watches."""
     if quiet or not err.is_terminal:
         yield lambda _progress: None
@@ -153,16 +153,16 @@ def _progress(source: str, expected: int, *, quiet: bool) -> "Iterator[Callable[
     )
     tasks: dict[str, int] = {}
     began = time.monotonic()
-    with Bars(*columns, console=err, transient=True) as bars:
+    with Bars(*columns, console=err, transient=True) as drawn:
 
         def advance(step: "Progress") -> None:
             if step.stream not in tasks:
                 title = f"{source} {step.stream}"
-                tasks[step.stream] = bars.add_task(title, records=0, pages=0, got="", traffic="")
-            task = bars.tasks[tasks[step.stream]]
+                tasks[step.stream] = drawn.add_task(title, records=0, pages=0, got="", traffic="")
+            task = drawn.tasks[tasks[step.stream]]
             records = task.fields["records"] + step.records
             pages = task.fields["pages"] + step.pages
-            bars.update(
+            drawn.update(
                 task.id,
                 advance=step.partitions_done,
                 total=step.partitions or None,

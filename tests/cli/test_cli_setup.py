@@ -18,6 +18,8 @@ OPTIONS = {
     "init": ["--force"],
     "check": ["source"],
     "sync": ["source", "--stream", "--dry-run", "--full", "--force-deletes", "--json"],
+    "plan": ["source", "--out", "--stream", "--json"],
+    "apply": ["file", "--json"],
     "status": ["source", "--json", "--max-age"],
     "runs": ["source", "--limit", "--json"],
     "show": ["run", "--json"],

@@ -1,0 +1,193 @@
+"""`etl plan`, `etl apply`: look at what would change, one by one; then make exactly that."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from etl import __version__
+from etl.cli import context, sync, terminal
+from etl.cli.terminal import COLOURS
+from etl.diff import MISSING
+from etl.errors import ConfigError, StoreError
+from etl.report import RunReport, as_json, exit_code_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from etl.app import Wish
+    from etl.config import Settings
+    from etl.plan_file import PlannedChange, SourcePlan
+
+_SIGNS = {"created": "+", "updated": "~", "deleted": "-", "restored": "<"}
+_TODO = {"created": "create", "updated": "update", "deleted": "delete", "restored": "restore"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command("plan")(plan)
+    app.command("apply")(apply)
+
+
+def plan(
+    ctx: typer.Context,
+    source: Annotated[list[str] | None, typer.Argument(help="Sources; default: all.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Save it here, for `etl apply`; gzipped when it ends in .gz."),
+    ] = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this stream, and what it hangs on; may be repeated."),
+    ] = None,
+    as_json_document: Annotated[
+        bool, typer.Option("--json", help="The plan as JSON on stdout, with the reports.")
+    ] = False,
+) -> None:
+    """Show what a sync would change, field by field, deletions with their evidence; save it."""
+    from etl.app import Wish, having
+    from etl.plan_file import as_document
+
+    settings = context.settings(ctx.obj, source or (), secrets=True)
+    engine = context.database(ctx.obj)
+    reports: list[RunReport] = []
+    plans: list[SourcePlan] = []
+    wish = Wish(streams=stream or ())
+    try:
+        for name in source or having(settings, stream or ()) or settings.sources:
+            report, made = _plan_one(engine, settings, name, wish, quiet=as_json_document)
+            reports.append(report)
+            plans += [made] if made is not None else []
+    except KeyboardInterrupt:
+        terminal.complain("etl: stopped; a plan that was not made to its end is not kept")
+        raise typer.Exit(sync.STOPPED) from None
+    finally:
+        engine.dispose()
+    document = as_document(plans, __version__)
+    if out is not None and plans:
+        _save(document, out)
+    if as_json_document:
+        print(json.dumps({"plan": document, "runs": [as_json(one) for one in reports]}))
+    else:
+        _conclude(plans, out)
+    raise typer.Exit(exit_code_of(reports))
+
+
+def _plan_one(
+    engine: "Engine", settings: "Settings", name: str, wish: "Wish", *, quiet: bool
+) -> "tuple[RunReport, SourcePlan | None]":
+    from etl.app import Watch
+    from etl.planning import plan as plan_source
+
+    expected = sync.announce(engine, settings, name, quiet=quiet)
+    with sync.bars(name, expected, quiet=quiet) as progress:
+        watch = Watch(progress=progress)
+        report, made = plan_source(engine, settings, name, wish, watch=watch)
+    if not quiet:
+        _show(report, made)
+    return report, made
+
+
+def apply(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `etl plan --out` has saved.")],
+    as_json_reports: Annotated[
+        bool, typer.Option("--json", help="One JSON report on stdout.")
+    ] = False,
+) -> None:
+    """Make exactly the changes of a plan, without asking a provider.
+
+    Refused, with nothing written: exit 3 when the database moved on since, exit 2 when the file was
+    edited, is of another etl, or the configuration asks for something else now.
+    """
+    from etl.plan_file import from_bytes
+    from etl.planning import apply as apply_all
+
+    plans = from_bytes(_content(file), str(file), __version__)
+    settings = context.settings(ctx.obj)
+    engine = context.database(ctx.obj)
+    try:
+        reports = apply_all(engine, settings, plans)
+    finally:
+        engine.dispose()
+    if as_json_reports:
+        print(json.dumps({"runs": [as_json(one) for one in reports]}))
+    else:
+        for report in reports:
+            sync.show(report)
+        for name in sorted({one.source for one in plans} - {one.source for one in reports}):
+            terminal.say(f"{name}: this plan was applied before; nothing to do")
+    raise typer.Exit(exit_code_of(reports))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _save(document: Any, out: Path) -> None:
+    """The file is there whole or not at all, and only its owner may read it."""
+    from etl.plan_file import as_bytes
+
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        beside.touch(mode=0o600)
+        beside.write_bytes(as_bytes(document, out.name))
+        beside.replace(out)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise StoreError(f"{out}: cannot be written: {error.strerror}; no plan was saved") from None
+
+
+def _show(report: RunReport, made: "SourcePlan | None") -> None:
+    if made is None:
+        sync.show(report)
+        return
+    terminal.say(f"{made.source}, as of {terminal.time(made.observed_at)} UTC")
+    for change in made.changes:
+        _show_change(change)
+    for much in made.held.values():
+        terminal.say(
+            f"  held back by `etl sync`: {much}; `etl apply` deletes them",
+            style=COLOURS["held"],
+        )
+    for stream in made.report.streams:
+        proof = stream.incomplete_reason or stream.proof
+        state = "complete" if stream.complete else stream.status
+        terminal.say(f"  {stream.stream}: {stream.unchanged:,} unchanged, {state}: {proof}")
+    for note in report.notes:
+        terminal.say(" ", note)
+    if made.rejects:
+        number = terminal.count(len(made.rejects), "item")
+        terminal.say(f"  {number} could not be used; `etl apply` puts them into rejects")
+    terminal.say("")
+
+
+def _show_change(change: "PlannedChange") -> None:
+    where = f"{change.project_key}/" if change.stream != "projects" and change.project_key else ""
+    why = f"  ({change.reason})" if change.reason else ""
+    line = f"  {_SIGNS[change.operation]} {change.stream} {where}{change.key}{why}"
+    terminal.say(line, style=COLOURS[change.operation])
+    for field in change.fields:
+        old, new = (terminal.shown(field.get(side, MISSING)) for side in ("old", "new"))
+        terminal.say(f"      {field['path']}: {old} -> {new}")
+
+
+def _conclude(plans: "Sequence[SourcePlan]", out: Path | None) -> None:
+    counts = Counter(change.operation for one in plans for change in one.changes)
+    told = ", ".join(_told(counts)) or "nothing would change"
+    terminal.say(f"plan: {told}")
+    if out is not None and plans:
+        terminal.say(f"saved; `etl apply {out}` makes exactly these changes")
+
+
+def _told(counts: Counter[str]) -> Iterator[str]:
+    for operation, todo in _TODO.items():
+        if counts[operation]:
+            yield f"{counts[operation]:,} to {todo}"

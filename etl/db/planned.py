@@ -1,0 +1,222 @@
+"""Plans and the database: what a dry run has staged, read; a plan staged again, if it fits."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from etl.db import absent, schema, scopes, staging
+from etl.db.run_tables import rejects, runs, schema_drift, staged_deletions
+from etl.db.staging import Batch, RunKey
+from etl.db.tables import RECORDS
+from etl.diff import field_changes
+from etl.errors import PlanOutOfDate
+from etl.load import Head, Staged, compare
+from etl.plan_file import PlannedChange, SourcePlan, Standing, fields_as_json
+from etl.stream import Partition, Stream
+from etl.transform import content_of
+
+_AT_ONCE = 500
+_REMEDY = "nothing was applied; look at a new `etl plan`"
+
+
+def standing(connection: Connection, source: str) -> Standing:
+    """Where a source stands now."""
+    merged = (
+        select(runs.c.run_id, runs.c.observed_at)
+        .where(runs.c.source == source, runs.c.observed_at.is_not(None))
+        .order_by(runs.c.run_id.desc())
+        .limit(1)
+    )
+    last = connection.execute(merged).first()
+    noted = [
+        connection.execute(select(func.max(column)).where(table.c.source == source)).scalar()
+        for table in (rejects, schema_drift)
+        for column in (table.c.last_seen_at,)
+    ]
+    return Standing(
+        schema=schema.HEAD,
+        run_id=last.run_id if last else None,
+        merged_at=last.observed_at if last else None,
+        scopes={name: one.scope for name, one in scopes.stored(connection, source).items()},
+        noted_at=max((moment for moment in noted if moment is not None), default=None),
+    )
+
+
+def raise_if_moved(connection: Connection, plan: SourcePlan) -> None:
+    """Raises PlanOutOfDate when anything of the source was written since the plan was made."""
+    then, now = plan.standing, standing(connection, plan.source)
+    why = None
+    if then.schema != now.schema:
+        why = f"the schema was {then.schema} and is {now.schema}"
+    elif (then.run_id, then.merged_at) != (now.run_id, now.merged_at):
+        why = f"run {now.run_id} was merged since"
+    elif then.scopes != now.scopes:
+        why = "its scope is another one"
+    elif then.noted_at != now.noted_at:
+        why = "a later run noted rejects or drift"
+    if why is not None:
+        raise PlanOutOfDate(f"the plan of {plan.source} is out of date: {why}; {_REMEDY}")
+
+
+def was_applied(connection: Connection, plan: SourcePlan) -> int | None:
+    """The run that applied this plan, when it is the last one that merged."""
+    query = select(runs.c.run_id, runs.c.kind, runs.c.observed_at).where(
+        runs.c.run_id == standing(connection, plan.source).run_id
+    )
+    last = connection.execute(query).first()
+    if last is None or last.kind != "apply" or last.observed_at != plan.observed_at:
+        return None
+    return int(last.run_id)
+
+
+def staged_changes(
+    connection: Connection, run: RunKey, streams: Mapping[str, Stream]
+) -> Iterator[PlannedChange]:
+    """Everything that a merge of this run would do, stream by stream."""
+    for stream in streams.values():
+        yield from _written(connection, run, stream)
+        yield from _deleted(connection, run, stream)
+
+
+def _written(connection: Connection, run: RunKey, stream: Stream) -> Iterator[PlannedChange]:
+    tables = RECORDS[stream.name]
+    staged, current = tables.staged, tables.current
+    query = (
+        select(
+            staged.c.operation,
+            staged.c.parent_id,
+            staged.c.external_id,
+            staged.c.key,
+            staged.c.row_id,
+            staged.c.content_hash,
+            staged.c.raw,
+            _project_key(staged),
+            current.c.version,
+            current.c.raw.label("old"),
+        )
+        .outerjoin(current, current.c[tables.id] == staged.c.row_id)
+        .where(staged.c.run_id == run.run_id)
+        .order_by(staged.c.ordinal)
+    )
+    for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
+        before = {} if row.old is None else content_of(row.old, stream)
+        after = content_of(row.raw, stream)
+        fields = [] if row.old is None else field_changes(before, after, stream.keyed)
+        yield PlannedChange(
+            stream=stream.name,
+            operation=row.operation,
+            parent_id=row.parent_id,
+            project_key=row.project_key or "",
+            external_id=row.external_id,
+            key=row.key,
+            row_id=row.row_id,
+            version=row.version or 0,
+            content_hash=row.content_hash,
+            raw=row.raw,
+            fields=fields_as_json(fields),
+        )
+
+
+def _deleted(connection: Connection, run: RunKey, stream: Stream) -> Iterator[PlannedChange]:
+    tables = RECORDS[stream.name]
+    current = tables.current
+    query = (
+        select(
+            current.c[tables.id].label("row_id"),
+            current.c.parent_id,
+            current.c.external_id,
+            current.c.key,
+            current.c.version,
+            _project_key(current),
+            staged_deletions.c.reason,
+        )
+        .join(staged_deletions, staged_deletions.c.row_id == current.c[tables.id])
+        .where(staged_deletions.c.run_id == run.run_id, staged_deletions.c.stream == stream.name)
+        .order_by(current.c[tables.id])
+    )
+    for row in connection.execute(query):
+        yield PlannedChange(
+            stream=stream.name,
+            operation="deleted",
+            parent_id=row.parent_id,
+            project_key=row.project_key or "",
+            external_id=row.external_id,
+            key=row.key,
+            row_id=row.row_id,
+            version=row.version,
+            reason=row.reason,
+        )
+
+
+def _project_key(table: Any) -> Any:
+    return (table.c.project_key if "project_key" in table.c else table.c.key).label("project_key")
+
+
+def restage(
+    connection: Connection, run: RunKey, plan: SourcePlan, streams: Mapping[str, Stream]
+) -> None:
+    """The plan is staged as that run's; PlanOutOfDate when a record is not as it was."""
+    batch = Batch(
+        rejects=[(one.stream, one.parent_id, one.reject) for one in plan.rejects],
+        drift={(stream, path, kind): type_ for stream, path, kind, type_ in plan.drift},
+    )
+    for name, stream in streams.items():
+        changes = [change for change in plan.changes if change.stream == name]
+        _raise_if_changed(connection, plan.source, name, changes)
+        written = [change for change in changes if change.operation != "deleted"]
+        stored = _heads(connection, plan.source, name, written)
+        for ordinal, change in enumerate(written, 1):
+            batch.staged[name].append((ordinal, _staged(change, stored, stream)))
+        gone = {change.row_id: change.reason for change in changes if change not in written}
+        reasons = {row: why for row, why in gone.items() if row is not None and why is not None}
+        absent.stage_deletions(connection, run.run_id, name, reasons)
+    staging.write(connection, run, batch, plan.observed_at)
+
+
+def _heads(
+    connection: Connection, source: str, stream: str, changes: Sequence[PlannedChange]
+) -> Mapping[tuple[str, str], Head]:
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for change in changes:
+        wanted[change.parent_id].append(change.external_id)
+    return staging.heads(connection, stream, source, wanted)
+
+
+def _staged(
+    change: PlannedChange, stored: Mapping[tuple[str, str], Head], stream: Stream
+) -> Staged:
+    key = change.project_key if change.stream != "projects" else ""
+    partition = Partition(parent_id=change.parent_id, parent_key=key)
+    staged = compare([(change.external_id, change.raw)], stored, stream, partition).staged
+    fits = staged and (staged[0].operation, staged[0].row_id, staged[0].content_hash) == (
+        change.operation,
+        change.row_id,
+        change.content_hash,
+    )
+    if not fits:
+        raise _moved(change, "is not stored as the plan says")
+    return staged[0]
+
+
+def _raise_if_changed(
+    connection: Connection, source: str, stream: str, changes: Sequence[PlannedChange]
+) -> None:
+    tables = RECORDS[stream]
+    table = tables.current
+    ids = [change.row_id for change in changes if change.row_id is not None]
+    versions: dict[int, int] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        part = ids[start : start + _AT_ONCE]
+        query = select(table.c[tables.id].label("row_id"), table.c.version).where(
+            table.c.source == source, table.c[tables.id].in_(part)
+        )
+        versions |= {row.row_id: row.version for row in connection.execute(query)}
+    for change in changes:
+        if change.row_id is not None and versions.get(change.row_id) != change.version:
+            raise _moved(change, f"is not at version {change.version} any more")
+
+
+def _moved(change: PlannedChange, how: str) -> PlanOutOfDate:
+    return PlanOutOfDate(f"the plan is out of date: {change.stream} {change.key} {how}; {_REMEDY}")
