@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
+from etl.archiving import archived, keep_archive, recorded, recorder_of
 from etl.budget import Budget
 from etl.client import Client, Patience, Turns
 from etl.config import Settings, SourceSettings
@@ -25,6 +26,7 @@ from etl.plan import DeleteLimits
 from etl.process import at_work, lives
 from etl.providers import PROVIDERS
 from etl.quota import our_share, window_of
+from etl.recorder import Recorder
 from etl.report import RunReport
 from etl.stream import Provider, Stream
 from etl.survey import Progress
@@ -114,12 +116,14 @@ def sync(
     started = clock()
     budget = _budget(engine, source, settings)
     client = client_of(source, budget)
+    recorder: Recorder | None = None
     try:
         job = job_of(source, settings, wish)
+        recorder = recorder_of(source, job, clock)
         with at_work() as holder, watch.running.holding(client):
             shell = Shell(
                 engine=engine,
-                reader=reader_of(client, source, settings),
+                reader=recorded(reader_of(client, source, settings), recorder),
                 traffic=client.traffic,
                 holder=holder,
                 alive=lives,
@@ -127,7 +131,7 @@ def sync(
                 progress=watch.progress,
                 planned=watch.planned,
             )
-            report = run(job, shell)
+            report = archived(run(job, shell), recorder)
     except EtlError as error:
         log.warning("%s: %s", name, error)
         return RunReport(
@@ -147,6 +151,7 @@ def sync(
     finally:
         client.close()
         budget.close()
+        keep_archive(source, recorder, clock())
 
 
 def last_started(engine: Engine, name: str) -> datetime | None:

@@ -43,7 +43,8 @@ def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> lis
             continue
         try:
             request = stream.first(partition, source.options[stream.name])
-            page = stream.read(body_of(reader.fetch(request), reader.fingerprint), request)
+            body = body_of(reader, stream.name, request, reader.fetch(request))
+            page = stream.read(body, request)
         except SourceError as error:
             found.append(
                 Finding(

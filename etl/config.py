@@ -28,6 +28,7 @@ from etl.config_errors import (
     syntax_error,
 )
 from etl.config_file import (
+    ArchiveTable,
     FileTable,
     LimitsTable,
     SecretTable,
@@ -72,6 +73,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveSettings:
+    """Where the answers of one source are kept, and how long: [sources.NAME.archive]."""
+
+    folder: Path
+    keep_days: float | None = None
+    keep_mb: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSettings:
     """One source: [sources.NAME]. `options` has an entry for every stream of the provider."""
 
@@ -83,6 +93,7 @@ class SourceSettings:
     timezone: str = "UTC"
     options: Mapping[str, Options]
     limits: Limits
+    archive: ArchiveSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,6 +324,17 @@ def _source(name: str, table: SourceTable, found: Mapping[Key, SecretStr]) -> So
             {stream.name: getattr(table, stream.name) for stream in provider.streams}
         ),
         limits=_limits(table.limits),
+        archive=_archive(name, table.archive),
+    )
+
+
+def _archive(name: str, table: ArchiveTable) -> ArchiveSettings | None:
+    if table.dir is None:
+        return None
+    return ArchiveSettings(
+        folder=Path(table.dir).expanduser() / name,
+        keep_days=table.keep_days,
+        keep_mb=table.keep_mb,
     )
 
 

@@ -176,6 +176,22 @@ class LimitsTable(Table):
     )
 
 
+class ArchiveTable(Table):
+    """Keeps every answer of the vendor, redacted, for `reprocess` and `backfill --from-archive`."""
+
+    dir: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder, in which each source has its own; default: no archive",
+    )
+    keep_days: float | None = Field(
+        default=None, gt=0, description="runs older than this are taken away; default: never"
+    )
+    keep_mb: float | None = Field(
+        default=None, gt=0, description="the oldest runs beyond this size, too; default: any size"
+    )
+
+
 class SourceTable(Table):
     """One account, project or organisation of a provider; its streams' tables are added below."""
 
@@ -193,6 +209,7 @@ class SourceTable(Table):
         default="UTC", description="time zone of the schedule, e.g. Europe/Berlin"
     )
     limits: LimitsTable = Field(default=LimitsTable(), description="how much it may ask and delete")
+    archive: ArchiveTable = Field(default=ArchiveTable(), description="keep the answers themselves")
 
 
 class FileTable(Table):

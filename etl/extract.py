@@ -26,11 +26,16 @@ Place = TypeVar("Place")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """What reading needs: the fetch, and how secrets become fingerprints."""
+    """What reading needs: the fetch, and how secrets become fingerprints.
+
+    keep: is given each redacted body, with its stream, the key of its project and its request.
+    """
 
     fetch: Fetch
     fingerprint: Fingerprint
     concurrency: int = 1
+    keep: Callable[[str, str, Request, Json], None] | None = None
+    parent_key: str = ""
 
 
 def pages(
@@ -62,7 +67,7 @@ def pages(
         visited.add(request)
         response = first if first is not None else reader.fetch(request)
         first = None
-        page = stream.read(body_of(response, reader.fingerprint), request)
+        page = stream.read(body_of(reader, stream.name, request, response), request)
         marks = marks_of(page, stream)
         if marks and marks == before and not stepped:
             raise ProtocolError(f"page {len(visited)} is the same as the one before it")
@@ -114,11 +119,13 @@ def remembering(reader: Reader, request: Request, answer: Response) -> Reader:
     return replace(reader, fetch=fetch)
 
 
-def body_of(response: Response, fingerprint: Fingerprint) -> dict[str, Json]:
+def body_of(reader: Reader, stream: str, request: Request, response: Response) -> dict[str, Json]:
     """The parsed, redacted body; ProtocolError when it is no JSON object."""
-    body = clean(parse(response.body), response.body, fingerprint)
+    body = clean(parse(response.body), response.body, reader.fingerprint)
     if not is_object(body):
         raise ProtocolError(f"the answer is {type(body).__name__}, not an object")
+    if reader.keep is not None:
+        reader.keep(stream, reader.parent_key, request, body)
     return body
 
 
@@ -130,7 +137,7 @@ def gathered(reader: Reader, stream: Stream, source: str) -> tuple[Json, Sequenc
     refused: list[SourceError] = []
     for request in stream.gather:
         try:
-            answers.append(body_of(reader.fetch(request), reader.fingerprint))
+            answers.append(body_of(reader, stream.name, request, reader.fetch(request)))
         except (AccessDenied, RequestRejected) as error:
             if error.status not in (403, 404):
                 raise

@@ -78,8 +78,9 @@ def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, st
     """(evidence, doubt): one of them is empty."""
     if stream.one is None:
         return "", _ALIVE
+    request = stream.one(candidate.external_id, candidate.key)
     try:
-        answer = reader.fetch(stream.one(candidate.external_id, candidate.key))
+        answer = reader.fetch(request)
     except RequestRejected as error:
         return (NOT_FOUND, "") if error.status == 404 else ("", f"cannot be asked for: {error}")
     except AccessDenied as error:
@@ -90,7 +91,7 @@ def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, st
         raise
     except TransientError as error:
         return "", f"could not be asked for: {error}"
-    same = _is(body_of(answer, reader.fingerprint), stream, candidate)
+    same = _is(body_of(reader, stream.name, request, answer), stream, candidate)
     return ("", _ALIVE) if same else (REPLACED, "")
 
 

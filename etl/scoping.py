@@ -38,7 +38,7 @@ def asked_identity(job: Job, reader: Reader) -> tuple[str, Reader]:
     whoami = job.provider.whoami
     try:
         answer = reader.fetch(whoami)
-        said = job.provider.identity(body_of(answer, reader.fingerprint))
+        said = job.provider.identity(body_of(reader, "", whoami, answer))
     except (AccessDenied, RequestRejected) as error:
         if not is_silence(error):
             raise

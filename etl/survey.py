@@ -5,7 +5,7 @@ that walk only: the partition is incomplete, the others land.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError
@@ -135,7 +135,7 @@ def _settled(work: Survey, stream: Stream, walk: Walk) -> bool:
 
 def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
     found = pages(
-        work.reader,
+        replace(work.reader, parent_key=walk.parent_key),
         stream,
         _start(work, stream, walk),
         first=first,
