@@ -188,9 +188,11 @@ def having(settings: Settings, streams: Collection[str]) -> list[str]:
     ]
 
 
-def job_of(source: SourceSettings, settings: Settings, wish: Wish) -> Job:
+def job_of(
+    source: SourceSettings, settings: Settings, wish: Wish, provider: Provider | None = None
+) -> Job:
     """The run of a source that was asked for."""
-    provider = PROVIDERS[source.provider]
+    provider = provider or PROVIDERS[source.provider]
     streams = _chosen(provider, source, wish.streams)
     limits = source.limits
     return Job(

@@ -8,7 +8,6 @@ Layout, reading and retention; etl.recorder writes. docs/archive.md tells the fo
 
 import fcntl
 import gzip
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,8 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-
-from etl.stream import Json
 
 TIME = "%Y%m%dT%H%M%S.%fZ"
 _SHA = re.compile(rb'"sha256":"([0-9a-f]{64})"')
@@ -58,12 +55,10 @@ def page(folder: Path, name: str) -> bytes:
     return data
 
 
-def lines(index: Path) -> Iterator[Json]:
+def lines(index: Path) -> Iterator[bytes]:
     """The lines of an index; one that was not written to its end is none."""
     with index.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+        yield from (line for line in file if line.endswith(b"\n"))
 
 
 def indexes(folder: Path) -> list[Path]:

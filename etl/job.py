@@ -17,6 +17,7 @@ class Job:
     scope: what must be equal for an unended run to be gone on with.
     most_questions: deletions asked for one by one, a stream.
     plans: of a dry run: deletions beyond the limits are staged and told, for a person to decide.
+    identity: whose the key is, where that is known; keeps_scopes: what a run sees is remembered.
     """
 
     source: str
@@ -33,3 +34,5 @@ class Job:
     force_deletes: bool = False
     dry_run: bool = False
     plans: bool = False
+    identity: str | None = None
+    keeps_scopes: bool = True

@@ -42,11 +42,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """When that was observed which a replay brings. clock: so far; at: all of it."""
+
+    clock: Callable[[], datetime]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shell:
     """What a run takes from the world around it.
 
     alive: a Holder -> whether its process runs; None when it is on another host.
     planned: is told what a dry run would land, and when, while it is still staged.
+    past: of a replay; its lease and its own times are still those of `clock`.
     """
 
     engine: Engine
@@ -55,6 +64,7 @@ class Shell:
     holder: Holder
     alive: Callable[[Holder], bool | None]
     clock: Callable[[], datetime]
+    past: Past | None = None
     progress: Callable[[Progress], None] = lambda _progress: None
     planned: Callable[[Connection, Landing, datetime], None] = lambda *_planned: None
 
@@ -94,13 +104,16 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
 
 
 def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
+    def beat(connection: Connection, now: datetime) -> None:
+        runs.renew(connection, job.source, shell.holder, shell.clock() if shell.past else now)
+
     intake = Intake(
         engine=shell.engine,
         run=opened.key,
         streams={stream.name: stream for stream in job.streams},
-        clock=shell.clock,
+        clock=shell.past.clock if shell.past else shell.clock,
         keeps_findings=not job.dry_run,
-        beat=lambda connection, now: runs.renew(connection, job.source, shell.holder, now),
+        beat=beat,
     )
     course = _Course(job=job, shell=shell, opened=opened, intake=intake, reader=shell.reader)
     try:
@@ -140,7 +153,7 @@ class _Course:
             for stream in job.streams:
                 outside = scopes.outside(connection, job.source, stream.name)
                 self.intake.outside[stream.name] = outside
-        identity = known_identity(job, before) or self.opened.identity
+        identity = job.identity or known_identity(job, before) or self.opened.identity
         if identity is None:
             with self._billed_to(job.streams[0]):
                 identity, self.reader = asked_identity(job, self.reader)
@@ -208,7 +221,8 @@ class _Course:
             streams, partitions = self._reports(connection, conclusions)
             report = self._report(*_standing(streams, held), now, streams, error=held)
             landing = self._landing(conclusions, replace(report, partitions=partitions), beyond)
-            observed_at = runs.merge_time(connection, self.job.source, now)
+            at = self.shell.past.at if self.shell.past else now
+            observed_at = runs.merge_time(connection, self.job.source, at)
             if not self.job.dry_run:
                 land(connection, landing, observed_at)
                 return landing.report
@@ -223,6 +237,7 @@ class _Course:
     ) -> Landing:
         """New scopes count from a complete walk on; who left and who is back is kept always."""
         complete = {stream.stream for stream in report.streams if stream.complete}
+        complete = complete if self.job.keeps_scopes else set()
         now, before = self.scopes.now, self.scopes.before
         return Landing(
             run=self.opened.key,

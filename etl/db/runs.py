@@ -146,6 +146,14 @@ def merge_time(connection: Connection, source: str, now: datetime) -> datetime:
     return now if last is None else max(now, last + timedelta(microseconds=1))
 
 
+def observed(connection: Connection, source: str) -> set[datetime]:
+    """The moments at which something of a source was observed."""
+    query = select(runs.c.observed_at).where(
+        runs.c.source == source, runs.c.observed_at.is_not(None)
+    )
+    return set(connection.execute(query).scalars())
+
+
 def close_run(connection: Connection, report: RunReport, *, observed_at: datetime | None) -> None:
     """Writes how a run ended; its streams and the partitions that had something to say."""
     connection.execute(
