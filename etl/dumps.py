@@ -206,49 +206,50 @@ def _time(name: str) -> datetime | None:
 
 
 def _filed(folder: Path, stream: Stream, *, fanned: bool) -> Stream:
-    """The stream, read from files: page after page, as long as the provider says there is more.
+    """The stream, read from files: the pages of a list, which are of one moment, as one page.
 
     fanned: it has a list a project.
     """
 
     def first(partition: Partition, _options: Json) -> Request:
-        return _page_of(stream.name, partition.parent_key if fanned else "", 1)
+        return Request(stream.name, (("of", partition.parent_key if fanned else ""),))
 
     def read(body: Json, request: Request) -> Page:
-        page = stream.read(body, request)
-        asked = dict(request.params or ())
-        number = int(asked["page"])
-        files = _files(folder, stream.name, asked["of"])
-        if page.next is None and number < len(files):
-            last = files[number - 1]
-            raise ProtocolError(f"{last} is the last page by its own word, but not the last file")
-        following = None if page.next is None else _page_of(stream.name, asked["of"], number + 1)
-        return replace(page, next=following)
+        pages = [stream.read(page, request) for page in body["pages"]]
+        files = _files(folder, stream.name, dict(request.params or ())["of"])
+        for file, page in zip(files[:-1], pages, strict=False):
+            if page.next is None:
+                raise ProtocolError(f"{file} is the last page by its own word, not the last file")
+        if pages[-1].next is not None:
+            raise ProtocolError(f"{files[-1]} is the last file, not the last page by its own word")
+        return Page(
+            items=[i for page in pages for i in page.items], next=None, total=pages[-1].total
+        )
 
     gather = tuple(
-        _page_of(stream.name, "", number) for number, _ in enumerate(stream.gather, start=1)
+        Request(stream.name, (("of", ""), ("page", str(number))))
+        for number, _ in enumerate(stream.gather)
     )
-    return replace(stream, first=first, read=read, gather=gather, earlier=None, one=None)
-
-
-def _page_of(stream: str, parent_key: str, number: int) -> Request:
-    return Request(stream, (("of", parent_key), ("page", str(number))))
+    return replace(
+        stream, first=first, read=read, gather=gather, atomic=True, earlier=None, one=None
+    )
 
 
 def _read(folder: Path, request: Request) -> Response:
+    """The files of a list as one body, or the one of a single answer."""
     asked = dict(request.params or ())
     files = _files(folder, request.path, asked.get("of", ""))
-    number = int(asked.get("page", "1"))
-    if not files or request.params is None:
+    if "page" in asked:
+        files = files[int(asked["page"]) :][:1]
+    if not files or not asked:
         what = f"{request.path} {asked.get('of', '')}".strip()
         raise RequestRejected(f"the dump {folder.name} has no file for {what}", status=404)
-    if number > len(files):
-        raise ProtocolError(f"{files[-1]} is not the last page by its own word, but the last file")
     try:
-        body = files[number - 1].read_bytes()
-    except OSError as error:
-        raise ProtocolError(f"{files[number - 1]} cannot be read: {error.strerror}") from error
-    return Response(status=200, headers={}, body=body, url="")
+        bodies = [file.read_text(encoding="utf-8-sig") for file in files]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{files[0].parent} cannot be read: {error}") from error
+    body = bodies[0] if "page" in asked else f'{{"pages":[{",".join(bodies)}]}}'
+    return Response(status=200, headers={}, body=body.encode(), url="")
 
 
 def _files(folder: Path, stream: str, parent_key: str | None) -> list[Path]:

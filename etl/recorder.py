@@ -9,8 +9,7 @@ import io
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -51,14 +50,8 @@ class Recorder:
             try:
                 return fetch(request)
             except SourceError as error:
-                refusal = {
-                    "request": _as_json(request),
-                    "error": type(error).__name__,
-                    "status": error.status,
-                    "message": redact(str(error)),
-                }
-                with self._keeping() as folder:
-                    self._write(folder, refusal)
+                refusal = _refusal(request, error)
+                self._keep(lambda _folder: self._write(refusal))
                 raise
 
         return watched
@@ -66,67 +59,74 @@ class Recorder:
     def page(self, stream: str, parent_key: str, request: Request, body: Json) -> None:
         """A redacted body belongs to the archive."""
         data = json_text(body).encode()
-        with self._keeping() as folder:
-            line = {
-                "stream": stream,
-                "partition": parent_key,
-                "request": _as_json(request),
-                "sha256": self._store(folder, data),
-            }
-            self._write(folder, line)
-
-    def close(self, report: RunReport | None) -> None:
-        """The closing line: how the run ended, and which streams were walked completely."""
-        if self._index is not None and report is not None and report.run_id is not None:
-            end = {
-                "run": report.run_id,
-                "status": report.status,
-                "attempts": report.attempts,
-                "observed_at": report.finished_at.isoformat(),
-                "identity": report.identity,
-                "complete": {stream.stream: stream.complete for stream in report.streams},
-            }
-            with self._keeping() as folder:
-                _to_disk(self._fresh if folder else ())
-                self._write(folder, {"end": end})
-                os.fsync(self._index.fileno())
-        if self._index is not None:
-            self._index.close()
-            self._index = None
-
-    @contextmanager
-    def _keeping(self) -> Iterator[Path | None]:
-        """One thread at a time, and no prune meanwhile; None when the disk has failed before."""
-        with self._lock:
-            if self.trouble is not None:
-                yield None
-                return
-            try:
-                with locked(self.folder, alone=False):
-                    yield self.folder
-            except OSError as error:
-                self.trouble = f"not archived: {error.strerror or error} ({self.folder})"
-                log.warning("%s", self.trouble)
-
-    def _store(self, folder: Path | None, data: bytes) -> str:
         name = sha256(data).hexdigest()
-        if folder is not None:
-            path = page_path(folder, name)
-            packed = gzip.compress(data, 6, mtime=0)
+        asked = {"stream": stream, "partition": parent_key, "request": _as_json(request)}
+
+        def keep(folder: Path) -> None:
+            path, packed = page_path(folder, name), gzip.compress(data, mtime=0)
             if not _holds(path, packed):
                 _write_whole(path, packed)
                 self._fresh.append(path)
-        return name
+            self._write({**asked, "sha256": name})
 
-    def _write(self, folder: Path | None, line: Mapping[str, Json]) -> None:
-        if folder is None:
-            return
-        now = self.clock()
+        self._keep(keep)
+
+    def close(self, report: RunReport | None) -> None:
+        """The closing line, where the run ended, and no more lines."""
         if self._index is None:
-            self._index = _new_index(folder / "runs", now)
-            head = {"archive": FORMAT, "begun": now.isoformat(), **self.about}
-            _append(self._index, head)
-        _append(self._index, {"at": now.isoformat(), **line})
+            return
+        if report is not None and report.run_id is not None:
+            end = _end(report)
+
+            def keep(_folder: Path) -> None:
+                _to_disk(self._fresh)
+                os.fsync(self._write({"end": end}))
+
+            self._keep(keep)
+        self._index.close()
+        self._index = None
+
+    def _keep(self, write: Callable[[Path], object]) -> None:
+        """Writes, with no other thread and no prune meanwhile; not after the disk has failed."""
+        with self._lock:
+            if self.trouble is not None:
+                return
+            try:
+                with locked(self.folder, alone=False):
+                    write(self.folder)
+            except OSError as error:
+                self.trouble = f"not archived in {self.folder}: {error.strerror or error}"
+                log.warning("%s", self.trouble)
+
+    def _write(self, line: Mapping[str, Json]) -> int:
+        """Writes a line; -> the number of the open file."""
+        now = self.clock().isoformat()
+        if self._index is None:
+            self._index = _new_index(self.folder / "runs", self.clock())
+            _append(self._index, {"archive": FORMAT, "begun": now, **self.about})
+        _append(self._index, {"at": now, **line})
+        return self._index.fileno()
+
+
+def _refusal(request: Request, error: SourceError) -> Mapping[str, Json]:
+    return {
+        "request": _as_json(request),
+        "error": type(error).__name__,
+        "status": error.status,
+        "message": redact(str(error)),
+    }
+
+
+def _end(report: RunReport) -> Mapping[str, Json]:
+    """How the run ended, and which streams were walked completely."""
+    return {
+        "run": report.run_id,
+        "status": report.status,
+        "attempts": report.attempts,
+        "observed_at": report.finished_at.isoformat(),
+        "identity": report.identity,
+        "complete": {stream.stream: stream.complete for stream in report.streams},
+    }
 
 
 def _as_json(request: Request) -> Json:
