@@ -35,6 +35,8 @@ from etl.wire import fingerprint_with
 
 log = logging.getLogger(__name__)
 
+CONNECTIONS_A_RUN = 3  # one that reads, one that writes, one for the rate budget
+
 Clock = Callable[[], datetime]
 
 
@@ -43,9 +45,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_database(settings: Settings) -> Engine:
-    """The database with the schema this code needs; a new SQLite file gets it."""
-    engine = open_engine(settings.database_url)
+def open_database(settings: Settings, *, at_once: int = 1) -> Engine:
+    """The database with the schema this code needs; a new SQLite file gets it.
+
+    at_once: how many runs share it.
+    """
+    engine = open_engine(settings.database_url, connections=CONNECTIONS_A_RUN * at_once)
     schema.ensure(engine)
     return engine
 

@@ -2,14 +2,17 @@
 
 Vendors differ in how they ask for a pause, so every documented form is read in one place:
 Retry-After in seconds or as a date (RFC 9110), LaunchDarkly's X-Ratelimit-Reset family in epoch
-milliseconds. Nothing here sleeps.
+milliseconds. The same for a whole run: when a source is tried again that did not come to its end.
+Nothing here sleeps.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+
+from etl.errors import OK, PARTIAL, TRY_AGAIN, AccessDenied, ConfigError, UnsafeChange
 
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 DEFAULT_PAUSE = 10.0  # LaunchDarkly's window; sent without any header by all three vendors
@@ -17,6 +20,11 @@ FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 JITTER_SHARE = 0.1
 LEAST_PAUSE = 1.0
+FIRST_REST = timedelta(minutes=1)  # of a source whose run failed
+LONGEST_REST = timedelta(hours=6)
+MOST_FAILURES = 5  # in a row, until a job is given up; the next tick of its schedule is a new one
+LANDED = (OK, PARTIAL, UnsafeChange.exit_code)
+FOR_PEOPLE = (ConfigError.exit_code, AccessDenied.exit_code)
 LONGEST_ANNOUNCED = 60.0  # beyond the vendor's windows; a refusal would say it again
 
 _RESETS = ("x-ratelimit-reset", "x-ratelimit-auth-token-reset")
@@ -71,6 +79,25 @@ def pause_after(headers: Mapping[str, str], *, now: float, others: int = 0) -> f
         if (left := _finite(headers.get(remaining, ""))) is not None and left <= others
     ]
     return min(max(waits, default=0.0), LONGEST_ANNOUNCED)
+
+
+def rest(failures: int) -> timedelta:
+    """How long a source rests after so many failures in a row."""
+    return min(LONGEST_REST, FIRST_REST * 2.0 ** min(failures - 1, 16))
+
+
+def next_try(
+    exit_code: int, failures: int, *, retry_at: datetime | None, now: datetime
+) -> datetime | None:
+    """When a run that ended so is tried again; None when it landed, or only people can help.
+
+    failures: in a row, this one too. retry_at: when the vendor allows the next request.
+    """
+    if exit_code in LANDED or exit_code in FOR_PEOPLE:
+        return None
+    if exit_code == TRY_AGAIN:
+        return retry_at or now + rest(failures)
+    return now + rest(failures) if failures < MOST_FAILURES else None
 
 
 def _retry_after(text: str | None, now: float) -> float | None:

@@ -18,25 +18,18 @@ from apscheduler.triggers.base import BaseTrigger
 
 from etl.config import Settings, SourceSettings
 from etl.cron import cron_trigger
-from etl.errors import OK, PARTIAL, ConfigError, UnsafeChange
+from etl.errors import ConfigError
 from etl.report import RunReport
+from etl.retry import LANDED, rest
 
 log = logging.getLogger(__name__)
 
-FIRST_BACKOFF = timedelta(minutes=1)
-LONGEST_BACKOFF = timedelta(hours=6)
 MOST_AT_ONCE = 16
-LANDED = (OK, PARTIAL, UnsafeChange.exit_code)
 
 
 def cron_of(source: SourceSettings) -> BaseTrigger | None:
     """The trigger of a source's cron line; None for a source that is only run by hand."""
     return None if source.schedule is None else cron_trigger(source.schedule, source.timezone)
-
-
-def backoff(failures: int) -> timedelta:
-    """How long a source rests after so many failures in a row."""
-    return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures - 1, 16))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,7 +138,7 @@ class Schedule:
             self._rests_until.pop(name, None)
             return
         self._failures[name] = self._failures.get(name, 0) + 1
-        again = report.retry_at or self.clock() + backoff(self._failures[name])
+        again = report.retry_at or self.clock() + rest(self._failures[name])
         self._rests_until[name] = again
         log.warning("%s: %s; again at %s", name, report.status, again)
         self._again(name, again + timedelta(seconds=self.jitter()))

@@ -29,11 +29,11 @@ def settings(common: Common, sources: Sequence[str] = (), *, secrets: bool = Fal
     return load(common.config, only=sources, secrets=secrets)
 
 
-def database(common: Common) -> "Engine":
-    """The database, with the right schema."""
+def database(common: Common, *, at_once: int = 1) -> "Engine":
+    """The database, with the right schema; `at_once` runs share it."""
     from etl.app import open_database
 
-    return open_database(settings(common))
+    return open_database(settings(common), at_once=at_once)
 
 
 @contextmanager

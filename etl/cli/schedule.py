@@ -10,7 +10,16 @@ import typer
 from etl.cli import context, terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from etl.app import Running
+    from etl.config import Settings
+    from etl.report import RunReport
     from etl.schedule import Schedule
+
+    Sync = Callable[[Settings, str], RunReport]
 
 PORT = 9464
 
@@ -25,20 +34,21 @@ def run(
     health_port: Annotated[
         int, typer.Option(help="Where /healthz and /metrics are, on loopback; 0: nowhere.")
     ] = PORT,
+    enqueue: Annotated[
+        bool, typer.Option("--enqueue", help="Put runs into the queue of `etl worker` (Postgres).")
+    ] = False,
 ) -> None:
     """Run every source on its cron line; SIGHUP reads the configuration again, SIGTERM ends it."""
-    from etl.app import Running, Watch, Wish, last_started, sync
+    from etl.app import Running, last_started
     from etl.health import Metrics, served
-    from etl.schedule import Schedule
+    from etl.schedule import MOST_AT_ONCE, Schedule
 
-    engine = context.database(ctx.obj)
+    engine = context.database(ctx.obj, at_once=MOST_AT_ONCE)
     metrics = Metrics()
     running = Running()
     schedule = Schedule(
-        load=lambda: context.settings(ctx.obj, secrets=True),
-        sync=lambda settings, name: sync(
-            engine, settings, name, Wish(), watch=Watch(running=running)
-        ),
+        load=lambda: context.settings(ctx.obj, secrets=not enqueue),
+        sync=_queueing(engine) if enqueue else _syncing(engine, running),
         last_started=lambda name: last_started(engine, name),
         interrupt=running.stop,
         done=metrics.note,
@@ -63,7 +73,31 @@ def run(
     finally:
         schedule.stop()
         engine.dispose()
-    terminal.say("stopped; runs that were at work go on from where they were")
+    if enqueue:
+        terminal.say("stopped; what is queued waits for a worker")
+    else:
+        terminal.say("stopped; runs that were at work go on from where they were")
+
+
+def _syncing(engine: "Engine", running: "Running") -> "Sync":
+    """A run here and now."""
+    from etl.app import Watch, Wish, sync
+
+    return lambda settings, name: sync(engine, settings, name, Wish(), watch=Watch(running=running))
+
+
+def _queueing(engine: "Engine") -> "Sync":
+    """A run by whichever worker is free."""
+    from etl.app import utc_now
+    from etl.db import queue
+    from etl.worker import queued
+
+    queue.require(engine)
+    with engine.begin() as connection:
+        queue.ensure(connection)
+    return lambda settings, name: queued(
+        engine, settings.sources[name], priority=queue.SCHEDULED, clock=utc_now
+    )
 
 
 def _wait(schedule: "Schedule", woken: threading.Event, asked: list[int]) -> None:

@@ -15,15 +15,20 @@ BUSY_SECONDS = 30
 OLDEST_SQLITE = (3, 35)
 
 
-def open_engine(url: str) -> Engine:
-    """An engine for a sqlite:/// or postgresql+psycopg:// URL; StoreError when out of reach."""
+def open_engine(url: str, *, connections: int = 5) -> Engine:
+    """An engine for a sqlite:/// or postgresql+psycopg:// URL; StoreError when out of reach.
+
+    connections: how many are kept; ten more are opened when needed, and closed.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer needed")
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, hide_parameters=True, json_serializer=json_text)
+    engine = create_engine(
+        parsed, hide_parameters=True, json_serializer=json_text, pool_size=connections
+    )
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

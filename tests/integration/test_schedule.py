@@ -13,7 +13,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 from etl.config import Settings, load
 from etl.errors import ConfigError
 from etl.report import RunReport
-from etl.schedule import Schedule, backoff, cron_of
+from etl.retry import rest
+from etl.schedule import Schedule, cron_of
 
 NOW = datetime.now(UTC)
 PATIENCE = 20.0  # seconds until a test gives up
@@ -208,7 +209,7 @@ def test_stopping_interrupts_runs_and_waits_for_them(begin) -> None:
 
 
 def test_the_rest_after_failures_doubles_up_to_a_limit() -> None:
-    minutes = [backoff(count).total_seconds() / 60 for count in (1, 2, 3, 10, 1000)]
+    minutes = [rest(count).total_seconds() / 60 for count in (1, 2, 3, 10, 1000)]
     assert minutes == [1, 2, 4, 360, 360]
 
 

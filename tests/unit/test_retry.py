@@ -1,6 +1,7 @@
 """When to ask again."""
 
 import math
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 
 import pytest
@@ -10,6 +11,7 @@ from etl.retry import (
     RETRYABLE,
     Failure,
     asked_pause,
+    next_try,
     pause_after,
     wait_before_retry,
 )
@@ -159,3 +161,33 @@ def test_without_an_empty_budget_and_a_reset_ahead_nothing_pauses(headers):
 @pytest.mark.parametrize("text", ["1e308", "9" * 400])
 def test_an_absurd_reset_is_a_finite_wait_or_none(text):
     assert math.isfinite(wait(x_ratelimit_reset=text))
+
+
+MOMENT = datetime(2026, 11, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "failures", "rests"),
+    [
+        (0, 1, None),
+        (5, 1, None),  # partial: the rest landed
+        (3, 1, None),  # deletions held back: the rest landed
+        (2, 1, None),
+        (4, 1, None),
+        (1, 1, MINUTE),
+        (1, 4, 8 * MINUTE),
+        (1, 5, None),  # given up until the next tick
+        (75, 1, MINUTE),
+        (75, 5, 16 * MINUTE),
+        (75, 1000, 360 * MINUTE),
+    ],
+)
+def test_a_run_is_tried_again_by_the_kind_of_its_end(exit_code, failures, rests):
+    again = next_try(exit_code, failures, retry_at=None, now=MOMENT)
+    assert again == (None if rests is None else MOMENT + rests)
+
+
+def test_a_parked_run_is_tried_again_when_the_vendor_allows_it():
+    allowed = MOMENT + 90 * MINUTE
+    assert next_try(75, 3, retry_at=allowed, now=MOMENT) == allowed
