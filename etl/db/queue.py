@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SCHEMA = "etl_queue"
 QUEUE = "etl"
 TASK = "etl.sync"
-BY_HAND, SCHEDULED, BACKFILL = 20, 10, 0  # the greater goes first
+SCHEDULED, BACKFILL = 10, 0  # the greater goes first
 # A queue that was empty when it was last analysed is full a moment later: the planner must not
 # sort 20,000 jobs to take one (measured: 12 s a job; in the order of the index: under 1 ms).
 SESSION = {"search_path": SCHEMA, "enable_sort": "off", "enable_bitmapscan": "off"}

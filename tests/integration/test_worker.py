@@ -154,8 +154,8 @@ def test_a_job_is_a_name_and_a_count(engine: Engine) -> None:
     assert [job.args for job in jobs(engine)] == [{"source": "st", "failures": 0}]
 
 
-def test_what_a_person_asks_goes_first_and_backfills_go_last(engine: Engine) -> None:
-    priorities = {"b": queue.BACKFILL, "s": queue.SCHEDULED, "h": queue.BY_HAND}
+def test_scheduled_runs_go_before_backfills(engine: Engine) -> None:
+    priorities = {"b": queue.BACKFILL, "s": queue.SCHEDULED, "c": queue.BACKFILL}
     for name, priority in priorities.items():
         put(engine, name, priority=priority)
     ran: list[str] = []
@@ -166,7 +166,7 @@ def test_what_a_person_asks_goes_first_and_backfills_go_last(engine: Engine) -> 
 
     with working(engine, sync) as wait:
         wait(3)
-    assert ran == ["h", "s", "b"]
+    assert ran == ["s", "b", "c"]
     assert jobs(engine) == []
 
 
@@ -287,7 +287,7 @@ def test_a_job_that_a_living_worker_lost_is_found_again(engine: Engine) -> None:
         ran.append(name)
         if name == "first":
             put(engine, "lost")
-            tell(engine, f"{TAKEN} (SELECT id FROM procrastinate_workers) WHERE lock = 'lost'")
+            tell(engine, f"{TAKEN} (SELECT id FROM procrastinate_workers) WHERE lock = 'lost'")  # noqa: S608
         return report(name)
 
     put(engine, "first")
