@@ -66,7 +66,7 @@ class Worker:
     """Runs the sources that wait in the queue; run() until stop().
 
     sync: runs a source once. interrupt: ends the runs at work as soon as their page is there.
-    beat: seconds between two signs of life, and between two looks for workers without one;
+    beat: seconds between two signs of life, and between two looks at what became due or was lost;
     dead_after: seconds without a sign until the jobs of a worker are given to others.
     """
 
@@ -123,6 +123,7 @@ class Worker:
                 concurrency=self.concurrency,
                 delete_jobs="always",
                 install_signal_handlers=False,
+                fetch_job_polling_interval=self.beat,
                 update_heartbeat_interval=self.beat,
                 stalled_worker_timeout=self.dead_after,
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, terminal
+from etl.errors import EtlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,9 +93,13 @@ def _queueing(engine: "Engine") -> "Sync":
     from etl.db import queue
     from etl.worker import queued
 
-    queue.require(engine)
-    with engine.begin() as connection:
-        queue.ensure(connection)
+    try:
+        queue.require(engine)
+        with engine.begin() as connection:
+            queue.ensure(connection)
+    except EtlError:
+        engine.dispose()
+        raise
     return lambda settings, name: queued(
         engine, settings.sources[name], priority=queue.SCHEDULED, clock=utc_now
     )

@@ -21,6 +21,13 @@ def free_port() -> int:
         return port
 
 
+def page(port: int, name: str) -> str:
+    """What the daemon says there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=10) as answer:
+        found: bytes = answer.read()
+        return found.decode()
+
+
 def test_the_daemon_runs_what_is_due_and_ends_on_sigterm(tmp_path: Path) -> None:
     port = free_port()
     with Sandbox(small()) as sandbox:
@@ -39,10 +46,10 @@ def test_the_daemon_runs_what_is_due_and_ends_on_sigterm(tmp_path: Path) -> None
         )
         assert daemon.stderr is not None
         told = next(text for text in daemon.stderr if "st: ok" in text)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
-            health = json.load(answer)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            metrics = answer.read().decode()
+        # the line comes a moment before the daemon has taken note of it
+        asked = (page(port, "healthz") for _ in range(10_000))
+        health = next(h for h in map(json.loads, asked) if h["sources"]["st"]["last_status"])
+        metrics = page(port, "metrics")
         daemon.send_signal(signal.SIGHUP)
         reloaded = next(text for text in daemon.stderr if "configuration was read again" in text)
         daemon.send_signal(signal.SIGTERM)
