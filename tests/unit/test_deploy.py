@@ -1,5 +1,6 @@
 """The examples of docs/deploy name commands and options that exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -50,11 +51,32 @@ def test_a_unit_has_only_sections_and_assignments(path: Path) -> None:
     assert all(pattern.fullmatch(line) for line in path.read_text().splitlines())
 
 
-@pytest.mark.parametrize("name", ["etl-sync.service", "etl-schedule.service"])
+@pytest.mark.parametrize(
+    "name", ["etl-sync.service", "etl-schedule.service", "etl-worker@.service"]
+)
 def test_a_service_may_write_to_its_data_only(name: str) -> None:
     text = (FOLDER / name).read_text()
     assert "ProtectSystem=strict" in text
     assert re.findall(r"ReadWritePaths=(.*)", text) == ["/srv/etl/data"]
+
+
+def test_the_containers_run_commands_with_options_that_exist() -> None:
+    names = get_command(app).commands  # type: ignore[attr-defined]  # it is a group
+    found = []
+    for path in FOLDER.glob("*.yaml"):
+        for said in re.findall(r"args: (\[.*\])", path.read_text()):
+            words = json.loads(said)
+            place = next(at for at, word in enumerate(words) if word in names)
+            shown = CliRunner().invoke(app, [words[place], "--help"], env={"COLUMNS": "200"})
+            found.append(words[place])
+            options = [word for word in words[place:] if word.startswith("--")]
+            assert all(option in shown.output for option in options), said
+    assert sorted(found) == ["schedule", "sync", "worker", "worker"]
+
+
+def test_a_daemon_is_always_started_again() -> None:
+    for name in ("etl-schedule.service", "etl-worker@.service"):
+        assert "Restart=always" in (FOLDER / name).read_text()
 
 
 def test_try_again_later_is_no_failure_anywhere() -> None:
