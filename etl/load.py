@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from etl.record import Record, Reject
 from etl.stream import Json, Partition, Stream
-from etl.transform import content_of, hash_of, identify, transform
+from etl.text import json_text
+from etl.transform import content_of, hash_of_text, identify, transform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """A record that is new, changed or back; row_id is None for a new one."""
+    """A record that is new, changed or back; row_id is None for a new one.
+
+    text: the JSON of `raw`, where the hash was made of just that.
+    """
 
     partition: Partition
     external_id: str
@@ -31,6 +35,7 @@ class Staged:
     content_hash: str
     record: Record
     raw: Json
+    text: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +73,9 @@ def compare(
     outcome = Outcome()
     for external_id, item in items:
         head = stored.get((partition.parent_id, external_id))
-        content_hash = hash_of(content_of(item, stream))
+        content = content_of(item, stream)
+        text = json_text(content)
+        content_hash = hash_of_text(text)
         if head is not None and not head.deleted:
             outcome.met.append(head.row_id)
             if head.content_hash == content_hash:
@@ -87,6 +94,7 @@ def compare(
                 content_hash=content_hash,
                 record=record,
                 raw=item,
+                text=text if content is item else None,
             )
         )
     return outcome

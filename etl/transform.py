@@ -39,7 +39,9 @@ def _nameless(item: Json, stream: Stream, reason: str) -> Reject:
 
 def content_of(item: Json, stream: Stream) -> Json:
     """The item without its volatile fields and with its sets in order."""
-    content: Json = {name: value for name, value in item.items() if name not in stream.volatile}
+    content: Json = item  # the item itself, when nothing in it has to be otherwise
+    if not stream.volatile.isdisjoint(item):
+        content = {name: value for name, value in item.items() if name not in stream.volatile}
     for path in stream.sets:
         content = _in_order(content, path)
     return content
@@ -47,8 +49,12 @@ def content_of(item: Json, stream: Stream) -> Json:
 
 def hash_of(content: Json) -> str:
     """`rule:digest` of a canonical content; equal contents have equal hashes on every machine."""
-    digest = blake2b(json_text(content).encode(), digest_size=16).hexdigest()
-    return f"{HASH_RULE}:{digest}"
+    return hash_of_text(json_text(content))
+
+
+def hash_of_text(text: str) -> str:
+    """The hash of a content whose JSON text is known."""
+    return f"{HASH_RULE}:{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
 def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reject:
@@ -71,9 +77,13 @@ def _in_order(value: Json, path: Sequence[str]) -> Json:
     if not isinstance(value, dict):
         return value
     step, rest = path[0], path[1:]
-    if step == "*":
-        return {name: _in_order(inner, rest) for name, inner in value.items()}
-    return {**value, step: _in_order(value[step], rest)} if step in value else value
+    names = value if step == "*" else (step,) if step in value else ()
+    changed = {}
+    for name in names:
+        ordered = _in_order(value[name], rest)
+        if ordered is not value[name]:
+            changed[name] = ordered
+    return {**value, **changed} if changed else value
 
 
 def _sorted(value: Json) -> Json:
@@ -82,6 +92,7 @@ def _sorted(value: Json) -> Json:
     if not isinstance(value, list) or len(value) < 2:
         return value
     try:
-        return sorted(value)
+        ordered = sorted(value, key=json_text if isinstance(value[0], dict) else None)
     except TypeError:
-        return sorted(value, key=json_text)
+        ordered = sorted(value, key=json_text)
+    return value if ordered == value else ordered

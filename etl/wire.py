@@ -9,7 +9,8 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -30,12 +31,20 @@ _SECRET_TEXT = re.compile(
     r"|lp_(?:live|test)_[\w-]{8,})"
 )
 _FINGERPRINT = re.compile(r"fp:[0-9a-f]{16}")
-_SUSPICIOUS = re.compile(
-    rb'"(?:apiKey|mobileKey)"'
-    rb"|(?:sdk|mob|api)-[0-9a-f]{8}-|(?:console|secret)-[A-Za-z0-9]{16}|lp_(?:live|test)_"
-    rb"|\\u0000|\\u[dD][89a-fA-F]"
-    rb"|\\u00[2-7]"  # an escaped letter may be part of a key or of its name
+# what a body with something to clean holds; each begins with a literal, which is found quickly
+_SUSPICIOUS = tuple(
+    (literal, re.compile(re.escape(literal) + rest))
+    for literal, rest in (
+        *((b'"%s"' % name, b"") for name in (b"apiKey", b"mobileKey")),
+        *((b"%s-" % kind, rb"[0-9a-f]{8}-") for kind in (b"sdk", b"mob", b"api")),
+        *((b"%s-" % kind, rb"[A-Za-z0-9]{16}") for kind in (b"console", b"secret")),
+        (b"lp_", rb"(?:live|test)_"),
+        # an escaped letter may be part of a key or of its name
+        (b"\\u", rb"(?:0000|[dD][89a-fA-F]|00[2-7])"),
+    )
 )
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -56,7 +65,7 @@ def parse(body: bytes) -> Json:
         value = json.loads(
             text, parse_constant=_refuse, parse_float=_number, object_pairs_hook=_unique
         )
-        _refuse_depth(value)
+        _refuse_depth(body)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(
             f"the body is not JSON as documented: {redact(str(error))}; "
@@ -71,7 +80,8 @@ def clean(value: Json, body: bytes, fingerprint: Callable[[str], str]) -> Json:
     The body it was parsed from is searched first: most pages hold nothing to clean and are
     returned as they are.
     """
-    return _cleaned(value, fingerprint) if _SUSPICIOUS.search(body) else value
+    suspicious = any(sign in body and found.search(body) for sign, found in _SUSPICIOUS)
+    return _cleaned(value, fingerprint) if suspicious else value
 
 
 def fingerprint_with(key: str) -> Callable[[str], str]:
@@ -148,13 +158,38 @@ TextList = Annotated[list[str], BeforeValidator(text_list)]
 
 def drift_of(model: BaseModel, item: Json) -> tuple[tuple[str, str], ...]:
     """What an item holds that this code does not know, and times it could not use."""
-    fields = type(model).model_fields.items()
+    converted, _ = _fields(type(model))
     unusable = [
-        (info.alias or name, "unusable")
-        for name, info in fields
-        if getattr(model, name) is None and item.get(info.alias or name) is not None
+        (alias, "unusable")
+        for name, alias in converted
+        if getattr(model, name) is None and item.get(alias) is not None
     ]
     return tuple((_short(path), "added") for path in _unknown(model)) + tuple(unusable)
+
+
+_Names = tuple[tuple[str, str], ...]
+
+
+@cache
+def _fields(model: type[BaseModel]) -> tuple[_Names, _Names]:
+    """(name, name in JSON) of a model's fields: those converted before validation, those of Wire.
+
+    Only a conversion can make None of a value, and only a Wire can hold an unknown field.
+    """
+    fields = [(name, info.alias or name, info) for name, info in model.model_fields.items()]
+    converted = [
+        (name, alias)
+        for name, alias, info in fields
+        if any(isinstance(one, BeforeValidator) for one in info.metadata)
+    ]
+    wires = [(name, alias) for name, alias, info in fields if _holds_wire(info.annotation)]
+    return tuple(converted), tuple(wires)
+
+
+def _holds_wire(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, Wire):
+        return True
+    return any(_holds_wire(inner) for inner in get_args(annotation))
 
 
 def _short(path: str) -> str:
@@ -164,10 +199,9 @@ def _short(path: str) -> str:
 
 def _unknown(model: BaseModel, prefix: str = "") -> list[str]:
     found = [f"{prefix}{name}" for name in model.model_extra or ()]
-    for name, info in type(model).model_fields.items():
-        value = getattr(model, name)
-        path = f"{prefix}{info.alias or name}."
-        for inner in _inside(value):
+    for name, alias in _fields(type(model))[1]:
+        path = f"{prefix}{alias}."
+        for inner in _inside(getattr(model, name)):
             if isinstance(inner, Wire):
                 found += [new for new in _unknown(inner, path) if new not in found]
     return found
@@ -217,17 +251,15 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return found
 
 
-def _refuse_depth(value: Json) -> None:
-    level = [value] if isinstance(value, dict | list) else []
-    for _ in range(MOST_DEPTH + 1):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if type(inner) is dict or type(inner) is list
-        ]
-        if not level:
+def _refuse_depth(body: bytes) -> None:
+    """Of a body that is JSON: takes the innermost brackets away until none is left."""
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
+    outside_texts = b"".join(plain.split(b'"')[::2])
+    brackets = outside_texts.translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(MOST_DEPTH + 2):
+        if not brackets:
             return
+        brackets = brackets.replace(b"[]", b"")
     raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
 
 

@@ -32,7 +32,7 @@ from etl.db.run_tables import staged_deletions
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, ChildTables, RecordTables, change_fields, changes
 from etl.db.types import Flag, UtcDateTime
-from etl.db.upsert import JsonText, Row, copy_rows
+from etl.db.upsert import Row, copy_rows
 from etl.diff import MISSING, field_changes
 from etl.stream import Stream
 from etl.text import json_text
@@ -376,7 +376,8 @@ def _record_fields(
     columns = ("change_id", "path", "old_value", "new_value")
     found = connection.execute(pairs).all()
     for part in _parts(found):
-        copy_rows(connection, change_fields, columns, _field_rows(part, stream))
+        rows = _field_rows(part, stream)
+        copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
 
 
 def _field_rows(pairs: Sequence[Any], stream: Stream) -> Iterator[Row]:
@@ -386,8 +387,8 @@ def _field_rows(pairs: Sequence[Any], stream: Stream) -> Iterator[Row]:
             yield change_id, change.path, _value(change.old), _value(change.new)
 
 
-def _value(value: Any) -> JsonText | None:
-    return None if value is MISSING else JsonText(json_text(value))
+def _value(value: Any) -> str | None:
+    return None if value is MISSING else json_text(value)
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -16,12 +16,12 @@ from sqlalchemy import Connection, delete, func, select
 
 from etl.db.run_tables import ledger, rejects, schema_drift
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
-from etl.db.upsert import JsonText, Row, copy_rows, upsert
+from etl.db.upsert import Row, copy_rows, upsert
 from etl.load import Head, Staged
 from etl.record import Child, Reject
 from etl.seen import Seen
 from etl.text import json_text
-from etl.transform import hash_of
+from etl.transform import hash_of_text
 
 BELOW_PROJECTS = tuple(name for name, tables in RECORDS.items() if tables.has_project)
 LOOKUP = 500  # values of one IN list; SQLite's oldest limit is 999 parameters
@@ -264,11 +264,12 @@ def _write_staged(
                 staged.content_hash,
                 staged.record.created_at,
                 staged.record.updated_at,
-                staged.raw,
-                *(staged.record.columns.get(name) for name in typed),
+                staged.text or json_text(staged.raw),
+                *map(staged.record.columns.get, typed),
             )
             for ordinal, staged in rows
         ],
+        texts=("raw",),
     )
     for child in tables.children:
         _write_children(connection, run, child, rows)
@@ -292,18 +293,18 @@ def _write_children(
             for ordinal, staged in rows
             for one in staged.record.children.get(child.current.name, ())
         ],
+        texts=("default_value", "raw"),  # a parameter's default may be null, which is a value
     )
 
 
 def _child_row(child: Child, typed: Sequence[str]) -> Row:
-    values = (_child_value(name, child.columns[name]) for name in typed)
-    position = {"position": child.columns.get("position"), "raw": child.raw}
-    return (child.external_id, child.key, child.name, hash_of(position), *values, child.raw)
-
-
-def _child_value(name: str, value: Any) -> Any:
-    """A parameter's default may be null, which is a value."""
-    return JsonText(json_text(value)) if name == "default_value" else value
+    raw, columns = json_text(child.raw), child.columns
+    position = json_text(columns.get("position"))
+    content_hash = hash_of_text(f'{{"position":{position},"raw":{raw}}}')
+    if "default_value" in columns:
+        columns = {**columns, "default_value": json_text(columns["default_value"])}
+    values = (columns[name] for name in typed)
+    return (child.external_id, child.key, child.name, content_hash, *values, raw)
 
 
 def _reject_row(

@@ -1,6 +1,6 @@
 """Writing many rows: the one place, with the engine, where SQLite and Postgres differ."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,21 +13,24 @@ from etl.text import json_text
 Row = tuple[Any, ...]
 
 
-class JsonText(str):
-    """A value that is JSON text already; `None` in a JSON column is no value, this can be null."""
-
-    __slots__ = ()
-
-
 def copy_rows(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Row]
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterable[Row],
+    *,
+    texts: Collection[str] = (),
 ) -> None:
-    """Inserts rows as fast as the database takes them: COPY on Postgres, executemany on SQLite."""
+    """Inserts rows as fast as the database takes them: COPY on Postgres, executemany on SQLite.
+
+    texts: columns that hold JSON text already. Only there a JSON null can be told from no value.
+    """
     postgres = connection.dialect.name == "postgresql"
     encoders = [
         (place, encode)
         for place, name in enumerate(columns)
-        if (encode := _encoder(table.c[name], postgres=postgres)) is not None
+        if name not in texts
+        and (encode := _encoder(table.c[name], postgres=postgres)) is not None
     ]
     encoded = [_encoded(row, encoders) for row in rows]
     if not encoded:
@@ -88,10 +91,17 @@ def _encoded(row: Row, encoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> 
 
 
 def _document(value: Any) -> str:
-    return value if isinstance(value, JsonText) else json_text(value)
+    return json_text(value) if value else _EMPTY.get(type(value)) or json_text(value)
+
+
+_EMPTY = {list: "[]", dict: "{}"}  # most lists of most records
 
 
 def _iso_text(value: datetime) -> str:
     """As SQLAlchemy's DateTime stores it on SQLite."""
-    utc = value.astimezone(UTC).replace(tzinfo=None)
-    return utc.isoformat(sep=" ", timespec="microseconds")
+    utc = value.replace(tzinfo=None) if value.tzinfo is UTC else _without_zone(value)
+    return utc.isoformat(" ", "microseconds")
+
+
+def _without_zone(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None)

@@ -20,6 +20,7 @@ from etl.wire import EpochMillis, Key, StoredInteger, TextList, Wire, drift_of
 VERSION = "20240415"
 ENVIRONMENTS_PAGE_SIZE = 100
 MOST_ID_BYTES = 2500  # below PostgreSQL's limit of an index entry; three keys of 800 bytes fit
+LONGEST_LETTER = 7  # bytes of a letter in JSON; \u001f is 6, and there are quotes and commas
 
 
 class ProjectsOptions(Options):
@@ -126,10 +127,10 @@ class WireLayer(Wire):
     def reservations_are_unique(self) -> "WireLayer":
         """An experiment holds one reservation of a flag in an environment."""
         for environment, layer in self.environments.items():
-            held = [reservation_id(environment, one) for one in layer.reservations]
-            if len(set(held)) != len(held):
+            keys = [(one.experiment_key, one.flag_key) for one in layer.reservations]
+            if len(keys) > 1 and len(set(keys)) != len(keys):
                 raise ValueError(f"environments.{environment}: a reservation stands twice")
-            if any(len(one.encode()) > MOST_ID_BYTES for one in held):
+            if any(_too_long(environment, one) for one in keys):
                 raise ValueError(f"the keys of a reservation are longer than {MOST_ID_BYTES} bytes")
         return self
 
@@ -252,26 +253,39 @@ def layer_record(item: Json, _partition: Partition) -> Record:
         },
         children={
             "layer_reservations": [
-                reservation_child(environment_key, reservation)
+                reservation_child(environment_key, reservation, raw)
                 for environment_key, environment in sorted(wire.environments.items())
-                for reservation in environment.reservations
+                for reservation, raw in zip(
+                    environment.reservations,
+                    item["environments"][environment_key].get("reservations", ()),
+                    strict=True,
+                )
             ]
         },
         drift=drift_of(wire, item),
     )
 
 
-def reservation_id(environment_key: str, reservation: WireReservation) -> str:
+def reservation_id(*keys: str) -> str:
     """The JSON of its three keys, which cannot collide."""
-    keys = [environment_key, reservation.experiment_key, reservation.flag_key]
-    return json.dumps(keys, ensure_ascii=False)
+    return f"[{', '.join(map(_quoted, keys))}]"
 
 
-def reservation_child(environment_key: str, reservation: WireReservation) -> Child:
+_quoted = json.encoder.encode_basestring
+
+
+def _too_long(environment_key: str, keys: tuple[str, str]) -> bool:
+    letters = len(environment_key) + len(keys[0]) + len(keys[1])
+    if letters < MOST_ID_BYTES // LONGEST_LETTER:
+        return False
+    return len(reservation_id(environment_key, *keys).encode()) > MOST_ID_BYTES
+
+
+def reservation_child(environment_key: str, reservation: WireReservation, raw: Json) -> Child:
     """One reservation as a row."""
     experiment_key, flag_key = reservation.experiment_key, reservation.flag_key
     return Child(
-        external_id=reservation_id(environment_key, reservation),
+        external_id=reservation_id(environment_key, experiment_key, flag_key),
         key=experiment_key,
         name=experiment_key,
         columns={
@@ -280,7 +294,7 @@ def reservation_child(environment_key: str, reservation: WireReservation) -> Chi
             "flag_key": flag_key,
             "reservation_percent": reservation.reservation_percent,
         },
-        raw=reservation.model_dump(by_alias=True),
+        raw=raw,
     )
 
 
