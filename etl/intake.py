@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from etl.db import absent, staging
 from etl.db.engine import reading, relaxed
 from etl.db.staging import Batch, RunKey
-from etl.load import Head, Outcome, Staged, compare, named_items
+from etl.load import Before, Head, Outcome, Staged, compare, named_items
 from etl.seen import Seen
 from etl.stream import Json, Stream
 from etl.walk import Walk, again, as_json, begin, from_json, note_ids
@@ -27,6 +27,7 @@ CLOCK_DIFFERENCE = 120.0  # seconds that a vendor's clock may be behind ours
 
 Found = tuple[Walk, Sequence[Json]]
 Identified = tuple[Walk, list[tuple[str, Json]]]
+Heads = Mapping[tuple[str, str], Head]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +54,8 @@ class Intake:
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
     _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
-    _staged: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict, init=False)
+    _staged: dict[tuple[str, str], dict[str, Before]] = field(default_factory=dict, init=False)
+    _stores: dict[str, bool] = field(default_factory=dict, init=False)
     _renewed: set[str] = field(default_factory=set, init=False)
     _ordinal: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
@@ -216,23 +218,28 @@ class Intake:
         note_ids(walk, new)
         return list(last.items())
 
-    def _staged_before(self, stream: str, walk: Walk, staged: Staged) -> bool:
-        """Whether an earlier walk of the same list has staged just this."""
-        if self.streams[stream].atomic:
-            return False
-        known = self._staged.setdefault((stream, walk.parent_id), {})
-        before = known.get(staged.external_id)
-        known[staged.external_id] = staged.content_hash
-        return before == staged.content_hash
+    def _heads(self, stream: Stream, wanted: Mapping[str, list[str]]) -> Heads:
+        """What is stored of these; nothing is asked while nothing is stored of the stream."""
+        if stream.name not in self._stores:
+            found = staging.holds_any(self._reading, stream.name, self.run.source)
+            self._stores[stream.name] = found  # only this run could change it, by its merge
+        if not self._stores[stream.name]:
+            return {}
+        return staging.heads(
+            self._reading, stream.name, self.run.source, wanted, whole=stream.atomic
+        )
 
     def _compare(self, stream: Stream, found: Sequence[Identified]) -> set[tuple[str, str]]:
         """Stages what is new; -> (parent id, external id) of the rejects."""
         wanted = {walk.parent_id: [id_ for id_, _ in items] for walk, items in found}
-        stored = staging.heads(self._reading, stream.name, self.run.source, wanted)
+        stored = self._heads(stream, wanted)
         rejected: set[tuple[str, str]] = set()
         for walk, items in found:
-            outcome = compare(items, stored, stream, walk.partition)
+            before = self._staged.setdefault((stream.name, walk.parent_id), {})
+            outcome = compare(items, stored, stream, walk.partition, before)
             self._stage(stream.name, walk, outcome)
+            if not stream.atomic:
+                before.update((one.external_id, _before(one)) for one in outcome.staged)
             rejected.update((walk.parent_id, r.external_id or "") for r in outcome.rejects)
             if walk.ended and stream.name not in self._renewed:
                 self._ids.pop((stream.name, walk.parent_id, walk.number), None)
@@ -243,22 +250,27 @@ class Intake:
         met += [row_id for row_id in outcome.met if self.seen[stream].add(row_id)]
         walk.rejected += len(outcome.rejects)
         self._batch.rejects += [(stream, walk.parent_id, reject) for reject in outcome.rejects]
+        for one in outcome.again:
+            walk.fresh += one.fresh
+            walk.newcomers += _is_newcomer(one.created_at, walk)
         for staged in outcome.staged:
             walk.fresh += staged.operation != "updated"
-            walk.newcomers += _is_newcomer(staged, walk)
-            if self._staged_before(stream, walk, staged):
-                continue
+            walk.newcomers += _is_newcomer(staged.record.created_at, walk)
             self._ordinal += 1
             self._batch.staged[stream].append((self._ordinal, staged))
             for path, kind in staged.record.drift:
                 self._batch.drift[stream, path, kind] = _type_at(staged.raw, path)
 
 
-def _is_newcomer(staged: Staged, walk: Walk) -> bool:
+def _before(staged: Staged) -> Before:
+    return Before(staged.content_hash, staged.operation != "updated", staged.record.created_at)
+
+
+def _is_newcomer(created: datetime | None, walk: Walk) -> bool:
     """Whether a record of a later page was created since the walk began, by the vendor's clock."""
-    created = staged.record.created_at
-    new = created is not None and created.timestamp() >= walk.began - CLOCK_DIFFERENCE
-    return new and walk.pages > 1
+    if created is None or walk.pages < 2:
+        return False
+    return created.timestamp() >= walk.began - CLOCK_DIFFERENCE
 
 
 def _type_at(value: Json, path: str) -> str:

@@ -5,6 +5,9 @@ An item whose hash is stored already costs a hash and nothing else.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 from etl.record import Record, Reject
 from etl.stream import Json, Partition, Stream
@@ -12,8 +15,7 @@ from etl.text import json_text
 from etl.transform import content_of, hash_of_text, identify, transform
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Head(NamedTuple):
     """What is stored of a record: enough to see whether an item is news."""
 
     row_id: int
@@ -21,7 +23,15 @@ class Head:
     deleted: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Before(NamedTuple):
+    """What an earlier walk of the same list has staged of a record."""
+
+    content_hash: str
+    fresh: bool
+    created_at: datetime | None
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen, see etl.record
 class Staged:
     """A record that is new, changed or back; row_id is None for a new one.
 
@@ -40,9 +50,13 @@ class Staged:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What the items of one partition's page came to; met: live rows, changed or not."""
+    """What the items of one partition's page came to; met: live rows, changed or not.
+
+    again: records that an earlier walk of the list has staged just so.
+    """
 
     staged: list[Staged] = field(default_factory=list)
+    again: list[Before] = field(default_factory=list)
     met: list[int] = field(default_factory=list)
     unchanged: int = 0
     rejects: list[Reject] = field(default_factory=list)
@@ -68,11 +82,12 @@ def compare(
     stored: Mapping[tuple[str, str], Head],
     stream: Stream,
     partition: Partition,
+    before: Mapping[str, Before] = MappingProxyType({}),
 ) -> Outcome:
     """Each item against its stored hash: nothing, or a row to stage, or a reject."""
-    outcome = Outcome()
+    outcome, parent_id = Outcome(), partition.parent_id
     for external_id, item in items:
-        head = stored.get((partition.parent_id, external_id))
+        head = stored.get((parent_id, external_id))
         content = content_of(item, stream)
         text = json_text(content)
         content_hash = hash_of_text(text)
@@ -81,6 +96,10 @@ def compare(
             if head.content_hash == content_hash:
                 outcome.unchanged += 1
                 continue
+        earlier = before.get(external_id)
+        if earlier is not None and earlier.content_hash == content_hash:
+            outcome.again.append(earlier)
+            continue
         record = transform(item, stream, partition)
         if isinstance(record, Reject):
             outcome.rejects.append(record)

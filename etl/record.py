@@ -1,6 +1,7 @@
 """The unified records: what a vendor's item becomes, and what is kept of an item that fits nothing.
 
-Values only; the columns are the contract of docs/schema.md.
+Values only; the columns are the contract of docs/schema.md. Those that are made for every item are
+not frozen, because a frozen dataclass takes four times as long to make; nobody changes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Child:
     """A row of a child table (a parameter, a reservation); `external_id` is unique in its layer."""
 
@@ -20,7 +21,7 @@ class Child:
     raw: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Record:
     """One project, environment or layer in the unified schema, without hash, raw and history.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, literal, select
 
 from etl.db.run_tables import ledger, rejects, schema_drift
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
@@ -49,13 +49,24 @@ class Batch:
         return len(self.ledger) + sum(len(rows) for rows in self.staged.values())
 
 
+def holds_any(connection: Connection, stream: str, source: str) -> bool:
+    """Whether anything is stored of a stream, deleted or not; before its first merge nothing is."""
+    query = select(literal(1)).where(RECORDS[stream].current.c.source == source).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def heads(
-    connection: Connection, stream: str, source: str, wanted: Mapping[str, Sequence[str]]
+    connection: Connection,
+    stream: str,
+    source: str,
+    wanted: Mapping[str, Sequence[str]],
+    *,
+    whole: bool = False,
 ) -> dict[tuple[str, str], Head]:
     """(parent id, external id) -> what is stored of it, for the ids of a page.
 
-    wanted: parent id -> external ids. One parent is asked id by id; of several, as embedded lists
-    bring them, whole (they are short).
+    wanted: parent id -> external ids. One parent is asked id by id, unless the page is all of it
+    (`whole`); several, as embedded lists bring them, are asked whole too, as these are short.
     """
     tables = RECORDS[stream]
     table = tables.current
@@ -66,7 +77,9 @@ def heads(
         table.c.content_hash,
         table.c.is_deleted,
     ).where(table.c.source == source)
-    if len(wanted) == 1:
+    if len(wanted) == 1 and whole:
+        asked = [statement.where(table.c.parent_id == next(iter(wanted)))]
+    elif len(wanted) == 1:
         parent, ids = next(iter(wanted.items()))
         asked = [
             statement.where(table.c.parent_id == parent, table.c.external_id.in_(part))
@@ -75,9 +88,9 @@ def heads(
     else:
         asked = [statement.where(table.c.parent_id.in_(part)) for part in _parts(list(wanted))]
     return {
-        (parent, external_id): Head(row_id=row_id, content_hash=content_hash, deleted=deleted)
+        (parent, external_id): Head(row_id, content_hash, deleted)
         for query in asked
-        for parent, external_id, row_id, content_hash, deleted in connection.execute(query)
+        for parent, external_id, row_id, content_hash, deleted in connection.execute(query).all()
     }
 
 

@@ -29,8 +29,7 @@ def copy_rows(
     encoders = [
         (place, encode)
         for place, name in enumerate(columns)
-        if name not in texts
-        and (encode := _encoder(table.c[name], postgres=postgres)) is not None
+        if name not in texts and (encode := _encoder(table.c[name], postgres=postgres)) is not None
     ]
     encoded = [_encoded(row, encoders) for row in rows]
     if not encoded:
@@ -91,10 +90,7 @@ def _encoded(row: Row, encoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> 
 
 
 def _document(value: Any) -> str:
-    return json_text(value) if value else _EMPTY.get(type(value)) or json_text(value)
-
-
-_EMPTY = {list: "[]", dict: "{}"}  # most lists of most records
+    return "[]" if value == [] else json_text(value)  # most lists of most records are empty
 
 
 def _iso_text(value: datetime) -> str:

@@ -19,6 +19,7 @@ from etl.sandbox.values import Payload, Sizes
 from etl.sandbox.world import World
 
 CHANGED, GONE = 100, 1000  # one record in so many
+HEAD = b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 Query = dict[str, list[str]]
 
 
@@ -194,8 +195,7 @@ class Connection(asyncio.Protocol):
             head, _, self.waiting = self.waiting.partition(b"\r\n\r\n")
             status, body = answer(self.served, head.split(b" ", 2)[1].decode())
             self.served.sent += len(body)
-            first = b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-            whole = first % (status, len(body)) + body
+            whole = HEAD % (status, len(body)) + body
             if self.latency:
                 asyncio.get_running_loop().call_later(self.latency, self.transport.write, whole)
             else:

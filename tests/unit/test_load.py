@@ -12,7 +12,7 @@ ID = "Homepage Feed"
 
 def head(item, *, row_id=7, deleted=False):
     digest = hash_of(content_of(item, STATSIG_LAYERS))
-    return Head(row_id=row_id, content_hash=digest, deleted=deleted)
+    return Head(row_id, digest, deleted)
 
 
 def outcome(item, stored=None, partition=ALL):
