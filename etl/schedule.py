@@ -2,7 +2,8 @@
 
 APScheduler keeps the time; schedules come from the configuration at each start, no job is stored.
 A tick that was missed (asleep, still running) is made up for once. A source that fails does not
-stop the others, and is tried less and less often until it works again.
+stop the others; between its ticks it is tried again after longer and longer pauses, and not before
+the vendor allows it.
 """
 
 import logging
@@ -54,6 +55,7 @@ class Schedule:
     _settings: Settings = field(init=False, repr=False)
     _failures: dict[str, int] = field(default_factory=dict, init=False)
     _rests_until: dict[str, datetime] = field(default_factory=dict, init=False)
+    _planning: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _turns: dict[str, threading.Lock] = field(default_factory=dict, init=False, repr=False)
     _scheduler: BackgroundScheduler = field(init=False, repr=False)
 
@@ -83,7 +85,8 @@ class Schedule:
 
     def stop(self) -> None:
         """No run begins any more; those at work finish their page, park, and are waited for."""
-        self.stopping.set()
+        with self._planning:
+            self.stopping.set()
         self._scheduler.remove_all_jobs()  # one that came due in mid-shutdown would be an error
         self.interrupt()
         self._scheduler.shutdown(wait=True)
@@ -93,8 +96,9 @@ class Schedule:
         found: dict[str, datetime] = {}
         for job in self._scheduler.get_jobs():
             (name,) = job.args
-            if job.next_run_time is not None:
-                found[name] = min(found.get(name, job.next_run_time), job.next_run_time)
+            moment, rests_until = job.next_run_time, self._rests_until.get(name)
+            if moment is not None and (rests_until is None or moment >= rests_until):
+                found[name] = min(found.get(name, moment), moment)
         return found
 
     def _plan(self, *, catch_up: bool) -> None:
@@ -138,19 +142,22 @@ class Schedule:
             self._rests_until.pop(name, None)
             return
         self._failures[name] = self._failures.get(name, 0) + 1
-        again = report.retry_at or self.clock() + rest(self._failures[name])
-        self._rests_until[name] = again
-        log.warning("%s: %s; again at %s", name, report.status, again)
-        self._again(name, again + timedelta(seconds=self.jitter()))
+        again = self.clock() + rest(self._failures[name])
+        if report.retry_at is not None:
+            self._rests_until[name] = again = report.retry_at
+        log.warning("%s: %s; again at %s or its next tick", name, report.status, again)
+        with self._planning:  # APScheduler waits in shutdown for this run, and holds its own lock
+            job = None if self.stopping.is_set() else self._scheduler.get_job(name)
+            if job is not None and (report.retry_at or again < job.next_run_time):
+                self._again(name, again + timedelta(seconds=self.jitter()))
 
     def _again(self, name: str, moment: datetime) -> None:
         """One more run, besides the cron line."""
-        if not self.stopping.is_set():
-            self._scheduler.add_job(
-                self._run,
-                "date",
-                run_date=moment,
-                args=[name],
-                id=f"{name} again",
-                replace_existing=True,
-            )
+        self._scheduler.add_job(
+            self._run,
+            "date",
+            run_date=moment,
+            args=[name],
+            id=f"{name} again",
+            replace_existing=True,
+        )

@@ -131,8 +131,28 @@ def test_a_failing_source_does_not_stop_the_others(begin) -> None:
     assert runs.wait_for("two", 5)
 
 
-def test_a_failing_source_rests(begin) -> None:
+def test_a_failing_source_is_tried_again_between_its_ticks(begin) -> None:
     runs = Runs(lambda name, _count: report(name, "failed", 1))
+    judged = threading.Event()
+    schedule = begin(
+        runs,
+        last_started=lambda name: None if name == "two" else NOW,
+        done=lambda _report: judged.set(),
+    )
+    assert judged.wait(PATIENCE)
+    in_a_minute = datetime.now(UTC) + timedelta(seconds=60)
+    assert schedule.next_runs()["two"] <= in_a_minute  # its tick is on Monday
+
+
+def test_however_often_it_failed_a_source_is_tried_on_its_ticks(begin) -> None:
+    runs = Runs(lambda name, _count: report(name, "failed", 1))
+    begin(runs, trigger=often)
+    assert runs.wait_for("one", 5)
+
+
+def test_a_source_rests_until_its_vendor_allows_it(begin) -> None:
+    later = NOW + timedelta(hours=1)
+    runs = Runs(lambda name, _count: report(name, "parked", 75, retry_at=later))
     begin(runs, trigger=often)
     assert runs.wait_for("two", 1)
     assert runs.wait_for("one", 1)
@@ -151,6 +171,19 @@ def test_a_parked_source_goes_on_when_the_vendor_allows_it(begin) -> None:
     assert runs.wait_for("one", 2)
     assert datetime.now(UTC) >= soon
     assert schedule.stopping.is_set() is False
+
+
+def test_a_parked_source_is_next_due_when_its_vendor_allows_it_not_at_a_tick(begin) -> None:
+    later = datetime.now(UTC) + timedelta(minutes=40)  # two ticks of "one" are before
+    runs = Runs(lambda name, _count: report(name, "parked", 75, retry_at=later))
+    judged = threading.Event()
+    schedule = begin(
+        runs,
+        last_started=lambda name: None if name == "one" else NOW,
+        done=lambda _report: judged.set(),
+    )
+    assert judged.wait(PATIENCE)
+    assert later <= schedule.next_runs()["one"] <= later + timedelta(seconds=1)
 
 
 def test_two_runs_of_one_source_never_overlap(begin) -> None:
