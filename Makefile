@@ -5,7 +5,7 @@ BIN := .venv/bin
 # a worker a core, each with a PostgreSQL of its own; the tests of one file stay together
 TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test check fix fault bench lock
+.PHONY: help demo test check fix fault bench soak lock
 
 help: ## Says what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
@@ -31,7 +31,10 @@ fault: .venv/dev ## The fault matrix, with its slow half
 	$(BIN)/pytest -q -m "slow or not bench" tests/fault
 
 bench: .venv/dev ## The benchmarks: ratios measured in one run
-	$(BIN)/pytest -q -s -m bench tests/bench
+	$(BIN)/pytest -q -s -m bench tests/bench --ignore tests/bench/test_soak.py
+
+soak: .venv/dev ## A week of the daemon in 35 minutes; writes docs/soak.md
+	$(BIN)/pytest -q -s -m bench tests/bench/test_soak.py
 
 lock: .venv/dev ## Makes the lock files anew from requirements*.in
 	@test -x .lock-venv/bin/pip-compile || \
