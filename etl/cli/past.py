@@ -3,8 +3,10 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -44,7 +46,7 @@ def changes(
     wanted = Filter(
         since=None if since is None else terminal.moment(since, utc_now()),
         source=source,
-        stream=None if stream is None else _stream(stream),
+        stream=None if stream is None else stream_of(stream),
         key=key,
         run_id=run,
     )
@@ -59,14 +61,53 @@ def history(
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
 ) -> None:
-    """The life of a record: every change that was observed, field by field."""
-    from etl.db.queries import history as query
+    """The life of a record: what changed when, who did it, and when the vendor says it was."""
+    from etl.db import queries
 
     with context.reading(ctx.obj) as connection:
-        found = list(query(connection, _stream(stream), key, source))
+        found = list(queries.history(connection, stream_of(stream), key, source))
+        records = queries.records(connection, stream, {change.record_id for change in found})
     if not found:
         raise ConfigError(f"no {stream} record ever had the key, id or name {key!r}")
-    write(found, form)
+    if form == "table":
+        for record_id, life in groupby(found, key=attrgetter("record_id")):
+            _write_life(list(life), records[record_id])
+    else:
+        write(found, form)
+
+
+def _write_life(life: "Sequence[Change]", record: Any) -> None:
+    """What the record is now, and under each version what changed with it."""
+    first = life[0]
+    place = f"{life[-1].project_key}/" if first.stream != "projects" else ""
+    terminal.say(f"{place}{record.key}", style="bold")
+    ended = f"deleted since {terminal.time(record.deleted_at)} UTC" if record.is_deleted else "live"
+    terminal.say(f"  name     {record.name}")
+    terminal.say(f"  id       {record.external_id}")
+    terminal.say(f"  in       {first.stream} of {first.source} ({first.provider})")
+    terminal.say(f"  now      {ended}, {terminal.count(record.version, 'version')}")
+    gone: datetime | None = None
+    for _, fields in groupby(life, key=attrgetter("change_id")):
+        told = list(fields)
+        change = told[0]
+        away = f"after {terminal.age(gone, change.observed_at)}" if gone else None
+        gone = change.observed_at if change.operation == "deleted" else None
+        _write_event(change, away)
+        for one in told:
+            _write_field(one)
+
+
+def _write_event(change: "Change", away: str | None) -> None:
+    deleted = change.operation == "deleted"  # the vendor's time is then of an earlier change
+    vendor = "" if deleted else terminal.time(change.provider_updated_at)
+    by = change.actor and f"by {change.actor}"
+    about = [by, change.reason, away, f"vendor's time {vendor}" if vendor else None]
+    terminal.say(
+        f"  {change.version:>3} {terminal.time(change.observed_at)} UTC  run {change.run_id:<5}"
+        f"{SIGNS[change.operation]} "
+        + "  ".join((f"{change.operation:<8}", *(told for told in about if told))).rstrip(),
+        style=terminal.COLOURS[change.operation],
+    )
 
 
 def write(found: "Iterable[Change]", form: Format) -> None:
@@ -85,6 +126,7 @@ def write(found: "Iterable[Change]", form: Format) -> None:
 COLUMNS = (
     *("observed_at", "source", "provider", "stream", "project_key", "key", "operation", "path"),
     *("old_value", "new_value", "actor", "reason", "provider_updated_at", "change_id", "run_id"),
+    *("record_id", "version"),
 )
 
 
@@ -93,9 +135,9 @@ def _row(change: "Change") -> tuple[object, ...]:
     return (
         change.observed_at.isoformat(),
         *(change.source, change.provider, change.stream, change.project_key, change.key),
-        *(change.operation, change.path, _text(change.old), _text(change.new)),
+        *(change.operation, change.path, text_of(change.old), text_of(change.new)),
         *(change.actor, change.reason, None if updated is None else updated.isoformat()),
-        *(change.change_id, change.run_id),
+        *(change.change_id, change.run_id, change.record_id, change.version),
     )
 
 
@@ -109,7 +151,8 @@ def _json(change: "Change") -> dict[str, Any]:
     return values
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """A field's value as JSON text; None where the field did not exist."""
     return None if value is MISSING else json.dumps(value, ensure_ascii=False)
 
 
@@ -130,11 +173,19 @@ def _write_lines(found: "Iterable[Change]") -> None:
                 f"{place}{change.key}" + (f"  ({because})" if because else ""),
                 style=terminal.COLOURS[change.operation],
             )
-        if change.path is not None:
-            old, new = (_short(terminal.shown(value)) for value in (change.old, change.new))
-            terminal.say(f"      {change.path}: {old} -> {new}")
+        _write_field(change)
     if moment is None:
         terminal.say("no change")
+
+
+def _write_field(change: "Change") -> None:
+    if change.path is not None:
+        terminal.say(f"      {change.path}: {arrow(change.old, change.new)}")
+
+
+def arrow(old: Any, new: Any) -> str:
+    """old -> new, each short enough for a line."""
+    return " -> ".join(_short(terminal.shown(value)) for value in (old, new))
 
 
 SIGNS = {"created": "+", "updated": "~", "deleted": "-", "restored": "*"}
@@ -147,7 +198,8 @@ def _short(text: str) -> str:
 LONGEST_VALUE = 100
 
 
-def _stream(name: str) -> str:
+def stream_of(name: str) -> str:
+    """A stream's name; ConfigError with all of them where it is none."""
     if name not in STREAMS:
         raise ConfigError(f"no stream {name!r}; there are {', '.join(STREAMS)}")
     return name

@@ -1,7 +1,7 @@
 """Questions that people ask the database: freshness, runs, changes, history. Reads only."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -134,6 +134,8 @@ class Change:
     source: str
     provider: str
     stream: str
+    record_id: int
+    version: int
     project_key: str | None
     key: str
     operation: str
@@ -169,7 +171,7 @@ def change_feed(connection: Connection, wanted: Filter) -> Iterator[Change]:
 
 
 def history(connection: Connection, stream: str, key: str, source: str | None) -> Iterator[Change]:
-    """The changes of every record that has, or ever had, this key, id or name."""
+    """The changes of every record that has, or ever had, this key, id or name; record by record."""
     tables = RECORDS[stream]
     found = []
     for table in (tables.current, tables.history):
@@ -178,7 +180,18 @@ def history(connection: Connection, stream: str, key: str, source: str | None) -
     query = _feed().where(
         changes.c.stream == stream, or_(*(changes.c.record_id.in_(ids) for ids in found))
     )
+    by_record = (changes.c.record_id, changes.c.change_id, change_fields.c.path)
+    query = query.order_by(None).order_by(*by_record)
     return _changes(connection, query.where(changes.c.source == source) if source else query)
+
+
+def records(connection: Connection, stream: str, ids: Collection[int]) -> Mapping[int, SqlRow[Any]]:
+    """Row id -> the record as it is now, without its content."""
+    tables = RECORDS[stream]
+    names = ("key", "name", "external_id", "version", "first_seen_at", "is_deleted", "deleted_at")
+    columns = [tables.current.c[name] for name in (tables.id, *names)]
+    found = connection.execute(select(*columns).where(columns[0].in_(ids)))
+    return {row[0]: row for row in found}
 
 
 def _feed() -> Select[Any]:
@@ -204,6 +217,8 @@ def _changes(connection: Connection, query: Select[Any]) -> Iterator[Change]:
             source=row.source,
             provider=row.provider,
             stream=row.stream,
+            record_id=row.record_id,
+            version=row.version,
             project_key=row.project_key,
             key=row.key,
             operation=row.operation,

@@ -186,12 +186,16 @@ def _as_text(one: Any) -> bool:
 
 
 def _ordered(connection: Connection, rows: FromClause, name: str) -> Any:
-    """Texts by their bytes, and nothing before something, as SQLite does it."""
-    wanted: Any = rows.c[name]
-    if connection.dialect.name == "postgresql" and isinstance(wanted.type, String):
-        wanted = collate(wanted, "C")
+    """Nothing before something, as SQLite does it."""
+    wanted = bytewise(connection, rows.c[name])
     required = isinstance(rows, Table) and not rows.c[name].nullable
     return wanted if required or name.endswith("_id") else wanted.nulls_first()
+
+
+def bytewise(connection: Connection, value: Any) -> Any:
+    """To sort by: texts by their bytes, on Postgres as on SQLite."""
+    texts = isinstance(value.type, String) and connection.dialect.name == "postgresql"
+    return collate(value, "C") if texts else value
 
 
 def _parsed(row: Sequence[Any], places: Sequence[int]) -> Sequence[Any]:

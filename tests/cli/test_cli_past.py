@@ -240,7 +240,11 @@ def test_an_unknown_stream_is_exit_2(story: Place) -> None:
 @pytest.mark.parametrize("key", ["search-new", "search"])
 def test_history_finds_a_renamed_project_by_both_keys(story: Place, key: str) -> None:
     shown = story.etl("history", "projects", key).out
-    assert "+ created  projects     search\n" in shown
+    assert shown.startswith("search-new\n")
+    assert [words[5:8] for words in _words(shown) if words[0].isdigit()] == [
+        ["1", "+", "created"],
+        ["4", "~", "updated"],
+    ]
     assert 'key: "search" -> "search-new"' in shown
 
 
@@ -253,6 +257,36 @@ def test_history_finds_a_record_by_its_id(story: Place) -> None:
 def test_history_may_be_of_one_source_and_json(story: Place) -> None:
     ended = story.etl("history", "layers", "Checkout", "--source", "st", "--format", "json")
     assert {row["operation"] for row in _lines(ended.out)} == {"created", "updated"}
+
+
+def test_history_tells_who_did_it_when_and_when_the_vendor_says_it_was(story: Place) -> None:
+    layer = story.sandbox.world.find("statsig", "layers", "Checkout")
+    assert layer is not None
+    (told,) = [
+        line for line in story.etl("history", "layers", "Checkout").out.splitlines() if "~" in line
+    ]
+    assert f"  by {layer.payload['lastModifierName']}  vendor's time 20" in told
+
+
+def test_history_tells_a_deletion_with_its_evidence_and_the_return(story: Place) -> None:
+    (gone,) = [
+        row
+        for row in _lines(story.etl("changes", "--source", "ly", "--format", "json").out)
+        if row["operation"] == "deleted"
+    ]
+    shown = story.etl("history", "projects", gone["key"]).out
+    assert "  now      live, 3 versions\n" in shown
+    assert "- deleted   the provider answers 404 for it\n" in shown
+    assert "* restored  after " in shown
+
+
+def test_history_of_several_records_tells_one_after_the_other(story: Place) -> None:
+    found = list(_lines(story.etl("history", "layers", "Checkout", "--format", "json").out))
+    shown = story.etl("history", "environments", "production").out
+    told = [row["key"] for row in found]
+    assert told == sorted(told)
+    ids = [words[1] for words in _words(shown) if words[0] == "id"]
+    assert len(ids) == len(set(ids)) > 1
 
 
 def test_history_of_a_record_that_never_was_is_exit_2(story: Place) -> None:

@@ -64,9 +64,9 @@ def unreplayed(engine: Engine) -> Iterator[str]:
             content = content_of(life[0]["raw"], how)
             for row in life[1:]:
                 for path, value, removed in told[row_id, row["version"]]:
-                    _apply(content, _steps(path), value, removed=removed)
+                    put(content, path, value, removed=removed)
                 wanted = content_of(row["raw"], how)
-                if json_text(_sorted(content)) != json_text(_sorted(wanted)):
+                if json_text(in_order(content)) != json_text(in_order(wanted)):
                     yield f"{stream} {row_id}: its events do not lead to version {row['version']}"
                 if row["content_hash"] != hash_of(wanted):
                     yield f"{stream} {row_id}: another hash in version {row['version']}"
@@ -102,8 +102,12 @@ def _steps(path: str) -> list[tuple[str, str]]:
     return steps
 
 
+def put(content: Any, path: str, value: Any, *, removed: bool) -> None:
+    """Sets or removes what is at a path of the feed; labels name items of lists."""
+    _apply(content, _steps(path), value, removed=removed)
+
+
 def _apply(content: Any, steps: list[tuple[str, str]], value: Any, *, removed: bool) -> None:
-    """Sets or removes what is at the path; labels name items of lists."""
     inner, last = content, ""
     for kind, step in steps[:-1]:
         inner = inner[_index(inner, last, step)] if kind == "label" else inner[step]
@@ -123,13 +127,13 @@ def _index(items: list[Any], kind: str, label: str) -> int:
     return names.index(label) if label in names else len(items)
 
 
-def _sorted(content: Any) -> Any:
+def in_order(content: Any) -> Any:
     """Without the order of named items: the feed says which are new, not where they stand."""
     if isinstance(content, list):
-        return [_sorted(one) for one in content]
+        return [in_order(one) for one in content]
     if not isinstance(content, dict):
         return content
     return {
-        name: sorted(inner, key=json_text) if name in NAMED_BY else _sorted(inner)
+        name: sorted(inner, key=json_text) if name in NAMED_BY else in_order(inner)
         for name, inner in content.items()
     }

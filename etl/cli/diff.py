@@ -1,0 +1,116 @@
+"""`etl diff`: what differs in the whole estate between two moments, whatever was in between."""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from etl.cli import context, terminal
+from etl.cli.past import SIGNS, Format, arrow, stream_of, text_of
+from etl.diff import MISSING, FieldChange
+from etl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from etl.db.between import Difference
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command()(diff)
+
+
+def diff(
+    ctx: typer.Context,
+    first: Annotated[str, typer.Argument(help="7d, 12h, 30min ago, or an ISO date or time.")],
+    second: Annotated[str | None, typer.Argument(help="The same; default: now.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    stream: Annotated[str | None, typer.Option(help="Only of this stream.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+) -> None:
+    """What differs between two moments: created, deleted, updated with its fields, restored.
+
+    The net effect: what became as it had been is no difference.
+    """
+    from etl.app import utc_now
+    from etl.db.between import differences
+
+    now = utc_now()
+    begin = terminal.moment(first, now, "T1")
+    end = now if second is None else terminal.moment(second, now, "T2")
+    if begin > end:
+        raise ConfigError(f"{terminal.time(begin)} is after {terminal.time(end)}; earlier first")
+    wanted = None if stream is None else stream_of(stream)
+    with context.reading(ctx.obj) as connection:
+        found = differences(connection, begin, end, source=source, stream=wanted)
+        if form == "json":
+            for one in found:
+                print(json.dumps(as_json(one)))
+        elif form == "csv":
+            writer = csv.writer(sys.stdout)
+            writer.writerow(COLUMNS)
+            for one in found:
+                writer.writerows([terminal.csv_safe(cell) for cell in row] for row in _rows(one))
+        else:
+            terminal.say(f"from {terminal.time(begin)} to {terminal.time(end)} UTC")
+            _write(found)
+
+
+def as_json(one: "Difference") -> Mapping[str, Any]:
+    """A difference as JSON values; a field has no value on the side where it did not exist."""
+    return {
+        **{name: getattr(one, name) for name in _TOLD},
+        "observed_at": one.observed_at.isoformat(),
+        "fields": [_field(field) for field in one.fields],
+        **({} if one.operation == "updated" else {"record": one.record}),
+    }
+
+
+def _field(field: FieldChange) -> Mapping[str, Any]:
+    values = {"path": field.path, "old_value": field.old, "new_value": field.new}
+    return {name: value for name, value in values.items() if value is not MISSING}
+
+
+def _rows(one: "Difference") -> Iterator[list[object]]:
+    """A row a field, or one without."""
+    head = [getattr(one, name) for name in _TOLD]
+    for field in one.fields or (FieldChange("", MISSING, MISSING),):
+        values = (field.path or None, text_of(field.old), text_of(field.new))
+        yield [*head, one.observed_at.isoformat(), *values]
+
+
+_TOLD = (
+    *("source", "provider", "stream", "parent_id", "external_id", "project_key", "key", "name"),
+    *("operation", "changes", "actor", "reason"),
+)
+COLUMNS = (*_TOLD, "observed_at", "path", "old_value", "new_value")
+
+
+def _write(found: "Iterable[Difference]") -> None:
+    """Under each source and stream its records, under each record its fields; then the sums."""
+    counts: Counter[str] = Counter()
+    for place, records in groupby(found, key=attrgetter("source", "stream")):
+        terminal.say("  ".join(place), style="bold")
+        for one in records:
+            counts[one.operation] += 1
+            _write_record(one)
+    sums = ", ".join(f"{counts[name]:,} {name}" for name in SIGNS if counts[name])
+    terminal.say(sums or "no difference")
+
+
+def _write_record(one: "Difference") -> None:
+    parent = f"{one.project_key}/" if one.stream != "projects" else ""
+    several = f"{one.changes} changes" if one.changes > 1 else None
+    told = ", ".join(part for part in (one.actor or one.reason, several) if part)
+    terminal.say(
+        f"  {SIGNS[one.operation]} {one.operation:<9}{parent}{one.key}"
+        + (f"  ({told})" if told else ""),
+        style=terminal.COLOURS[one.operation],
+    )
+    for field in one.fields:
+        terminal.say(f"      {field.path}: {arrow(field.old, field.new)}")
