@@ -5,11 +5,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from etl.cli import terminal
 from etl.config import Settings, load
 from etl.errors import ConfigError
 
@@ -51,6 +53,21 @@ def reading(common: Common) -> Iterator["Connection"]:
         raise ConfigError("a number is too large for the database") from None
     finally:
         engine.dispose()
+
+
+def past_moment(
+    connection: "Connection", text: str, source: str | None, *, option: str
+) -> datetime:
+    """A moment of which something is known; the sources of which nothing is are told."""
+    from etl.app import utc_now
+    from etl.db.asof import ensure_known
+
+    now = utc_now()
+    moment = terminal.moment(text, now, option)
+    notes = ensure_known(connection, moment, now=now, sources=[source] if source else ())
+    for note in notes:
+        terminal.complain(f"etl: {note}")
+    return moment
 
 
 def set_up_logs(form: str, level: str) -> None:

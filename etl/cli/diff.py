@@ -40,13 +40,16 @@ def diff(
     from etl.app import utc_now
     from etl.db.between import differences
 
-    now = utc_now()
-    begin = terminal.moment(first, now, "T1")
-    end = now if second is None else terminal.moment(second, now, "T2")
-    if begin > end:
-        raise ConfigError(f"{terminal.time(begin)} is after {terminal.time(end)}; earlier first")
     wanted = None if stream is None else stream_of(stream)
     with context.reading(ctx.obj) as connection:
+        begin = context.past_moment(connection, first, source, option="T1")
+        end = utc_now()
+        if second is not None:
+            end = context.past_moment(connection, second, source, option="T2")
+        if begin > end:
+            raise ConfigError(
+                f"{terminal.time(begin)} is after {terminal.time(end)}; earlier first"
+            )
         found = differences(connection, begin, end, source=source, stream=wanted)
         if form == "json":
             for one in found:

@@ -24,6 +24,9 @@ def export(
         Literal["csv", "jsonl", "parquet"], typer.Option("--format", help="How to write it.")
     ],
     out: Annotated[Path | None, typer.Option(help="The file; default: stdout.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="As it was 7d, 12h, 30min ago, or at an ISO date or time.")
+    ] = None,
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
@@ -36,7 +39,11 @@ def export(
         if out is None:
             raise ConfigError("Parquet is no text; name a file with --out")
     with context.reading(ctx.obj) as connection:
-        asked = relations.relation(connection, table)
+        if as_of is None:
+            asked = relations.relation(connection, table)
+        else:
+            moment = context.past_moment(connection, as_of, source, option="--as-of")
+            asked = relations.relation_at(connection, table, moment)
         batches = relations.batches(connection, asked, source)
         with _opened(out, force=force) as file:
             count = WRITERS[form](file, relations.columns_of(asked.rows), batches)

@@ -5,7 +5,7 @@ Selects and reads only. A moment before the first run of a source has no empty a
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -74,11 +74,16 @@ def ensure_known(
     missing = {source: first for source, first in begun.items() if moment < first}
     if not begun or len(missing) == len(begun):
         when = (
-            f"before {_told(min(begun.values()))}, the first run" if begun else "yet: run etl sync"
+            f"before {_begun(min(begun.values()))}, the first run" if begun else "yet: run etl sync"
         )
         of = f" of {', '.join(sources)}" if sources else ""
         raise ConfigError(f"nothing is known{of} {when}")
-    return [f"nothing is known of {name} before {_told(at)}" for name, at in missing.items()]
+    return [f"nothing is known of {name} before {_begun(at)}" for name, at in missing.items()]
+
+
+def _begun(moment: datetime) -> str:
+    """The next full second: who asks for what is told finds something."""
+    return _told(moment + timedelta(microseconds=-moment.microsecond % 1_000_000))
 
 
 def _told(moment: datetime) -> str:

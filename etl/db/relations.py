@@ -6,6 +6,7 @@ SQLite does not know of what type a view's computed column is, so a column's nam
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType, TypeEngine
 
-from etl.db import run_tables
+from etl.db import asof, run_tables
 from etl.db.tables import RECORDS, change_fields, changes
 from etl.db.types import BigId, Flag, UtcDateTime
 from etl.diff import MISSING
@@ -113,6 +114,22 @@ def relation(connection: Connection, name: str) -> Relation:
     ]
     view = table(name, *columns)
     return Relation(view, _KEYS.get(name) or _comparable(view))
+
+
+def relation_at(connection: Connection, name: str, moment: datetime) -> Relation:
+    """The table or view as it was at a moment; ConfigError where its past is not kept."""
+    now = relation(connection, name)
+    table_name = name.removesuffix("_current")
+    if table_name in asof.TABLES:
+        rows = asof.rows(table_name, moment, deleted=name == table_name)
+        own_ids = set(now.order) <= set(rows.c.keys())
+        return Relation(rows, now.order if own_ids else ("layer_id", "external_id"))
+    if name in ("changes", "change_feed"):
+        return Relation(
+            select(now.rows).where(now.rows.c.observed_at <= moment).subquery(name), now.order
+        )
+    known = (*asof.TABLES, *(f"{one}_current" for one in asof.TABLES), "changes", "change_feed")
+    raise ConfigError(f"{name} is of no other time; --as-of goes with {', '.join(known)}")
 
 
 def _of_ours(reflected: TypeEngine[Any]) -> TypeEngine[Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import Place
+from tests.cli.command import BIDI, Place
+from tests.cli.conftest import OVERRIDE
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,14 @@ def test_json_has_the_fields_of_updates_and_the_records_of_all_others(
         assert ("record" in row) == (row["operation"] != "updated")
 
 
+def test_nothing_a_vendor_wrote_is_obeyed_by_a_terminal(
+    story: Place, moments: tuple[str, str]
+) -> None:
+    shown = story.etl("diff", *moments).out
+    assert json.dumps(OVERRIDE)[1:-1] in shown
+    assert BIDI.search(shown) is None
+
+
 def test_csv_has_a_row_a_field(story: Place, moments: tuple[str, str]) -> None:
     shown = story.etl("diff", *moments, "--format", "csv").out
     rows = list(csv.DictReader(io.StringIO(shown, newline="")))
@@ -63,8 +72,8 @@ def test_csv_has_a_row_a_field(story: Place, moments: tuple[str, str]) -> None:
     assert any(row["key"] == "'@SUM(A1)" for row in rows)
 
 
-def test_one_source_and_stream_may_be_asked_for(story: Place) -> None:
-    found = told(story, "1d", "--source", "st", "--stream", "layers")
+def test_one_source_and_stream_may_be_asked_for(story: Place, moments: tuple[str, str]) -> None:
+    found = told(story, *moments, "--source", "st", "--stream", "layers")
     assert {(row["source"], row["stream"]) for row in found} == {("st", "layers")}
 
 
@@ -72,8 +81,8 @@ def test_no_difference_is_told(story: Place) -> None:
     assert story.etl("diff", "0s").out.splitlines()[-1] == "no difference"
 
 
-def test_the_earlier_moment_comes_first(story: Place) -> None:
-    ended = story.etl("diff", "2026-02-02", "2026-01-01")
+def test_the_earlier_moment_comes_first(story: Place, moments: tuple[str, str]) -> None:
+    ended = story.etl("diff", moments[1], moments[0])
     assert (ended.code, "earlier first" in ended.err) == (2, True)
 
 
@@ -81,3 +90,20 @@ def test_the_earlier_moment_comes_first(story: Place) -> None:
 def test_what_cannot_be_understood_is_exit_2(story: Place, words: tuple[str, ...]) -> None:
     ended = story.etl("diff", *words)
     assert (ended.code, ended.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [(("2020-01-01",), "nothing is known before"), (("0s", "2099-01-01"), "not come yet")],
+)
+def test_of_what_is_not_known_nothing_is_claimed(
+    story: Place, words: tuple[str, ...], what: str
+) -> None:
+    ended = story.etl("diff", *words)
+    assert (ended.code, what in ended.err) == (2, True)
+
+
+def test_the_moment_that_is_told_as_the_first_is_one(story: Place) -> None:
+    told = story.etl("diff", "2020-01-01").err
+    first = told.partition("before ")[2].partition(" UTC")[0]
+    assert "nothing is known before" not in story.etl("diff", first).err

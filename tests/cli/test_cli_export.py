@@ -72,6 +72,31 @@ def test_an_export_that_fails_leaves_no_half_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_table_is_written_as_it_was(story: Place) -> None:
+    command = ("export", "projects_current", "--format", "jsonl", "--source", "ld")
+    runs = story.etl("runs", "ld", "--json").json
+    first = next(run["observed_at"] for run in reversed(runs))
+    then, now = (story.etl(*command, *more).out for more in (("--as-of", first), ()))
+    keys = [{json.loads(line)["key"] for line in shown.splitlines()} for shown in (then, now)]
+    assert keys[1] - keys[0] == {"search-new"}
+    assert keys[0] - keys[1] == {"search"}
+
+
+@pytest.mark.parametrize(
+    ("table", "moment", "what"),
+    [
+        ("runs", "0s", "change_feed"),
+        ("layers", "2020-01-01", "nothing is known"),
+        ("layers", "soon", "--as-of 'soon'"),
+    ],
+)
+def test_a_past_that_is_not_kept_is_exit_2(
+    story: Place, table: str, moment: str, what: str
+) -> None:
+    ended = story.etl("export", table, "--format", "csv", "--as-of", moment)
+    assert (ended.code, what in ended.err) == (2, True)
+
+
 def test_a_wrong_name_is_answered_with_the_right_ones(story: Place, tmp_path: Path) -> None:
     ended = story.etl("export", "layer", "--format", "csv", "--out", str(tmp_path / "out"))
     assert (ended.code, list(tmp_path.iterdir())) == (2, [])

@@ -22,7 +22,6 @@ QUESTIONS = (
     "changes --since 1h --stream layers --format json",
     "history projects search --format json",
     "history layers Checkout --format json",
-    "diff 1h --format json",
     "db current",
     "db check",
 )

@@ -24,7 +24,6 @@ SHOWN = (
     "changes --source st",
     "history projects search",
     "history layers Checkout",
-    "diff 2d",
     "check",
 )
 SDK_KEY = re.compile(r"\b(?:sdk|mob)-[0-9a-f]{8}-")

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 from etl.cli.diff import as_json
+from etl.db import asof
 from etl.db.between import Difference, differences, touched_between
 from etl.db.tables import RECORDS
 from etl.diff import MISSING
@@ -84,21 +85,14 @@ def fates(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Fate
 
 
 def estate(engine: Engine, moment: datetime) -> Estate:
-    """What was live at a moment, as the versions tell it."""
+    """What was live at a moment."""
     found = {}
     with engine.connect() as connection:
-        for stream, tables in RECORDS.items():
-            current, history = tables.current, tables.history
-            begun = select(current).where(current.c.changed_at <= moment)
-            held = (history.c.valid_from <= moment) & (history.c.valid_to > moment)
-            for row in (
-                *connection.execute(begun),
-                *connection.execute(select(history).where(held)),
-            ):
-                if not row.is_deleted:
-                    how = PROVIDERS[row.provider].stream(stream)
-                    name = (stream, row.source, row.parent_id, row.external_id)
-                    found[name] = content_of(row.raw, how)
+        for stream in RECORDS:
+            for row in connection.execute(select(asof.rows(stream, moment))):
+                how = PROVIDERS[row.provider].stream(stream)
+                name = (stream, row.source, row.parent_id, row.external_id)
+                found[name] = content_of(row.raw, how)
     return found
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy import Engine, inspect, text
 from etl.db import relations
 from etl.db.engine import snapshot
 from etl.errors import ConfigError
-from etl.export import WRITERS
+from etl.export import WRITERS, Column, write_csv, write_jsonl
 from etl.sandbox import Sandbox
 from tests.conftest import Databases
 from tests.support.database import VIEWS, count
@@ -126,8 +127,6 @@ def test_no_cell_of_a_csv_is_a_formula_or_a_command(twins: Twins) -> None:
 
 
 def test_a_negative_number_is_a_number_in_a_csv() -> None:
-    from etl.export import Column, write_csv
-
     file = io.BytesIO()
     write_csv(file, [Column("free", "integer"), Column("name", "text")], [[(-20, "-20")]])
     assert file.getvalue() == b"free,name\r\n-20,'-20\r\n"
@@ -160,6 +159,28 @@ def test_the_rows_of_one_source_are_its_own(twins: Twins, name: str) -> None:
         assert sum(map(len, parts)) == count(engine, name)
         assert all(parts[::2])
         assert not lines(engine, name, "nobody")
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_the_past_is_the_same_in_both_databases_and_what_was_there_then(
+    twins: Twins, step: int
+) -> None:
+    one, other = twins
+    runs = [row["observed_at"] for row in lines(one, "runs") if row["source"] == "st"]
+    moment = datetime.fromisoformat(runs[step])
+    for name in ("projects", "layers_current", "layer_parameters", "change_feed"):
+        told = [past(engine, name, moment) for engine in (one, other)]
+        assert told[0] == told[1]
+        assert told[0]
+
+
+def past(engine: Engine, name: str, moment: datetime) -> bytes:
+    """The bytes of a table as it was."""
+    file = io.BytesIO()
+    with snapshot(engine) as connection:
+        asked = relations.relation_at(connection, name, moment)
+        write_jsonl(file, relations.columns_of(asked.rows), relations.batches(connection, asked))
+    return file.getvalue()
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones(twins: Twins) -> None:
