@@ -224,7 +224,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         name="runs",
-        promise="a run that is said to go on has a lease or staged rows",
+        promise="a run that goes on is the last of its kind, or has a lease or staged rows",
         remedy="the next `etl sync` of that source goes on with it, or closes it",
         search=invariants.unended_runs,
     ),

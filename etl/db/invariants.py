@@ -251,10 +251,17 @@ def evidence(connection: Connection) -> Iterator[Violation]:
 
 
 def unended_runs(connection: Connection) -> Iterator[Violation]:
-    """Runs that are said to go on, though nobody holds their source and nothing is staged."""
+    """Runs that are said to go on, though a later one of their kind went past them."""
     staged = [exists().where(table.c.run_id == runs.c.run_id) for table in STAGING]
     held = exists().where(leases.c.source == runs.c.source)
-    query = select(runs).where(runs.c.status == "running", ~held, *(~one for one in staged))
+    later = runs.alias("later")
+    passed = exists().where(
+        later.c.source == runs.c.source,
+        later.c.kind == runs.c.kind,
+        later.c.run_id > runs.c.run_id,
+        later.c.observed_at.is_not(None),
+    )
+    query = select(runs).where(runs.c.status == "running", passed, ~held, *(~one for one in staged))
     for row in stream_rows(connection, query):
         where = f"run {row.run_id} of {row.source}"
         yield Violation(where=where, what="it is running, without a lease and with nothing staged")

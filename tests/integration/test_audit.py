@@ -370,8 +370,8 @@ CORRUPTIONS: list[tuple[str, str, tuple[str, ...]]] = [
         "runs",
         "a run that nobody makes",
         (
-            f"INSERT INTO runs ({RUN_COLUMNS}) VALUES "
-            "('x', 'layers', 'sync', 'running', '', 1, '2026-11-01 00:00:00', '0')",
+            f"INSERT INTO runs (run_id, {RUN_COLUMNS}) SELECT 0, source, provider, kind, "
+            f"'running', scope, 1, '2026-11-01 00:00:00', '0' FROM runs WHERE run_id = {RUN}",
         ),
     ),
     (

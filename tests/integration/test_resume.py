@@ -20,6 +20,7 @@ from etl.process import lives, this_process
 from etl.sandbox import Fault, Sandbox, World
 from tests.conftest import Databases
 from tests.support.database import count, counts, differing, rows
+from tests.support.history import violations
 from tests.support.runs import (
     asked,
     config_text,
@@ -125,6 +126,20 @@ def test_the_first_run_of_all_may_be_killed_too(
         sync(engine, settings, "st")
         sync(undisturbed, settings, "st")
     assert differing(engine, undisturbed) == set()
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_no_finding_of_the_audit(
+    engine: Engine, tmp_path: Path
+) -> None:
+    with Sandbox(small()) as sandbox:
+        child = Child(engine, sandbox, tmp_path, PAGED)
+        sandbox.add_fault(Fault(STATSIG, "mutate", arg=child.kill))
+        assert child.run("st") == -signal.SIGKILL
+        settings = settings_for(sandbox, **PAGED)
+        for dry in (True, False):  # a dry run takes the dead one's lease and leaves its run alone
+            sync(engine, settings, "st", dry_run=dry)
+            assert violations(engine) == []
+    assert count(engine, "runs", "kind = 'sync'") == 1
 
 
 def test_a_process_killed_at_each_of_its_commits_leaves_what_an_undisturbed_one_leaves(
