@@ -35,7 +35,7 @@ from sqlalchemy.types import NullType, TypeEngine
 
 from etl.db import asof, run_tables
 from etl.db.tables import RECORDS, change_fields, changes
-from etl.db.types import BigId, Flag, UtcDateTime
+from etl.db.types import BigId, Document, Flag, UtcDateTime
 from etl.diff import MISSING
 from etl.errors import ConfigError
 from etl.export import Column, Kind
@@ -58,8 +58,10 @@ TABLES: MappingProxyType[str, Table] = MappingProxyType(
 
 _COMPUTED: dict[str, Any] = {
     **dict.fromkeys(("last_complete_at", "last_merged_at", "last_started_at"), UtcDateTime()),
+    "unchanged_since": UtcDateTime(),
     **dict.fromkeys(("last_run_id", "experiments", "used_percent", "free_percent"), BigId),
-    **dict.fromkeys(("environments", "layers"), BigId),
+    **dict.fromkeys(("environments", "layers", "parameters", "fields", "unchanged_days"), BigId),
+    **dict.fromkeys(("experiment_keys", "paths", "flag_defaults", "links"), Document),
     "over_booked": Flag,
 }
 
@@ -89,7 +91,10 @@ _KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or view, and the columns whose order makes its rows always come the same way."""
+    """A table or view, and the columns whose order makes its rows always come the same way.
+
+    A `-` before a column: the greatest first.
+    """
 
     rows: FromClause
     order: tuple[str, ...]
@@ -202,9 +207,12 @@ def _as_text(one: Any) -> bool:
     return isinstance(one.type, JSON | NullType)
 
 
-def _ordered(connection: Connection, rows: FromClause, name: str) -> Any:
-    """Nothing before something, as SQLite does it."""
+def _ordered(connection: Connection, rows: FromClause, asked: str) -> Any:
+    """Nothing before something, as SQLite does it; `-`: backwards."""
+    name = asked.removeprefix("-")
     wanted = bytewise(connection, rows.c[name])
+    if asked != name:
+        return wanted.desc().nulls_last()
     required = isinstance(rows, Table) and not rows.c[name].nullable
     return wanted if required or name.endswith("_id") else wanted.nulls_first()
 

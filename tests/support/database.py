@@ -32,6 +32,9 @@ VIEWS = frozenset(
         *("layer_parameter_history", "layer_parameter_versions"),
         *("layer_reservation_history", "layer_reservation_versions"),
         *("change_feed", "source_freshness", "layer_capacity", "project_inventory"),
+        *("stale_projects", "layers_without_experiments", "implicit_layers", "holdout_usage"),
+        *("key_rotations", "possible_same_project", "who_changed_what"),
+        *("launchdarkly_project", "launchdarkly_environment"),
     }
 )
 """All there are."""

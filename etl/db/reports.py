@@ -1,0 +1,146 @@
+"""The ready reports: what each one answers, and its rows now or at a moment. Reads only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from sqlalchemy import Connection, select
+
+from etl.db import past_reports, relations
+from etl.db.relations import Relation
+from etl.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A view that answers a question.
+
+    order: of its rows, `-` before a column for the greatest first; the last ones are unique.
+    shown: what people see of it; programs get all columns.
+    now_only: why it cannot be asked about the past; None: it can.
+    """
+
+    name: str
+    answers: str
+    order: tuple[str, ...]
+    shown: tuple[str, ...]
+    now_only: str | None = None
+
+
+_LAYER = ("source", "project_key", "layer_key")
+
+REPORTS: Mapping[str, Report] = MappingProxyType(
+    {
+        report.name: report
+        for report in (
+            Report(
+                name="change_feed",
+                answers="what was created, updated, deleted, restored, field by field",
+                order=("change_id", "path"),
+                shown=(
+                    *("observed_at", "source", "stream", "project_key", "key", "operation"),
+                    *("path", "old_value", "new_value", "actor"),
+                ),
+            ),
+            Report(
+                name="holdout_usage",
+                answers="which layers belong to which holdout",
+                order=("source", "project_key", "holdout_id", "layer_key", "layer_id"),
+                shown=("source", "project_key", "holdout_id", "layers", "layer_key", "layer_name"),
+            ),
+            Report(
+                name="implicit_layers",
+                answers="layers that the vendor made for a single experiment",
+                order=(*_LAYER, "layer_id"),
+                shown=(*_LAYER, "layer_name", "created_by", "provider_created_at", "parameters"),
+            ),
+            Report(
+                name="key_rotations",
+                answers="when SDK and mobile keys were changed, by fingerprint",
+                order=("change_id", "kind"),
+                shown=(
+                    *("observed_at", "source", "project_key", "environment_key", "kind"),
+                    *("old_fingerprint", "new_fingerprint"),
+                ),
+            ),
+            Report(
+                name="layer_capacity",
+                answers="how full layers are in each environment, by which experiments",
+                order=("-used_percent", *_LAYER, "environment_key", "layer_id"),
+                shown=(
+                    *(*_LAYER, "environment_key", "used_percent", "free_percent", "over_booked"),
+                    *("experiments", "experiment_keys"),
+                ),
+            ),
+            Report(
+                name="layers_without_experiments",
+                answers="layers of which no experiment has reserved anything",
+                order=(*_LAYER, "layer_id"),
+                shown=(*_LAYER, "layer_name", "randomization_unit", "provider_created_at"),
+            ),
+            Report(
+                name="possible_same_project",
+                answers="projects of two vendors with the same name or key",
+                order=("label", "project_id", "other_project_id"),
+                shown=(
+                    *("label", "source", "project_key", "name"),
+                    *("other_source", "other_project_key", "other_name"),
+                ),
+            ),
+            Report(
+                name="project_inventory",
+                answers="every project of every vendor, with what is in it",
+                order=("source", "project_key", "project_id"),
+                shown=("source", "project_key", "name", "status", "environments", "layers"),
+            ),
+            Report(
+                name="source_freshness",
+                answers="how recent what is known of each stream is",
+                order=("source", "stream"),
+                shown=("source", "stream", "last_complete_at", "last_merged_at", "last_run_id"),
+                now_only="`etl runs` lists what ran when",
+            ),
+            Report(
+                name="stale_projects",
+                answers="projects in which nothing has changed for 90 days or more",
+                order=("-unchanged_days", "source", "project_key", "project_id"),
+                shown=(
+                    *("source", "project_key", "name", "status"),
+                    *("unchanged_since", "unchanged_days"),
+                ),
+            ),
+            Report(
+                name="who_changed_what",
+                answers="changes by the people or programs that made them",
+                order=("actor", "change_id"),
+                shown=(
+                    *("actor", "observed_at", "source", "project_key", "key", "operation"),
+                    "paths",
+                ),
+            ),
+        )
+    }
+)
+
+
+def named(name: str) -> Report:
+    """The report of this name, `-` as good as `_`; ConfigError with all the names."""
+    try:
+        return REPORTS[name.replace("-", "_")]
+    except KeyError:
+        raise ConfigError(f"no report {name!r}; there are {', '.join(REPORTS)}") from None
+
+
+def relation(connection: Connection, report: Report, moment: datetime | None = None) -> Relation:
+    """The rows of a report, now or at a moment, in its order."""
+    view = relations.relation(connection, report.name).rows
+    if moment is None:
+        return Relation(view, report.order)
+    if report.now_only is not None:
+        raise ConfigError(f"{report.name} can only tell of now: {report.now_only}")
+    if report.name in past_reports.QUERIES:
+        sqlite = connection.dialect.name == "sqlite"
+        return Relation(past_reports.rows(view, report.name, moment, sqlite=sqlite), report.order)
+    events = select(view).where(view.c.observed_at <= moment).subquery(report.name)
+    return Relation(events, report.order)
