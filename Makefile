@@ -5,7 +5,7 @@ BIN := .venv/bin
 # a worker a core, each with a PostgreSQL of its own; the tests of one file stay together
 TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test check fix fault bench soak lock
+.PHONY: help demo test check fix fault bench soak lock weaknesses
 
 help: ## Says what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
@@ -42,6 +42,12 @@ lock: .venv/dev ## Makes the lock files anew from requirements*.in
 	@for name in requirements requirements-dev; do CUSTOM_COMPILE_COMMAND="make lock" \
 	  .lock-venv/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host --strip-extras --allow-unsafe -o $$name.lock $$name.in; done
+
+weaknesses: ## Known weaknesses of the locked packages; fails where the advisories are out of reach
+	@test -x .audit-venv/bin/pip-audit || \
+	  { $(PYTHON) -m venv .audit-venv && .audit-venv/bin/pip install -q pip-audit; }
+	.audit-venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	.audit-venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-dev.lock
 
 # Each stamp: the environment holds exactly what that lock file says, and etl itself.
 .venv/run: requirements.lock pyproject.toml
