@@ -10,6 +10,7 @@ import stat
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +32,7 @@ from etl.config_file import (
     ArchiveTable,
     FileTable,
     LimitsTable,
+    RetentionTable,
     SecretTable,
     SourceTable,
     database_url,
@@ -97,6 +99,14 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """After how long `etl prune` takes things away: [retention]; history only when it is said."""
+
+    runs: timedelta = timedelta(days=90)
+    history: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration; shows neither a secret nor the password of the database."""
 
@@ -104,6 +114,7 @@ class Settings:
     database_url: str
     sources: Mapping[str, SourceSettings]
     fingerprint_key: SecretStr
+    retention: Retention = Retention()
 
     def __repr__(self) -> str:
         return (
@@ -142,6 +153,7 @@ def load(
         fingerprint_key=found.get(_FINGERPRINT_KEY, SecretStr(""))
         if table.security.fingerprint_key
         else SecretStr(DEFAULT_FINGERPRINT_KEY),
+        retention=_retention(table.retention),
     )
 
 
@@ -351,6 +363,14 @@ def _limits(table: LimitsTable) -> Limits:
         delete_count=table.delete_count,
         delete_confirmations=table.delete_confirmations,
         resume_within=table.resume_within,
+    )
+
+
+def _retention(table: RetentionTable) -> Retention:
+    days = table.history_days
+    return Retention(
+        runs=timedelta(days=table.runs_days),
+        history=None if days is None else timedelta(days=days),
     )
 
 

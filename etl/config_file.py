@@ -192,6 +192,19 @@ class ArchiveTable(Table):
     )
 
 
+class RetentionTable(Table):
+    """What `etl prune` takes away."""
+
+    runs_days: float = Field(
+        default=90.0, gt=0, description="runs without changes and resolved rejects older than this"
+    )
+    history_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="closed versions and change events older than this; default: never",
+    )
+
+
 class SourceTable(Table):
     """One account, project or organisation of a provider; its streams' tables are added below."""
 
@@ -217,6 +230,9 @@ class FileTable(Table):
 
     database: DatabaseTable = Field(default=DatabaseTable(), description="where etl writes to")
     security: SecurityTable = Field(default=SecurityTable(), description="SDK keys")
+    retention: RetentionTable = Field(
+        default=RetentionTable(), description="what `etl prune` takes"
+    )
     sources: dict[str, Any] = Field(default={}, description="what etl reads, by a name of yours")
 
 

@@ -10,7 +10,20 @@ from typing import Annotated, Literal
 import typer
 
 from etl import __version__
-from etl.cli import care, config, demo, diff, export, past, plan, runs, schedule, sync, worker
+from etl.cli import (
+    care,
+    config,
+    demo,
+    diff,
+    export,
+    past,
+    plan,
+    prune,
+    runs,
+    schedule,
+    sync,
+    worker,
+)
 from etl.cli.context import Common, set_up_logs
 from etl.cli.terminal import BAD, complain
 from etl.errors import EtlError
@@ -59,7 +72,7 @@ def common(
         set_up_logs(log, log_level)
 
 
-for module in (config, sync, plan, schedule, worker, runs, past, diff, export, care, demo):
+for module in (config, sync, plan, schedule, worker, runs, past, diff, export, care, prune, demo):
     module.add_to(app)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from etl.cli import context, terminal
+from etl.cli import context, prune, terminal
 from etl.cli.terminal import out
 from etl.config import DEFAULT_PATH, example, json_schema
 from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
@@ -15,13 +15,14 @@ from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
 if TYPE_CHECKING:
     from etl.checkup import Finding
 
-database = typer.Typer(help="The database's schema: upgrade, current, check.", no_args_is_help=True)
+database = typer.Typer(help="The database: upgrade, current, check, vacuum.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
     app.command()(init)
     app.command()(check)
+    database.command()(prune.vacuum)
     app.add_typer(database, name="db")
 
 

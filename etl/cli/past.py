@@ -16,6 +16,8 @@ from etl.diff import MISSING
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from etl.db.queries import Change
 
 STREAMS = ("projects", "environments", "layers")
@@ -52,6 +54,7 @@ def changes(
     )
     with context.reading(ctx.obj) as connection:
         write(change_feed(connection, wanted), form)
+        _tell_horizon(connection, source, wanted.since)
 
 
 def history(
@@ -67,6 +70,7 @@ def history(
     with context.reading(ctx.obj) as connection:
         found = list(queries.history(connection, stream_of(stream), key, source))
         records = queries.records(connection, stream, {change.record_id for change in found})
+        _tell_horizon(connection, source, None)
     if not found:
         raise ConfigError(f"no {stream} record ever had the key, id or name {key!r}")
     if form == "table":
@@ -108,6 +112,16 @@ def _write_event(change: "Change", away: str | None) -> None:
         + "  ".join((f"{change.operation:<8}", *(told for told in about if told))).rstrip(),
         style=terminal.COLOURS[change.operation],
     )
+
+
+def _tell_horizon(connection: "Connection", source: str | None, since: datetime | None) -> None:
+    """What was pruned of the time that is asked about, on stderr."""
+    from etl.db.retention import known_since
+
+    for name, moment in known_since(connection).items():
+        if source in (None, name) and (since is None or since < moment):
+            when = terminal.time(moment)
+            terminal.complain(f"etl: the changes of {name} before {when} UTC were pruned")
 
 
 def write(found: "Iterable[Change]", form: Format) -> None:

@@ -11,9 +11,10 @@ import typer
 
 from etl import __version__
 from etl.cli import context, sync, terminal
+from etl.cli.past import SIGNS
 from etl.cli.terminal import COLOURS
 from etl.diff import MISSING
-from etl.errors import ConfigError, StoreError
+from etl.errors import ConfigError
 from etl.report import RunReport, as_json, exit_code_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from etl.config import Settings
     from etl.plan_file import PlannedChange, SourcePlan
 
-_SIGNS = {"created": "+", "updated": "~", "deleted": "-", "restored": "<"}
 _TODO = {"created": "create", "updated": "update", "deleted": "delete", "restored": "restore"}
 
 
@@ -133,16 +133,12 @@ def _content(file: Path) -> bytes:
 
 def _save(document: Any, out: Path) -> None:
     """The file is there whole or not at all, and only its owner may read it."""
+    from etl.files import whole_file
     from etl.plan_file import as_bytes
 
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        beside.touch(mode=0o600)
-        beside.write_bytes(as_bytes(document, out.name))
-        beside.replace(out)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise StoreError(f"{out}: cannot be written: {error.strerror}; no plan was saved") from None
+    with whole_file(out, force=True) as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(as_bytes(document, out.name))
 
 
 def _show(report: RunReport, made: "SourcePlan | None") -> None:
@@ -172,7 +168,7 @@ def _show(report: RunReport, made: "SourcePlan | None") -> None:
 def _show_change(change: "PlannedChange") -> None:
     where = f"{change.project_key}/" if change.stream != "projects" and change.project_key else ""
     why = f"  ({change.reason})" if change.reason else ""
-    line = f"  {_SIGNS[change.operation]} {change.stream} {where}{change.key}{why}"
+    line = f"  {SIGNS[change.operation]} {change.stream} {where}{change.key}{why}"
     terminal.say(line, style=COLOURS[change.operation])
     for field in change.fields:
         old, new = (terminal.shown(field.get(side, MISSING)) for side in ("old", "new"))

@@ -23,6 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from etl.db.retention import known_since
 from etl.db.run_tables import runs
 from etl.db.tables import RECORDS, ChildTables, RecordTables
 from etl.db.types import UtcDateTime
@@ -53,7 +54,7 @@ def rows(name: str, moment: datetime | None = None, *, deleted: bool = False) ->
 
 
 def first_known(connection: Connection, sources: Sequence[str] = ()) -> Mapping[str, datetime]:
-    """Source -> when its first run ended: before that nothing is known of it."""
+    """Source -> its first merge, or its horizon: before that nothing is known of it."""
     query = (
         select(runs.c.source, func.min(runs.c.observed_at).label("first"))
         .where(runs.c.observed_at.is_not(None), runs.c.kind != "dry_run")
@@ -61,7 +62,11 @@ def first_known(connection: Connection, sources: Sequence[str] = ()) -> Mapping[
         .order_by(runs.c.source)
     )
     asked = query.where(runs.c.source.in_(sources)) if sources else query
-    return {row.source: row.first for row in connection.execute(asked)}
+    pruned = known_since(connection)
+    return {
+        row.source: max(row.first, pruned.get(row.source, row.first))
+        for row in connection.execute(asked)
+    }
 
 
 def ensure_known(
@@ -71,14 +76,19 @@ def ensure_known(
     if moment > now:
         raise ConfigError(f"{_told(moment)} has not come yet; the database knows the past only")
     begun = first_known(connection, sources)
+    pruned = known_since(connection)
     missing = {source: first for source, first in begun.items() if moment < first}
     if not begun or len(missing) == len(begun):
-        when = (
-            f"before {_begun(min(begun.values()))}, the first run" if begun else "yet: run etl sync"
-        )
+        first = min(begun.values(), default=None)
+        why = "when older history was pruned" if first in pruned.values() else "the first run"
+        when = "yet: run etl sync" if first is None else f"before {_begun(first)}, {why}"
         of = f" of {', '.join(sources)}" if sources else ""
         raise ConfigError(f"nothing is known{of} {when}")
-    return [f"nothing is known of {name} before {_begun(at)}" for name, at in missing.items()]
+    return [
+        f"nothing is known of {name} before {_begun(at)}"
+        + (", its older history was pruned" if pruned.get(name) == at else "")
+        for name, at in missing.items()
+    ]
 
 
 def _begun(moment: datetime) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     and_,
+    case,
     cast,
     exists,
     func,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 )
 
 from etl.audit import Violation
-from etl.db.run_tables import leases, run_streams, runs
+from etl.db.run_tables import horizons, leases, run_streams, runs
 from etl.db.runs import RESUMABLE
 from etl.db.tables import RECORDS, STAGING, RecordTables, change_fields, changes
 from etl.db.types import UtcDateTime
@@ -44,11 +45,15 @@ def stream_rows(connection: Connection, query: Select[Any]) -> Iterator[Any]:
 
 
 def version_numbers(connection: Connection) -> Iterator[Violation]:
-    """Versions of a record that are not 1..n."""
+    """Versions of a record that are not 1..n, or k..n where the ones before were pruned."""
     for tables in RECORDS.values():
         versions = _versions(tables)
-        place = func.row_number().over(**_window(versions)).label("place")
-        placed = select(versions, place).subquery()
+        place = func.row_number().over(**_window(versions))
+        placed = (
+            select(versions, (place + _pruned_before(versions)).label("place"))
+            .outerjoin(horizons, horizons.c.source == versions.c.source)
+            .subquery()
+        )
         for row in stream_rows(
             connection, select(placed).where(placed.c.version != placed.c.place)
         ):
@@ -83,9 +88,12 @@ def operations(connection: Connection) -> Iterator[Violation]:
         before = func.lag(versions.c.operation).over(**_window(versions)).label("before")
         lives = select(versions, before).subquery()
         now, earlier, gone = lives.c.operation, lives.c.before, literal("deleted")
+        first = and_(earlier.is_(None), lives.c.version == 1)
+        told = or_(earlier.is_not(None), first)  # of others the one before was pruned
         wrong = or_(
-            earlier.is_(None) != (now == "created"),
-            func.coalesce(earlier == gone, False) != (now == "restored"),
+            and_(first, now != "created"),
+            and_(earlier.is_not(None), now == "created"),
+            and_(told, func.coalesce(earlier == gone, False) != (now == "restored")),
             lives.c.is_deleted != (now == gone),
             now.not_in(_OPERATIONS),
         )
@@ -230,7 +238,7 @@ def evidence(connection: Connection) -> Iterator[Violation]:
         summary = run_streams.alias("summary")
         proved = or_(
             reason.in_(PROOFS),
-            and_(reason == ORPHANED, _project_deleted(table)),
+            and_(reason == ORPHANED, or_(_project_deleted(table), _is_before_horizon())),
             and_(
                 reason.not_in((*PROOFS, ORPHANED, "")),
                 # a complete partition leaves no row of its own
@@ -321,6 +329,21 @@ def _versions(tables: RecordTables) -> Subquery:
             cast(null(), UtcDateTime()),
         ),
     ).subquery("versions")
+
+
+def _pruned_before(versions: Subquery) -> Any:
+    """How many versions of a record were pruned; none where its source has no horizon."""
+    window: dict[str, Any] = {"partition_by": versions.c.record_id}
+    begin = func.min(versions.c.valid_from, type_=UtcDateTime()).over(**window)
+    pruned = func.coalesce(begin <= horizons.c.known_since, False)
+    return case((pruned, func.min(versions.c.version).over(**window) - 1), else_=0)
+
+
+def _is_before_horizon() -> ColumnElement[bool]:
+    """Whether the events of that time may have been pruned."""
+    return exists().where(
+        horizons.c.source == changes.c.source, horizons.c.known_since >= changes.c.observed_at
+    )
 
 
 def _window(versions: Subquery) -> dict[str, Any]:

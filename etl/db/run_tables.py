@@ -80,6 +80,7 @@ rejects = Table(
     Column("first_seen_at", UtcDateTime, nullable=False),
     Column("last_seen_at", UtcDateTime, nullable=False),
     Column("resolved_at", UtcDateTime),
+    Index(None, "run_id"),
     UniqueConstraint("source", "stream", "parent_id", "item"),
 )
 
@@ -127,6 +128,13 @@ outside_scope = Table(
     Column("stream", Text, primary_key=True),
     Column("row_id", BigId, primary_key=True, autoincrement=False),
     Column("since_run", BigId, ForeignKey("runs.run_id"), nullable=False),
+)
+
+horizons = Table(
+    "horizons",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("known_since", UtcDateTime, nullable=False),  # older history was pruned
 )
 
 rate_budgets = Table(

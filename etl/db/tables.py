@@ -204,6 +204,7 @@ def _record_tables(
         *columns(),
         _raw(),
         CheckConstraint("valid_from < valid_to", name="valid"),
+        Index(None, "run_id"),
         Index(None, "valid_to", "valid_from"),
     )
     content = [column.name for column in (*_state(), *columns(), _raw())]
@@ -248,6 +249,7 @@ def _child_tables(name: str, singular: str, columns: Any) -> ChildTables:
         *columns(),
         _raw(),
         UniqueConstraint("layer_id", "external_id"),
+        Index(None, "run_id"),
         CheckConstraint("is_deleted = (deleted_at IS NOT NULL)", name="deleted_at"),
     )
     staged = Table(

@@ -90,8 +90,8 @@ def test_a_plan_is_its_owners_alone_to_read(done: Place, tmp_path: Path) -> None
 
 def test_a_folder_that_is_not_there_saves_no_plan(done: Place, tmp_path: Path) -> None:
     ended = done.etl("plan", "ly", "--out", str(tmp_path / "no" / "plan.json"))
-    assert ended.code == 1
-    assert "no plan was saved" in ended.err
+    assert ended.code == 2
+    assert "cannot be written: No such file or directory" in ended.err
 
 
 def test_a_source_that_cannot_be_read_is_not_in_the_plan(done: Place, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ OPTIONS = {
     "sync": ["source", "--stream", "--dry-run", "--full", "--force-deletes", "--json"],
     "plan": ["source", "--out", "--stream", "--json"],
     "apply": ["file", "--json"],
+    "prune": ["--runs-older-than", "--history-older-than", "--dry-run", "--json"],
     "status": ["source", "--json", "--max-age"],
     "runs": ["source", "--limit", "--json"],
     "show": ["run", "--json"],
@@ -27,7 +28,7 @@ OPTIONS = {
     "history": ["stream", "key", "--source", "--format"],
     "sandbox": ["--port", "--scenario"],
     "demo": ["--folder"],
-    "db": ["upgrade", "current", "check"],
+    "db": ["upgrade", "current", "check", "vacuum"],
 }
 
 
