@@ -43,7 +43,16 @@ from etl.errors import ConfigError
 from etl.providers import PROVIDERS
 from etl.stream import Json, Options
 
-__all__ = ["Limits", "Settings", "SourceSettings", "example", "json_schema", "load", "masked"]
+__all__ = [
+    "Limits",
+    "Settings",
+    "SourceSettings",
+    "example",
+    "json_schema",
+    "load",
+    "masked",
+    "secret",
+]
 
 DEFAULT_PATH = Path("config/etl.toml")
 
@@ -155,6 +164,24 @@ def load(
         else SecretStr(DEFAULT_FINGERPRINT_KEY),
         retention=_retention(table.retention),
     )
+
+
+def secret(
+    what: str,
+    *,
+    env: str | None = None,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> SecretStr:
+    """A secret that an option names: in the environment, or a file that only its owner may read."""
+    try:
+        place = SecretTable(env=env, file=None if file is None else str(file))
+    except ValidationError:
+        raise ConfigError(f"{what}: name one environment variable or one file") from None
+    try:
+        return _secret(place, Path(), os.environ if environ is None else environ)
+    except ValueError as error:
+        raise ConfigError(f"{what}: {error}") from None
 
 
 def example() -> str:

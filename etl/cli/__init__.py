@@ -22,6 +22,7 @@ from etl.cli import (
     runs,
     schedule,
     sync,
+    web,
     worker,
 )
 from etl.cli.context import Common, set_up_logs
@@ -72,7 +73,21 @@ def common(
         set_up_logs(log, log_level)
 
 
-for module in (config, sync, plan, schedule, worker, runs, past, diff, export, care, prune, demo):
+for module in (
+    config,
+    sync,
+    plan,
+    schedule,
+    worker,
+    runs,
+    past,
+    diff,
+    export,
+    care,
+    prune,
+    web,
+    demo,
+):
     module.add_to(app)
 
 

@@ -36,13 +36,26 @@ def open_engine(url: str, *, connections: int = 5) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "connect", _prepare_postgres)
-    try:
-        with engine.connect():
-            return engine
-    except SQLAlchemyError as error:
-        raise StoreError(
-            f"cannot open the database {parsed.render_as_string()}: {_first_line(error)}"
-        ) from error
+    return _opened(engine)
+
+
+def open_reader(url: str) -> Engine:
+    """An engine that cannot write, whatever is asked of it; the database has to be there."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        engine = create_engine(parsed, hide_parameters=True, json_serializer=json_text)
+        event.listen(engine, "connect", _prepare_postgres)
+        event.listen(engine, "connect", _forbid_writes_postgres)
+        return _opened(engine)
+    path = Path(parsed.database or "")
+    if not path.is_file():
+        raise ConfigError(f"there is no database {path}; `etl sync` makes one")
+    # a path is quoted as a URI's, or ? and # in it would end it
+    read_only = parsed.set(database=f"{path.absolute().as_uri()}?mode=ro", query={"uri": "true"})
+    engine = create_engine(read_only, hide_parameters=True, json_serializer=json_text)
+    event.listen(engine, "connect", _prepare_sqlite_reader)
+    event.listen(engine, "begin", _begin_sqlite)
+    return _opened(engine)
 
 
 def store_error(error: SQLAlchemyError, doing: str) -> StoreError:
@@ -74,6 +87,16 @@ def relaxed(connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
+def _opened(engine: Engine) -> Engine:
+    """The engine, once it could connect."""
+    try:
+        with engine.connect():
+            return engine
+    except SQLAlchemyError as error:
+        where = engine.url.render_as_string()
+        raise StoreError(f"cannot open the database {where}: {_first_line(error)}") from error
+
+
 def _first_line(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
 
@@ -91,6 +114,14 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.close()
 
 
+def _prepare_sqlite_reader(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
+
+
 def _begin_sqlite(connection: Connection) -> None:
     begin = connection.get_execution_options().get("etl_begin", "BEGIN IMMEDIATE")
     if begin:
@@ -100,4 +131,11 @@ def _begin_sqlite(connection: Connection) -> None:
 def _prepare_postgres(connection: Any, _record: object) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
+
+
+def _forbid_writes_postgres(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        cursor.execute(f"SET statement_timeout = '{BUSY_SECONDS}s'")
     connection.commit()

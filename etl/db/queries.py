@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, Text, and_, case, cast, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy import Row as SqlRow
 
 from etl.db.run_tables import run_streams, runs
@@ -16,10 +28,18 @@ from etl.diff import MISSING
 Rows = Sequence[SqlRow[Any]]
 
 
-def freshness(connection: Connection, sources: Sequence[str] = ()) -> Rows:
-    """A row a source and stream: last complete snapshot, last start, how the last run ended."""
-    asked = [runs.c.source.in_(sources)] if sources else []
+def freshness(
+    connection: Connection, sources: Sequence[str] = (), *, until: datetime | None = None
+) -> Rows:
+    """A row a source and stream: last complete snapshot, last start, how the last run ended.
+
+    until: of the runs that had begun by then.
+    """
+    asked: list[ColumnElement[bool]] = [runs.c.source.in_(sources)] if sources else []
     whole = and_(run_streams.c.complete, runs.c.observed_at.is_not(None))
+    if until is not None:
+        asked.append(runs.c.started_at <= until)
+        whole = and_(whole, runs.c.observed_at <= until)
     per_stream = (
         select(
             runs.c.source,
@@ -226,10 +246,11 @@ def _changes(connection: Connection, query: Select[Any]) -> Iterator[Change]:
             reason=row.reason,
             provider_updated_at=row.provider_updated_at,
             path=row.path,
-            old=_value(row.old_text),
-            new=_value(row.new_text),
+            old=json_value(row.old_text),
+            new=json_value(row.new_text),
         )
 
 
-def _value(text: str | None) -> Any:
+def json_value(text: str | None) -> Any:
+    """A value stored as JSON; MISSING where there is none, which is not null."""
     return MISSING if text is None else json.loads(text)

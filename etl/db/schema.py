@@ -60,6 +60,17 @@ def ensure(engine: Engine) -> None:
     if empty and engine.dialect.name == "sqlite":
         upgrade(engine)
         return
+    _compare(found)
+
+
+def require(engine: Engine) -> None:
+    """The schema is right, or SchemaOutOfDate; for those who only read."""
+    with engine.connect() as connection:
+        found = current(connection)
+    _compare(found)
+
+
+def _compare(found: str | None) -> None:
     if found != HEAD:
         has = "no schema" if found is None else f"schema {found}"
         newer = found is not None and found > HEAD

@@ -1,0 +1,59 @@
+"""`etl web`: the console for a browser, read-only, on loopback unless told otherwise."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etl.cli import context, terminal
+from etl.errors import ConfigError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command()(web)
+
+
+def web(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8080,
+    token_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the token that readers need.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with that token, which only you may read.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name under which the console is called; repeatable.")
+    ] = None,
+) -> None:
+    """Look at the database in a browser; it cannot be changed there. A token is needed elsewhere
+    than on loopback."""
+    try:
+        from etl.web.server import Door, serve
+    except ImportError as error:
+        raise ConfigError(
+            f"etl web needs {error.name}, which is not installed: pip install 'etl[web]'"
+        ) from None
+    from etl.config import secret
+    from etl.db.engine import open_reader
+    from etl.db.schema import require
+
+    token = None
+    if token_env is not None or token_file is not None:
+        token = secret("the token", env=token_env, file=token_file)
+    engine = open_reader(context.settings(ctx.obj).database_url)
+    try:
+        require(engine)
+        door = Door(host=host, port=port, token=token, hosts=tuple(allow_host or ()))
+        serve(engine, door, _invite)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        engine.dispose()
+    terminal.say("stopped")
+
+
+def _invite(url: str) -> None:
+    terminal.say(f"the console is at {url}; ctrl-c ends it")

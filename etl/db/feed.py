@@ -1,0 +1,122 @@
+"""The change feed in pages, the newest changes first, for people who look. Reads only.
+
+A page is found by its place, and a search reads at most so many changes at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
+
+from etl.db.queries import json_value
+from etl.db.tables import change_fields, changes
+
+PAGE = 50
+LOOK = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which changes are asked for; None and '': any. text: part of a key."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    source: str | None = None
+    stream: str | None = None
+    operation: str | None = None
+    text: str = ""
+    run_id: int | None = None
+    record_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a change; MISSING where it did not exist."""
+
+    path: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """A page of changes, the newest first. before: where to go on; searching: as in a walk."""
+
+    rows: Sequence[Any]
+    fields: Mapping[int, Sequence[Field]]
+    before: int | None
+    searching: bool = False
+
+
+def events(
+    connection: Connection,
+    asked: Asked,
+    before: int | None,
+    *,
+    most: int = PAGE,
+    look: int = LOOK,
+) -> Events:
+    """The next page of changes older than that one, with their fields."""
+    first, last = (_extreme(connection, asked, one) for one in (func.min, func.max))
+    if first is None or last is None:
+        return Events(rows=(), fields={}, before=None)
+    newest = last if before is None else min(last, before - 1)
+    oldest = newest - look + 1 if asked.record_id is None else first
+    query = (
+        select(changes)
+        .where(changes.c.change_id <= newest, changes.c.change_id >= oldest, *_conditions(asked))
+        .order_by(changes.c.change_id.desc())
+        .limit(most + 1)
+    )
+    found = connection.execute(query).all()
+    rows, searching = found[:most], False
+    following = rows[-1].change_id if len(found) > most else None
+    if following is None and oldest > first:
+        following, searching = oldest, True
+    fields = _fields(connection, [row.change_id for row in rows])
+    return Events(rows=rows, fields=fields, before=following, searching=searching)
+
+
+def _extreme(connection: Connection, asked: Asked, which: Any) -> int | None:
+    """The newest or oldest change of that time, run and record: an index knows."""
+    narrow = replace(asked, source=None, operation=None, text="")
+    if asked.record_id is None:
+        narrow = replace(narrow, stream=None)
+    query = select(which(changes.c.change_id)).where(*_conditions(narrow))
+    found: int | None = connection.execute(query).scalar()
+    return found
+
+
+def _conditions(asked: Asked) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if asked.since is not None:
+        found.append(changes.c.observed_at >= asked.since)
+    if asked.until is not None:
+        found.append(changes.c.observed_at <= asked.until)
+    names = ("source", "stream", "operation", "run_id", "record_id")
+    told = {name: value for name in names if (value := getattr(asked, name)) is not None}
+    found += [changes.c[name] == value for name, value in told.items()]
+    if asked.text:
+        found.append(changes.c.key.icontains(asked.text, autoescape=True))
+    return found
+
+
+def _fields(connection: Connection, ids: Sequence[int]) -> dict[int, list[Field]]:
+    old, new = change_fields.c.old_value, change_fields.c.new_value
+    query = (
+        select(
+            change_fields.c.change_id,
+            change_fields.c.path,
+            cast(old, Text).label("old_text"),
+            cast(new, Text).label("new_text"),
+        )
+        .where(change_fields.c.change_id.in_(ids))
+        .order_by(change_fields.c.change_id, change_fields.c.path)
+    )
+    found: dict[int, list[Field]] = {}
+    for row in connection.execute(query):
+        field = Field(path=row.path, old=json_value(row.old_text), new=json_value(row.new_text))
+        found.setdefault(row.change_id, []).append(field)
+    return found

@@ -1,0 +1,139 @@
+"""The console as an ASGI application: routes, one snapshot a page, errors as pages."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from etl.db.engine import snapshot, store_error
+from etl.errors import ConfigError
+from etl.web import estate, feeds, pages
+from etl.web.asked import Asked, asked
+from etl.web.guard import Guard, Token, is_local
+from etl.web.render import environment, page
+
+Page = Callable[[Connection, Asked], Mapping[str, Any]]
+Clock = Callable[[], datetime]
+
+PAGES: Mapping[str, tuple[str, Page]] = {
+    "/": ("overview.html", pages.overview),
+    "/estate": ("estate.html", estate.estate),
+    "/records/{stream}/{id}": ("record.html", estate.record),
+    "/capacity": ("capacity.html", estate.capacity),
+    "/changes": ("changes.html", pages.changes),
+    "/runs": ("runs.html", pages.runs),
+    "/runs/{run}": ("run.html", pages.run),
+    "/rejects": ("rejects.html", pages.rejects),
+}
+
+
+def application(
+    engine: Engine, *, clock: Clock, hosts: Collection[str] = (), token: Token | None = None
+) -> Guard:
+    """The console over a database, behind its guard."""
+    console = _Console(engine, environment(), clock)
+    routes: list[BaseRoute] = [
+        Route(path, console.endpoint(template, values))
+        for path, (template, values) in PAGES.items()
+    ]
+    routes += [
+        Route("/changes.csv", console.changes_csv),
+        Route("/changes.atom", console.changes_atom),
+        Route("/login", console.login),
+        Mount("/static", StaticFiles(packages=["etl.web"])),
+    ]
+    handlers: Any = {HTTPException: console.missing, Exception: console.broken}
+    inner = Starlette(routes=routes, exception_handlers=handlers)
+    return Guard(inner=inner, hosts=hosts, token=token)
+
+
+class _Console:
+    """What the routes share: the database, the templates, the clock."""
+
+    def __init__(self, engine: Engine, templates: Environment, clock: Clock) -> None:
+        self._engine = engine
+        self._templates = templates
+        self._clock = clock
+
+    def endpoint(self, template: str, values: Page) -> Callable[[Request], Response]:
+        """A route whose page sees one moment of the database."""
+
+        def answer(request: Request) -> Response:
+            try:
+                question = self._asked(request)
+                with snapshot(self._engine) as connection:
+                    told = values(connection, question)
+                    return self._html(template, question, told)
+            except ConfigError as error:
+                return self._problem(request, 400, str(error))
+            except SQLAlchemyError as error:
+                return self._problem(request, 503, str(store_error(error, "reading")))
+
+        return answer
+
+    def changes_csv(self, request: Request) -> Response:
+        """The change feed of this question as a file."""
+        question = self._asked(request)
+        pages.wanted_changes(question)
+
+        def rows() -> Iterator[str]:
+            with snapshot(self._engine) as connection:
+                yield from feeds.as_csv(connection, question)
+
+        named = {"Content-Disposition": 'attachment; filename="changes.csv"'}
+        return StreamingResponse(rows(), media_type="text/csv; charset=utf-8", headers=named)
+
+    def changes_atom(self, request: Request) -> Response:
+        """The newest changes of this question as an Atom feed."""
+        with snapshot(self._engine) as connection:
+            base = str(request.base_url).rstrip("/")
+            body = feeds.as_atom(connection, self._asked(request), base)
+        return Response(body, media_type="application/atom+xml")
+
+    def login(self, request: Request) -> Response:
+        """The form for the token."""
+        wanted = request.query_params.get("next", "/")
+        values = {
+            "failed": "failed" in request.query_params,
+            "next": wanted if is_local(wanted) else "/",
+        }
+        return self._html("login.html", self._now(request), values)
+
+    def missing(self, request: Request, error: HTTPException) -> Response:
+        """What is not there."""
+        return self._problem(request, error.status_code, error.detail)
+
+    def broken(self, request: Request, _error: Exception) -> Response:
+        """A mistake of this program; what it was goes to the log, not to the reader."""
+        said = "This page failed. The log of `etl --log text web` tells why."
+        return self._problem(request, 500, said)
+
+    def _asked(self, request: Request) -> Asked:
+        names = {name: str(value) for name, value in request.path_params.items()}
+        return asked(request.url.path, names, dict(request.query_params), self._clock())
+
+    def _now(self, request: Request) -> Asked:
+        """The question without its parameters, for pages that have none."""
+        return asked(request.url.path, {}, {}, self._clock())
+
+    def _problem(self, request: Request, status: int, said: str) -> Response:
+        """A page that says what is wrong, at the moment looked at when that is a moment."""
+        try:
+            question = self._asked(request)
+        except ConfigError:
+            question = self._now(request)
+        return self._html("problem.html", question, {"status": status, "said": said}, status)
+
+    def _html(
+        self, template: str, question: Asked, values: Mapping[str, Any], status: int = 200
+    ) -> Response:
+        return HTMLResponse(page(self._templates, template, question, values), status)

@@ -1,0 +1,227 @@
+"""What the pages of records show: the estate, one record, how full layers are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.exceptions import HTTPException
+
+from etl.db import browse, feed
+from etl.db.browse import Wanted
+from etl.db.tables import RECORDS
+from etl.diff import FieldChange, field_changes
+from etl.errors import ConfigError
+from etl.providers import PROVIDERS
+from etl.transform import content_of
+from etl.web.asked import STREAMS, Asked, number
+from etl.web.charts import Slice, slices
+
+Values = Mapping[str, Any]
+
+STATES = ("live", "deleted", "all")
+LAYERS_A_PAGE = 20
+LAYERS_SHOWN = 25
+ENVIRONMENTS_SHOWN = 100
+LEVELS = {"": "any", "80": "80 % or more", "101": "over 100 %"}
+# what the head of a record's page says already, or what is no content
+HEAD = frozenset(
+    {
+        *("source", "provider", "parent_id", "external_id", "project_id", "project_key", "key"),
+        *("name", "content_hash", "version", "operation", "run_id", "first_seen_at", "changed_at"),
+        *("is_deleted", "deleted_at", "raw"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """How full a layer is in one environment."""
+
+    environment: str
+    used: int
+    slices: tuple[Slice, ...]
+
+    @property
+    def free(self) -> int:
+        """Below 0 when over-booked."""
+        return 100 - self.used
+
+
+def estate(connection: Connection, asked: Asked) -> Values:
+    """Projects, environments or layers of all vendors, filtered, a page at a time."""
+    stream = asked.one_of("stream", STREAMS)
+    project, sources = _chosen(connection, asked)
+    wanted = Wanted(
+        stream=stream,
+        sources=sources,
+        text=asked.text("q"),
+        project_id=project.project_id if project else None,
+        state=asked.one_of("state", STATES),
+        moment=asked.moment,
+    )
+    return {
+        "stream": stream,
+        "streams": STREAMS,
+        "state": wanted.state,
+        "states": STATES,
+        "found": browse.records(connection, wanted, asked.place()),
+        "id": RECORDS[stream].id,
+        "project": project,
+        "all_sources": browse.sources(connection),
+        "look": browse.LOOK,
+    }
+
+
+def record(connection: Connection, asked: Asked) -> Values:
+    """One record: its fields, its life, what differs between two versions, what belongs to it."""
+    stream = asked.route["stream"]
+    identifier = number(asked.route["id"], "record") if stream in STREAMS else 0
+    row = browse.record(connection, stream, identifier, asked.moment) if identifier else None
+    if row is None:
+        raise HTTPException(404, _absent(connection, stream, identifier))
+    life = [
+        one
+        for one in browse.versions(connection, stream, identifier)
+        if one.valid_from <= asked.then
+    ]
+    events = feed.Asked(until=asked.moment, stream=stream, record_id=identifier)
+    return {
+        "stream": stream,
+        "id": identifier,
+        "row": row,
+        "fields": _fields(row, stream),
+        "project": _project(connection, asked, row, stream),
+        "versions": life,
+        "diff": _diff(connection, asked, row.provider, life),
+        "events": feed.events(connection, events, asked.number("before")),
+        **_children(connection, asked, stream, row),
+    }
+
+
+def _absent(connection: Connection, stream: str, identifier: int) -> str:
+    if identifier and browse.record(connection, stream, identifier, None) is not None:
+        return "This record was not known yet at that moment. Choose a later one, or now."
+    return "There is no such record."
+
+
+def _fields(row: Any, stream: str) -> list[tuple[str, Any]]:
+    """The columns of content with their values."""
+    names = [name for name in row._fields if name not in HEAD and name != RECORDS[stream].id]
+    return [(name, getattr(row, name)) for name in names]
+
+
+def _project(connection: Connection, asked: Asked, row: Any, stream: str) -> Any:
+    if stream == "projects" or row.project_id is None:
+        return None
+    return browse.record(connection, "projects", row.project_id, asked.moment)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """What differs between two versions of a record."""
+
+    old: int
+    new: int
+    fields: Sequence[FieldChange]
+
+
+def _diff(connection: Connection, asked: Asked, provider: str, life: Sequence[Any]) -> Diff | None:
+    """Between the versions asked for; the last two where none is."""
+    known = [one.version for one in life]
+    if len(known) < 2:
+        return None
+    old, new = asked.number("old") or known[1], asked.number("new") or known[0]
+    stream = PROVIDERS[provider].stream(asked.route["stream"])
+    identifier = number(asked.route["id"], "record")
+    states = []
+    for version in (old, new):
+        found = browse.payload(connection, stream.name, identifier, version)
+        if version not in known or found is None:
+            raise ConfigError(f"there is no version {version} of this record")
+        states.append(content_of(found, stream))
+    return Diff(old=old, new=new, fields=field_changes(states[0], states[1], stream.keyed))
+
+
+def _children(connection: Connection, asked: Asked, stream: str, row: Any) -> Values:
+    if stream == "layers":
+        ids = [row.layer_id]
+        reserved = browse.children(connection, "layer_reservations", ids, asked.moment)
+        return {
+            "parameters": browse.children(connection, "layer_parameters", ids, asked.moment),
+            "reservations": reserved,
+            "uses": list(_uses(reserved)),
+        }
+    if stream != "projects":
+        return {}
+    return {
+        name: browse.records(
+            connection,
+            Wanted(
+                stream=name,
+                sources=(row.source,),
+                project_id=row.project_id,
+                moment=asked.moment,
+            ),
+            None,
+            most=most,
+        )
+        for name, most in (("environments", ENVIRONMENTS_SHOWN), ("layers", LAYERS_SHOWN))
+    }
+
+
+def _uses(reservations: Sequence[Any]) -> Iterator[Use]:
+    """A layer's reservations, environment by environment."""
+    environments: dict[str, list[Any]] = {}
+    for one in reservations:
+        environments.setdefault(one.environment_key, []).append(one)
+    for environment, held in sorted(environments.items()):
+        percents = [(one.experiment_key, one.reservation_percent) for one in held]
+        used = sum(percent for _, percent in percents)
+        yield Use(environment=environment, used=used, slices=slices(percents))
+
+
+def capacity(connection: Connection, asked: Asked) -> Values:
+    """How full layers are: a bar for each environment, a colour for each experiment."""
+    project, sources = _chosen(connection, asked)
+    level = asked.one_of("level", tuple(LEVELS))
+    environment = asked.text("environment")
+    wanted = Wanted(
+        stream="layers",
+        sources=sources,
+        text=asked.text("q"),
+        project_id=project.project_id if project else None,
+        reserved=int(level or 0),
+        environment=environment,
+        moment=asked.moment,
+    )
+    found = browse.records(connection, wanted, asked.place(), most=LAYERS_A_PAGE)
+    ids = [row.layer_id for row in found.rows]
+    held: dict[int, list[Any]] = {}
+    for one in browse.children(connection, "layer_reservations", ids, asked.moment):
+        if not environment or one.environment_key == environment:
+            held.setdefault(one.layer_id, []).append(one)
+    return {
+        "found": found,
+        "layers": [(row, list(_uses(held.get(row.layer_id, ())))) for row in found.rows],
+        "project": project,
+        "levels": LEVELS,
+        "environments": sorted({one.environment_key for rows in held.values() for one in rows}),
+        "all_sources": browse.sources(connection),
+        "look": browse.LOOK,
+    }
+
+
+def _chosen(connection: Connection, asked: Asked) -> tuple[Any, tuple[str, ...]]:
+    """The project that is asked for, and the sources: one, those of a vendor, or all."""
+    project_id = asked.number("project")
+    if project_id is not None:
+        project = browse.record(connection, "projects", project_id, asked.moment)
+        if project is None:
+            raise HTTPException(404, "There is no such project, or it was not known yet.")
+        return project, (project.source,)
+    source, known = asked.text("source"), browse.sources(connection)
+    vendor = source.removeprefix("provider:")
+    if vendor != source:
+        return None, tuple(row.source for row in known if row.provider == vendor)
+    return None, (source,) if source else tuple(row.source for row in known)

@@ -1,0 +1,115 @@
+"""The change feed for programs: CSV for spreadsheets, Atom for readers."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+from xml.etree import ElementTree
+
+from sqlalchemy import Connection
+
+from etl.db import feed
+from etl.diff import MISSING
+from etl.shown import csv_safe, safe
+from etl.web.asked import Asked
+from etl.web.pages import wanted_changes
+
+COLUMNS = (
+    *("observed_at", "source", "provider", "stream", "project_key", "key", "operation", "path"),
+    *("old_value", "new_value", "actor", "reason", "provider_updated_at", "change_id", "run_id"),
+)
+AT_ONCE = 1000
+ENTRIES = 100
+ATOM = "http://www.w3.org/2005/Atom"
+
+
+def as_csv(connection: Connection, asked: Asked) -> Iterator[str]:
+    """All changes that the page would show, a row a field, piece by piece; the newest first."""
+    yield _csv([COLUMNS])
+    before: int | None = None
+    while True:
+        events = feed.events(connection, wanted_changes(asked), before, most=AT_ONCE)
+        if events.rows:
+            yield _csv([_row(one, field) for one in events.rows for field in _fields(events, one)])
+        before = events.before
+        if before is None:
+            return
+
+
+def _fields(events: feed.Events, row: Any) -> Any:
+    nothing = feed.Field(path="", old=MISSING, new=MISSING)
+    return events.fields.get(row.change_id) or (nothing,)
+
+
+def _csv(rows: Any) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows([csv_safe(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _row(change: Any, field: feed.Field) -> tuple[object, ...]:
+    return (
+        *(change.observed_at.isoformat(), change.source, change.provider, change.stream),
+        *(change.project_key, change.key, change.operation, field.path),
+        *(_json(field.old), _json(field.new), change.actor, change.reason),
+        _iso(change.provider_updated_at),
+        *(change.change_id, change.run_id),
+    )
+
+
+def _json(value: Any) -> str | None:
+    return None if value is MISSING else json.dumps(value, ensure_ascii=False)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def as_atom(connection: Connection, asked: Asked, base: str) -> bytes:
+    """The newest changes as an Atom feed; base: scheme and host of the links."""
+    events = feed.events(connection, wanted_changes(asked), None, most=ENTRIES)
+    ElementTree.register_namespace("", ATOM)
+    root = ElementTree.Element(f"{{{ATOM}}}feed")
+    here = base + asked.here()
+    page = base + asked.link("/changes", **dict(asked.params))
+    _add(root, "title", "etl: changes")
+    _add(root, "id", uuid5(NAMESPACE_URL, here).urn)
+    _add(root, "link", rel="self", href=here)
+    _add(root, "link", rel="alternate", href=page)
+    _add(root, "updated", max((row.observed_at for row in events.rows), default=asked.now))
+    _add(_add(root, "author"), "name", "etl")
+    for row in events.rows:
+        _entry(root, row, events.fields.get(row.change_id, ()), base)
+    body: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return body
+
+
+def _entry(root: ElementTree.Element, row: Any, fields: Any, base: str) -> None:
+    entry = _add(root, "entry")
+    url = f"{base}/records/{row.stream}/{row.record_id}"
+    place = f"{row.project_key}/" if row.stream != "projects" and row.project_key else ""
+    _add(entry, "title", f"{row.operation} {row.stream[:-1]} {place}{row.key} ({row.source})")
+    _add(entry, "id", uuid5(NAMESPACE_URL, f"{url}#{row.version}").urn)
+    _add(entry, "link", href=url)
+    _add(entry, "updated", row.observed_at)
+    told = [f"{one.path}: {_told(one.old)} → {_told(one.new)}" for one in fields]
+    because = [text for text in (row.actor, row.reason) if text]
+    _add(entry, "content", " · ".join((*because, *told)) or row.operation, type="text")
+
+
+def _told(value: Any) -> str:
+    return "—" if value is MISSING else json.dumps(value, ensure_ascii=False)
+
+
+def _add(
+    parent: ElementTree.Element, name: str, value: object = None, **attributes: str
+) -> ElementTree.Element:
+    """An element more; a text holds no letter that XML forbids."""
+    made = ElementTree.SubElement(parent, f"{{{ATOM}}}{name}", attributes)
+    if value is not None:
+        text = value.isoformat() if isinstance(value, datetime) else str(value)
+        made.text = safe(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+    return made

@@ -1,0 +1,153 @@
+"""What each page shows of the runs and changes: a question and a connection become values.
+
+Pages of records are in estate; how values look is said in templates.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.exceptions import HTTPException
+
+from etl.db import activity, browse, feed, queries
+from etl.db.activity import OPERATIONS
+from etl.web.asked import STREAMS, Asked, number
+from etl.web.charts import Chart, pieces, stacked
+
+Values = Mapping[str, Any]
+
+LONGEST_CHART = timedelta(days=30)
+STATUSES = (
+    *("ok", "partial", "held", "parked", "running"),
+    *("denied", "failed", "aborted", "dry_run"),
+)
+LANDED = ("ok", "partial", "held")
+SINCE = {"": "any time", "24h": "the last day", "7d": "the last 7 days", "30d": "the last 30 days"}
+LATEST = 8
+
+
+def overview(connection: Connection, asked: Asked) -> Values:
+    """Sources and how fresh they are, runs and changes over time, the latest changes."""
+    fresh = queries.freshness(connection, until=asked.moment)
+    counts = activity.last_complete(connection, asked.moment)
+    span = activity.span(connection, asked.moment)
+    return {
+        "fresh": [(row, counts.get((row.source, row.stream)), _state(row)) for row in fresh],
+        "records": sum(counts.values()),
+        "sources": len({row.source for row in fresh}),
+        "oldest": _oldest(fresh),
+        "charts": _charts(connection, span, asked.then) if span else (),
+        "waiting": activity.open_rejects(connection, asked.moment),
+        "events": feed.events(connection, feed.Asked(until=asked.moment), None, most=LATEST),
+    }
+
+
+def _oldest(fresh: Any) -> datetime | None:
+    """When the stream that is the least fresh was complete; None when one never was."""
+    times = [row.last_complete_at for row in fresh if row.stream_status != "unavailable"]
+    return None if None in times or not times else min(times)
+
+
+def _state(row: Any) -> str:
+    state: str = row.stream_status if row.run_status in LANDED else row.run_status
+    return state
+
+
+def _charts(
+    connection: Connection, span: tuple[datetime, datetime], until: datetime
+) -> tuple[Chart, Chart]:
+    """Runs and changes over time, up to the moment looked at or a while after the last run."""
+    end = min(until, max(span[1] + timedelta(minutes=5), until - LONGEST_CHART))
+    time = pieces(max(span[0], end - LONGEST_CHART), end)
+    ended = activity.runs_by_time(connection, time.begin, time.end, time.letters)
+    changed = activity.changes_by_time(connection, time.begin, time.end, time.letters)
+    return (
+        stacked("Runs", time, ((row.piece, row.status, row.number) for row in ended), STATUSES),
+        stacked("Changes", time, _by_operation(changed), OPERATIONS),
+    )
+
+
+def _by_operation(rows: Any) -> Iterator[tuple[str, str, int]]:
+    for row in rows:
+        for name in OPERATIONS:
+            yield row.piece, name, getattr(row, name)
+
+
+def wanted_changes(asked: Asked) -> feed.Asked:
+    """Which changes a page, a table or a feed of this question has."""
+    return feed.Asked(
+        since=asked.past("since"),
+        until=asked.moment,
+        source=asked.optional("source"),
+        stream=asked.optional("stream"),
+        operation=asked.optional("operation"),
+        text=asked.text("q"),
+        run_id=asked.number("run"),
+    )
+
+
+def changes(connection: Connection, asked: Asked) -> Values:
+    """The change feed, the newest first."""
+    found = feed.events(connection, wanted_changes(asked), asked.number("before"))
+    return {
+        "events": found,
+        "all_sources": browse.sources(connection),
+        "streams": STREAMS,
+        "operations": OPERATIONS,
+        "ages": SINCE,
+        "look": feed.LOOK,
+    }
+
+
+def runs(connection: Connection, asked: Asked) -> Values:
+    """The newest runs."""
+    found, before = activity.run_page(
+        connection,
+        source=asked.optional("source"),
+        status=asked.optional("status"),
+        until=asked.moment,
+        before=asked.number("before"),
+    )
+    return {
+        "runs": found,
+        "sums": activity.sums(connection, [row.run_id for row in found]),
+        "before": before,
+        "all_sources": browse.sources(connection),
+        "statuses": STATUSES,
+    }
+
+
+def run(connection: Connection, asked: Asked) -> Values:
+    """One run: its streams, the lists that were not complete, what it changed."""
+    run_id = number(asked.route["run"], "run")
+    found, streams = queries.one_run(connection, run_id)
+    if found is None:
+        raise HTTPException(404, f"There is no run {run_id}.")
+    return {
+        "run": found,
+        "streams": [row for row in streams if row.parent_id == ""],
+        "partitions": [row for row in streams if row.parent_id != ""],
+        "events": feed.events(connection, feed.Asked(run_id=run_id), None, most=LATEST),
+        "later": asked.moment is not None and found.started_at > asked.moment,
+    }
+
+
+def rejects(connection: Connection, asked: Asked) -> Values:
+    """Items that could not be used, and what is new about the shape of those that could."""
+    source = asked.optional("source")
+    state = asked.one_of("state", ("open", "all"))
+    found, before = activity.reject_page(
+        connection,
+        source=source,
+        state=state,
+        until=asked.moment,
+        before=asked.number("before"),
+    )
+    return {
+        "rejects": found,
+        "before": before,
+        "state": state,
+        "drift": activity.noted_drift(connection, source, asked.moment),
+        "all_sources": browse.sources(connection),
+    }
