@@ -54,7 +54,7 @@ def open_reader(url: str) -> Engine:
     read_only = parsed.set(database=f"{path.absolute().as_uri()}?mode=ro", query={"uri": "true"})
     engine = create_engine(read_only, hide_parameters=True, json_serializer=json_text)
     event.listen(engine, "connect", _prepare_sqlite_reader)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return _opened(engine)
 
 

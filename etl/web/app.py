@@ -1,6 +1,6 @@
 """The console as an ASGI application: routes, one snapshot a page, errors as pages."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from etl.db.asof import ensure_known
 from etl.db.engine import snapshot, store_error
 from etl.errors import ConfigError
 from etl.web import estate, feeds, pages
@@ -49,11 +50,26 @@ def application(
         Route("/changes.csv", console.changes_csv),
         Route("/changes.atom", console.changes_atom),
         Route("/login", console.login),
-        Mount("/static", StaticFiles(packages=["etl.web"])),
+        Mount("/static", StaticFiles(packages=[("etl.web", "static")])),
     ]
-    handlers: Any = {HTTPException: console.missing, Exception: console.broken}
+    handlers: Any = {
+        HTTPException: console.missing,
+        ConfigError: console.unclear,
+        SQLAlchemyError: console.unreadable,
+        Exception: console.broken,
+    }
     inner = Starlette(routes=routes, exception_handlers=handlers)
     return Guard(inner=inner, hosts=hosts, token=token)
+
+
+def _notices(connection: Connection, question: Asked) -> Sequence[str]:
+    """What a reader of the past should know: of which sources nothing was known then."""
+    if question.moment is None:
+        return ()
+    try:
+        return ensure_known(connection, question.moment, now=question.now)
+    except ConfigError as error:
+        return (str(error),)
 
 
 class _Console:
@@ -68,15 +84,11 @@ class _Console:
         """A route whose page sees one moment of the database."""
 
         def answer(request: Request) -> Response:
-            try:
-                question = self._asked(request)
-                with snapshot(self._engine) as connection:
-                    told = values(connection, question)
-                    return self._html(template, question, told)
-            except ConfigError as error:
-                return self._problem(request, 400, str(error))
-            except SQLAlchemyError as error:
-                return self._problem(request, 503, str(store_error(error, "reading")))
+            question = self._asked(request)
+            with snapshot(self._engine) as connection:
+                told = {"notices": _notices(connection, question)}
+                told |= values(connection, question)
+            return self._html(template, question, told)
 
         return answer
 
@@ -112,9 +124,17 @@ class _Console:
         """What is not there."""
         return self._problem(request, error.status_code, error.detail)
 
+    def unclear(self, request: Request, error: ConfigError) -> Response:
+        """What cannot be asked so."""
+        return self._problem(request, 400, str(error))
+
+    def unreadable(self, request: Request, error: SQLAlchemyError) -> Response:
+        """A database that is away or too busy."""
+        return self._problem(request, 503, str(store_error(error, "reading")))
+
     def broken(self, request: Request, _error: Exception) -> Response:
         """A mistake of this program; what it was goes to the log, not to the reader."""
-        said = "This page failed. The log of `etl --log text web` tells why."
+        said = "This page failed. What `etl web` wrote to its terminal tells why."
         return self._problem(request, 500, said)
 
     def _asked(self, request: Request) -> Asked:

@@ -88,6 +88,12 @@ class Asked:
         }
         return self.link(self.path, **{**kept, **params})
 
+    @property
+    def path_now(self) -> str:
+        """This page, now."""
+        query = urlencode(self.kept("as_of"))
+        return quote(self.path) + (f"?{query}" if query else "")
+
     def kept(self, *changed: str) -> dict[str, str]:
         """The parameters that a form of this page sends along; those that it changes are left out.
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-MOST_BARS = 62
+MOST_BARS, FEWEST_BARS = 62, 14
 _STEPS = (  # letters of the ISO text of a time that name such a piece, and how long it is
     (16, timedelta(minutes=1)),
     (15, timedelta(minutes=10)),
@@ -50,6 +50,10 @@ class Bar:
     total: int
     parts: tuple[Part, ...]
 
+    def value(self, name: str) -> int:
+        """How high that part is, 0 when it is not there."""
+        return sum(part.value for part in self.parts if part.name == name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
@@ -79,7 +83,7 @@ def pieces(first: datetime, last: datetime) -> Pieces:
     letters, step = few[0] if few else _STEPS[-1]
     if not few:
         first = last - step * (MOST_BARS - 1)
-    begin = _floor(first, letters)
+    begin = _floor(min(first, last - step * (FEWEST_BARS - 1)), letters)
     names, moment = [], begin
     while moment <= last:
         names.append(_text(moment)[:letters])

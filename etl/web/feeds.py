@@ -61,7 +61,7 @@ def _row(change: Any, field: feed.Field) -> tuple[object, ...]:
 
 
 def _json(value: Any) -> str | None:
-    return None if value is MISSING else json.dumps(value, ensure_ascii=False)
+    return None if value is MISSING else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _iso(moment: datetime | None) -> str | None:
@@ -76,7 +76,7 @@ def as_atom(connection: Connection, asked: Asked, base: str) -> bytes:
     here = base + asked.here()
     page = base + asked.link("/changes", **dict(asked.params))
     _add(root, "title", "etl: changes")
-    _add(root, "id", uuid5(NAMESPACE_URL, here).urn)
+    _add(root, "id", uuid5(NAMESPACE_URL, f"etl:{asked.here()}").urn)
     _add(root, "link", rel="self", href=here)
     _add(root, "link", rel="alternate", href=page)
     _add(root, "updated", max((row.observed_at for row in events.rows), default=asked.now))
@@ -92,7 +92,7 @@ def _entry(root: ElementTree.Element, row: Any, fields: Any, base: str) -> None:
     url = f"{base}/records/{row.stream}/{row.record_id}"
     place = f"{row.project_key}/" if row.stream != "projects" and row.project_key else ""
     _add(entry, "title", f"{row.operation} {row.stream[:-1]} {place}{row.key} ({row.source})")
-    _add(entry, "id", uuid5(NAMESPACE_URL, f"{url}#{row.version}").urn)
+    _add(entry, "id", _urn(row))
     _add(entry, "link", href=url)
     _add(entry, "updated", row.observed_at)
     told = [f"{one.path}: {_told(one.old)} → {_told(one.new)}" for one in fields]
@@ -100,8 +100,13 @@ def _entry(root: ElementTree.Element, row: Any, fields: Any, base: str) -> None:
     _add(entry, "content", " · ".join((*because, *told)) or row.operation, type="text")
 
 
+def _urn(row: Any) -> str:
+    """The name of a change, under whatever address the console is called."""
+    return uuid5(NAMESPACE_URL, f"etl:{row.source}/{row.change_id}").urn
+
+
 def _told(value: Any) -> str:
-    return "—" if value is MISSING else json.dumps(value, ensure_ascii=False)
+    return "—" if value is MISSING else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _add(

@@ -5,6 +5,7 @@ Pages of records are in estate; how values look is said in templates.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,6 +26,7 @@ STATUSES = (
 LANDED = ("ok", "partial", "held")
 SINCE = {"": "any time", "24h": "the last day", "7d": "the last 7 days", "30d": "the last 30 days"}
 LATEST = 8
+MOST_LISTS = 300
 
 
 def overview(connection: Connection, asked: Asked) -> Values:
@@ -124,13 +126,39 @@ def run(connection: Connection, asked: Asked) -> Values:
     found, streams = queries.one_run(connection, run_id)
     if found is None:
         raise HTTPException(404, f"There is no run {run_id}.")
+    lists = [one for row in streams for one in _lists(row)]
     return {
         "run": found,
         "streams": [row for row in streams if row.parent_id == ""],
+        "lists": lists[:MOST_LISTS],
+        "more_lists": len(lists) > MOST_LISTS,
         "partitions": [row for row in streams if row.parent_id != ""],
         "events": feed.events(connection, feed.Asked(run_id=run_id), None, most=LATEST),
         "later": asked.moment is not None and found.started_at > asked.moment,
     }
+
+
+def _lists(row: Any) -> list[dict[str, Any]]:
+    """The lists that a run walked of one stream, each with its proof."""
+    alike = [(key, walk) for walk in row.walks or () for key in walk["of"]]
+    names = ("status", "expected", "came", "pages", "walks")
+    return [
+        {
+            "stream": row.stream,
+            "of": key,
+            "ended": walk.get("reason") or _ended(walk),
+            **{name: walk.get(name) for name in names},
+        }
+        for key, walk in sorted(alike, key=itemgetter(0))
+    ]
+
+
+def _ended(walk: Mapping[str, Any]) -> str:
+    known = ["end mark reached" if walk["end"] else "end mark not reached"]
+    known += ["pages overlap"] if walk.get("overlap") else []
+    known += [f"{walk['gaps']} gaps"] if walk.get("gaps") else []
+    known += ["gone on from a checkpoint"] if walk.get("resumed") else []
+    return "; ".join(known)
 
 
 def rejects(connection: Connection, asked: Asked) -> Values:

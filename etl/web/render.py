@@ -37,6 +37,7 @@ def environment() -> Environment:
         "span": span,
         "count": count,
         "number": lambda value: f"{value:,}",
+        "json": lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True),
         "lines": _lines,
         "value": _value,
         "short": _short,
@@ -53,6 +54,7 @@ def page(templates: Environment, name: str, asked: Asked, values: Mapping[str, A
         "link": asked.link,
         "here": asked.here,
         "ago": lambda moment: _ago(asked, moment),
+        "notices": (),
     }
     return templates.get_template(name).render({**common, **values})
 
@@ -75,7 +77,7 @@ def _value(value: Any) -> str:
         return value
     if isinstance(value, datetime):
         return time(value)
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _short(text: str) -> str:

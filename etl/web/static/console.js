@@ -1,0 +1,17 @@
+// The one thing a page cannot do without a script: keep light or dark against the system's choice.
+(function () {
+  var root = document.documentElement;
+  function stored() { try { return localStorage.getItem("theme"); } catch (_) { return null; } }
+  if (stored()) root.dataset.theme = stored();
+  document.addEventListener("DOMContentLoaded", function () {
+    var button = document.querySelector("[data-theme-switch]");
+    if (!button) return;
+    button.hidden = false;
+    button.addEventListener("click", function () {
+      var system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+      var next = (root.dataset.theme || system) === "dark" ? "light" : "dark";
+      root.dataset.theme = next;
+      try { localStorage.setItem("theme", next); } catch (_) { /* then only for this page */ }
+    });
+  });
+})();

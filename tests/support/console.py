@@ -1,0 +1,108 @@
+"""The web console for tests: a database with a past and hostile names, served over real HTTP."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from etl.db.engine import open_reader
+from etl.sandbox import Sandbox, World
+from etl.web.app import application
+from etl.web.server import server
+from tests.support.runs import hour, settings_for, small, sync_all
+
+NOW = hour(100)
+SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+FORMULA = '=HYPERLINK("http://evil.example","click")'
+ESCAPES = "\x1b]0;owned\x07\x1b[31mred"
+OVERRIDE = "\u202egnp.exe\u202c"
+ATTRIBUTE = "\" autofocus onfocus=\"document.title='owned'\" x='"
+JINJA = "{{ 7 * 7 }}{% raw %}"
+HOSTILE = (SCRIPT, FORMULA, ESCAPES, OVERRIDE, ATTRIBUTE, JINJA)
+
+
+def tell_story(engine: Engine) -> None:
+    """Four syncs in four days: all there is, hostile names, changes of every kind, a return."""
+    world = small()
+    with Sandbox(world) as sandbox:
+        settings = settings_for(sandbox)
+        sync_all(engine, settings, hour(0))
+        for number, text in enumerate(HOSTILE):
+            _plant(world, number, text)
+        sync_all(engine, settings, hour(30))
+        gone = world.live("layers", "projects")[0].payload["id"]
+        world.delete("layers", "projects", gone)
+        world.rename_project("search", "search-new")
+        world.update("launchdarkly", "projects", "my-project", name="My renamed project")
+        world.update("statsig", "layers", "Checkout", description="one", newThing={"deep": [1]})
+        sync_all(engine, settings, hour(54))
+        world.restore("layers", "projects", gone)
+        world.update("launchdarkly", "layers", _first_layer(world), "my-project", **_over_booked())
+        world.update("statsig", "layers", "Checkout", description=SCRIPT)
+        sync_all(engine, settings, hour(80))
+
+
+def _plant(world: World, number: int, text: str) -> None:
+    """A hostile text in every field that is shown."""
+    world.create("layers", "projects", name=text, ownerEmail=text)
+    world.create(
+        "statsig",
+        "layers",
+        id=f"{text} {number}",
+        name=text,
+        description=text,
+        tags=[text],
+        lastModifierName=text,
+        lastModifierEmail=text,
+        parameters=[{"name": text, "type": "string", "defaultValue": text}],
+    )
+    world.create("launchdarkly", "projects", key=f"hostile-{number}", name=text, tags=[text])
+    world.create(
+        "launchdarkly",
+        "layers",
+        "my-project",
+        key=f"hostile-{number}",
+        name=text,
+        environments={"test": {"reservations": [_reserved(text, 30)]}},
+    )
+
+
+def _first_layer(world: World) -> str:
+    key: str = world.live("launchdarkly", "layers", "my-project")[0].payload["key"]
+    return key
+
+
+def _over_booked() -> dict[str, Any]:
+    held = [_reserved("big", 70), _reserved("bigger", 80)]
+    return {"environments": {"production": {"reservations": held}}}
+
+
+def _reserved(experiment: str, percent: int) -> dict[str, Any]:
+    return {"experimentKey": experiment, "flagKey": "flag", "reservationPercent": percent}
+
+
+@contextmanager
+def served(url: str, *, now: datetime = NOW, **door: Any) -> Iterator[str]:
+    """The console over the database of that URL; gives its own URL."""
+    engine = open_reader(url)
+    console = application(engine, clock=lambda: now, **door)
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = server(console)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join()
+        listening.close()
+        engine.dispose()
+
+
+def url_of(engine: Engine) -> str:
+    """The URL of an engine's database, password and all."""
+    return engine.url.render_as_string(hide_password=False)
