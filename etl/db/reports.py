@@ -27,6 +27,16 @@ class Report:
     shown: tuple[str, ...]
     now_only: str | None = None
 
+    def title(self, moment: datetime | None) -> str:
+        """What it is, and of when."""
+        when = "" if moment is None else f", as of {moment:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.name}: {self.answers}{when}"
+
+    def ensure_past(self) -> None:
+        """It has a past, or ConfigError."""
+        if self.now_only is not None:
+            raise ConfigError(f"{self.name} can only tell of now: {self.now_only}")
+
 
 _LAYER = ("source", "project_key", "layer_key")
 
@@ -37,7 +47,7 @@ REPORTS: Mapping[str, Report] = MappingProxyType(
             Report(
                 name="change_feed",
                 answers="what was created, updated, deleted, restored, field by field",
-                order=("change_id", "path"),
+                order=("-change_id", "path"),
                 shown=(
                     *("observed_at", "source", "stream", "project_key", "key", "operation"),
                     *("path", "old_value", "new_value", "actor"),
@@ -137,8 +147,7 @@ def relation(connection: Connection, report: Report, moment: datetime | None = N
     view = relations.relation(connection, report.name).rows
     if moment is None:
         return Relation(view, report.order)
-    if report.now_only is not None:
-        raise ConfigError(f"{report.name} can only tell of now: {report.now_only}")
+    report.ensure_past()
     if report.name in past_reports.QUERIES:
         sqlite = connection.dialect.name == "sqlite"
         return Relation(past_reports.rows(view, report.name, moment, sqlite=sqlite), report.order)
