@@ -1,0 +1,83 @@
+"""docs/reporting/readonly.sql: a role that reads what has a contract, and nothing else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
+
+from etl.db import schema
+from etl.db.relations import TABLES
+from etl.db.types import metadata
+from tests.conftest import Databases
+from tests.support.database import VIEWS
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "reporting" / "readonly.sql"
+
+
+@pytest.fixture(scope="module")
+def ready(databases: Databases, postgres_server: Engine) -> Iterator[Engine]:
+    """A database in which the script has run twice."""
+    with databases("postgres") as engine:
+        for _ in range(2):
+            run_script(engine)
+        yield engine
+        run(engine, "DROP OWNED BY etl_reader")
+    run(postgres_server, "DROP ROLE etl_reader")
+
+
+def run_script(engine: Engine) -> None:
+    run(engine, SCRIPT.read_text(encoding="utf-8").replace("%", "%%"))
+
+
+def run(engine: Engine, statement: str) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+        connection.commit()
+
+
+def as_reader(engine: Engine, statement: str) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET LOCAL ROLE etl_reader")
+        connection.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("name", sorted({*TABLES, *VIEWS}))
+def test_the_reader_may_read_what_has_a_contract(ready: Engine, name: str) -> None:
+    as_reader(ready, f"SELECT * FROM {name}")  # noqa: S608  names of ours
+
+
+@pytest.mark.parametrize("name", sorted(set(metadata.tables) - set(TABLES)))
+def test_the_reader_may_not_read_the_bookkeeping(ready: Engine, name: str) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        as_reader(ready, f"SELECT * FROM {name}")  # noqa: S608  names of ours
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM layers",
+        "UPDATE projects SET name = 'x'",
+        "INSERT INTO change_fields VALUES (1, 'x')",
+        "TRUNCATE changes",
+        "CREATE TABLE public.mine (id int)",
+        "DROP VIEW layer_capacity",
+    ],
+)
+def test_the_reader_may_not_write(ready: Engine, statement: str) -> None:
+    with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+        as_reader(ready, statement)
+
+
+def test_its_sessions_are_read_only_and_end(ready: Engine) -> None:
+    with ready.connect() as connection:
+        query = "SELECT rolconfig FROM pg_roles WHERE rolname = 'etl_reader'"
+        settings = connection.exec_driver_sql(query).scalar_one()
+    assert {"default_transaction_read_only=on", "statement_timeout=60s"} <= set(settings)
+
+
+def test_views_that_an_upgrade_makes_anew_stay_readable(ready: Engine) -> None:
+    schema.downgrade(ready, "0004")
+    schema.upgrade(ready)
+    as_reader(ready, "SELECT * FROM layer_capacity")
