@@ -21,6 +21,7 @@ def recorder_of(source: SourceSettings, job: Job, clock: Callable[[], datetime])
     if source.archive is None or job.dry_run:
         return None
     about = {
+        "kind": job.kind,
         "source": job.source,
         "provider": job.provider.name,
         "base_url": job.base_url,

@@ -103,15 +103,23 @@ def _of_run(folder: Path, index: Path, provider: Provider) -> Dump | str:
         head, end = _ends(index)
     except (ValueError, StopIteration):
         return "damaged"
-    said = end.get("end")
-    if head.get("provider") != provider.name:
-        return f"of the provider {head.get('provider')}"
-    if said is None:
-        return "the process ended before the run did; a later run holds what it saw"
-    if said["status"] not in LANDED:
-        return f"the run was {said['status']}: nothing of it landed"
-    if said["attempts"] > 1:
-        return "the run took several processes, and may have missed what moved between them"
+    said = end.get("end", {})
+    reasons = (
+        (
+            head.get("kind") != "sync",
+            f"a {head.get('kind')}, which may have looked at a part only",
+        ),
+        (head.get("provider") != provider.name, f"of the provider {head.get('provider')}"),
+        (not said, "the process ended before the run did; a later run holds what it saw"),
+        (said.get("status") not in LANDED, f"the run was {said.get('status')}: nothing landed"),
+        (
+            said.get("attempts", 1) > 1,
+            "the run took several processes, and may have missed what moved between them",
+        ),
+    )
+    for holds, reason in reasons:
+        if holds:
+            return reason
     return Dump(
         name=index.name,
         at=datetime.fromisoformat(said["observed_at"]),

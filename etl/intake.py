@@ -259,7 +259,7 @@ class Intake:
             self._ordinal += 1
             self._batch.staged[stream].append((self._ordinal, staged))
             for path, kind in staged.record.drift:
-                self._batch.drift[stream, path, kind] = _type_at(staged.raw, path)
+                self._batch.drift[stream, path, kind] = type_at(staged.raw, path)
 
 
 def _before(staged: Staged) -> Before:
@@ -273,7 +273,7 @@ def _is_newcomer(created: datetime | None, walk: Walk) -> bool:
     return created.timestamp() >= walk.began - CLOCK_DIFFERENCE
 
 
-def _type_at(value: Json, path: str) -> str:
+def type_at(value: Json, path: str) -> str:
     """The JSON type at a path of drift; `unknown` inside lists."""
     for step in path.split("."):
         if not isinstance(value, dict) or step not in value:

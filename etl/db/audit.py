@@ -20,7 +20,7 @@ from etl.wire import SECRET_FIELDS, redact
 Search = Callable[[Connection], Iterator[Violation]]
 
 _BY_HAND = "restore the last good backup, or correct by hand the rows that are named"
-_REPROCESS = "set content_hash = '' in the rows that are named; `etl sync` writes them anew"
+_REPROCESS = "`etl reprocess` makes them anew from the stored payloads; --dry-run shows how"
 _BARE_SECRET = re.compile(
     rf'"(?:{"|".join(sorted(SECRET_FIELDS))})":\s*"(?!fp:[0-9a-f]{{16}}")',
 )
@@ -189,7 +189,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         name="field diffs",
         promise="field diffs lead from each version to the next",
-        remedy=_BY_HAND,
+        remedy=_REPROCESS,
         search=recompute.field_diffs,
     ),
     Check(
@@ -201,13 +201,13 @@ CHECKS: tuple[Check, ...] = (
     Check(
         name="project parts",
         promise="environments and layers name their live project, by id and key",
-        remedy=_BY_HAND,
+        remedy=_REPROCESS,
         search=invariants.parts_of_projects,
     ),
     Check(
         name="hashes",
         promise="content hashes are those of the stored payloads",
-        remedy=f"{_BY_HAND}; a current row with a wrong hash is stored anew by the next `etl sync`",
+        remedy=_REPROCESS,
         search=recompute.hashes,
     ),
     Check(

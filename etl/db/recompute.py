@@ -39,7 +39,7 @@ def hashes(connection: Connection) -> Iterator[Violation]:
             elif rule != HASH_RULE:
                 what = f"hashed by rule {rule}, today's is {HASH_RULE}"
                 yield Violation(where=where, what=what, harmless=True)
-            elif _hashed_form(row.raw, stream, row.content_hash) is None:
+            elif hashed_form(row.raw, stream, row.content_hash) is None:
                 yield Violation(where=where, what=f"{row.content_hash} is not the hash of its raw")
 
 
@@ -110,7 +110,7 @@ def _record(row: Any, tables: RecordTables) -> Record | Reject | None:
     stream = _stream(row.provider, tables)
     if stream is None:
         return None
-    form = _hashed_form(row.raw, stream, row.content_hash) or row.raw
+    form = hashed_form(row.raw, stream, row.content_hash) or row.raw
     identity = identify(form, stream)
     if isinstance(identity, Reject):
         return identity
@@ -118,11 +118,11 @@ def _record(row: Any, tables: RecordTables) -> Record | Reject | None:
     return transform(form, stream, Partition(parent_id=row.parent_id, parent_key=parent_key))
 
 
-def _hashed_form(raw: Json, stream: Stream, content_hash: str) -> Json | None:
+def hashed_form(raw: Json, stream: Stream, content_hash: str) -> Json | None:
     """The payload as it was when it was hashed."""
     if hash_of(content_of(raw, stream)) == content_hash:
         return raw
-    doubles = _doubles(raw)
+    doubles = in_doubles(raw)
     return doubles if hash_of(content_of(doubles, stream)) == content_hash else None
 
 
@@ -244,19 +244,19 @@ def _diff(row: Any, stream: Stream) -> _Diff:
 
 
 def _told(value: Json) -> str | None:
-    return None if value is MISSING else json_text(_doubles(value))
+    return None if value is MISSING else json_text(in_doubles(value))
 
 
 def _same(one: Json, other: Json) -> bool:
     return _told(one) == _told(other)
 
 
-def _doubles(value: Json) -> Json:
+def in_doubles(value: Json) -> Json:
     """The value with integers that no double holds exactly as doubles."""
     if isinstance(value, dict):
-        return {name: _doubles(inner) for name, inner in value.items()}
+        return {name: in_doubles(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_doubles(inner) for inner in value]
+        return [in_doubles(inner) for inner in value]
     if type(value) is not int or abs(value) < _EXACT:
         return value
     try:

@@ -146,6 +146,15 @@ def merge_time(connection: Connection, source: str, now: datetime) -> datetime:
     return now if last is None else max(now, last + timedelta(microseconds=1))
 
 
+def abort(connection: Connection, run_id: int, now: datetime) -> None:
+    """A run that goes on no more and did not end well is closed."""
+    connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run_id, runs.c.status == "running")
+        .values(status="aborted", finished_at=now)
+    )
+
+
 def observed(connection: Connection, source: str) -> set[datetime]:
     """The moments at which something of a source was observed."""
     query = select(runs.c.observed_at).where(

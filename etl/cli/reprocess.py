@@ -1,0 +1,110 @@
+"""`etl reprocess`: the tables made anew from stored payloads, as today's code takes them."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from etl.cli import context, terminal
+
+if TYPE_CHECKING:
+    from etl.db.rewrite import Difference
+    from etl.reprocess import Reprocessed
+
+COLUMNS = ("table", "row", "column", "before", "after")
+WIDEST = 60  # letters of a value
+_SIGNS = {"added": "+", "removed": "-"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command()(reprocess)
+
+
+def reprocess(
+    ctx: typer.Context,
+    source: Annotated[list[str] | None, typer.Argument(help="Sources; default: all.")] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(help="Only this stream; may be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be different; change nothing.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Versions whose payload is rejected today may go for good."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON report on stdout.")] = False,
+) -> None:
+    """Make columns, current rows and history anew from stored payloads; no network, no key."""
+    from etl import reprocess as work
+    from etl.app import having
+
+    settings = context.settings(ctx.obj, source or (), secrets=False)
+    engine = context.database(ctx.obj)
+    documents: list[dict[str, Any]] = []
+    tell: Callable[[Reprocessed], None] = _show
+    if as_json:
+        tell = lambda found: documents.append(_document(found))  # noqa: E731
+    try:
+        for name in source or having(settings, stream or ()):
+            wanted = work.wanted_of(settings.sources[name], stream or (), force=force)
+            if dry_run:
+                tell(work.preview(engine, wanted))
+            else:
+                work.reprocess(engine, wanted, shown=tell)
+    finally:
+        engine.dispose()
+        if as_json:
+            print(json.dumps({"sources": documents}))
+
+
+def _show(found: "Reprocessed") -> None:
+    runs = terminal.count(found.moments, "run")
+    rows = f"{terminal.count(found.rows, 'row')} different" if found.rows else "no difference"
+    terminal.say(f"{found.source}: {rows}, {runs} of its past made anew")
+    for (table, what), number in sorted(found.counts.items()):
+        terminal.say(f"  {table:<20}{number:>10,} {what}")
+    lines = [line for sample in found.samples for line in _lines(sample)]
+    if lines:
+        terminal.out.print(terminal.table(COLUMNS, lines))
+
+
+def _lines(sample: "Difference") -> list[tuple[str, ...]]:
+    if not sample.fields:
+        return [(sample.table, sample.where, _SIGNS[sample.what], "", "")]
+    return [
+        (sample.table, sample.where, column, _shown(before), _shown(after))
+        for column, (before, after) in sample.fields.items()
+    ]
+
+
+def _shown(value: object) -> str:
+    text = "" if value is None else terminal.safe(value)
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
+
+
+def _document(found: "Reprocessed") -> dict[str, Any]:
+    return {
+        "source": found.source,
+        "runs": found.moments,
+        "rows": found.rows,
+        "counts": [
+            {"table": table, "what": what, "rows": number}
+            for (table, what), number in sorted(found.counts.items())
+        ],
+        "samples": [
+            {
+                "table": one.table,
+                "what": one.what,
+                "row": one.where,
+                "fields": {name: [_plain(v) for v in pair] for name, pair in one.fields.items()},
+            }
+            for one in found.samples
+        ],
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

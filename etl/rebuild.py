@@ -1,0 +1,84 @@
+"""Stored payloads as today's code takes them: the runs of the past, staged and merged anew."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from etl.db import absent, staging
+from etl.db.merge import merge
+from etl.db.recompute import hashed_form
+from etl.db.staging import Batch, RunKey
+from etl.db.versions import Moment
+from etl.intake import type_at
+from etl.load import Outcome, compare
+from etl.record import Reject
+from etl.stream import Json, Partition, Provider, Stream
+from etl.transform import identify
+
+
+@dataclass(slots=True, kw_only=True)
+class Rebuild:
+    """A source made anew in a database of its own, moment after moment.
+
+    keys: external id of a project -> its key, as of the last moment.
+    """
+
+    connection: Connection
+    source: str
+    provider: Provider
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def add(self, moment: Moment) -> None:
+        """What a run observed is merged, at its moment."""
+        run = RunKey(run_id=moment.run_id, source=self.source, provider=self.provider.name)
+        batch, gone = Batch(), dict[str, dict[int, str]]()
+        for stream in self.provider.streams:
+            versions = [one for one in moment.versions if one.stream == stream.name]
+            if versions:
+                gone[stream.name] = self._take(stream, versions, batch)
+        staging.write(self.connection, run, batch, moment.at)
+        for name, reasons in gone.items():
+            staging.settle(self.connection, run.run_id, name)
+            absent.stage_deletions(self.connection, run.run_id, name, reasons)
+        streams = {stream.name: stream for stream in self.provider.streams}
+        merge(self.connection, run, streams, moment.at)
+        staging.clear(self.connection, run.run_id)
+
+    def _take(self, stream: Stream, versions: Sequence[Any], batch: Batch) -> dict[int, str]:
+        """Stages what is new in these versions; -> row id -> why it was deleted."""
+        items: dict[str, list[tuple[str, Json]]] = defaultdict(list)
+        away: dict[tuple[str, str], str] = {}
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for version in versions:
+            item = hashed_form(version.raw, stream, version.content_hash) or version.raw
+            identity = identify(item, stream)
+            if isinstance(identity, Reject):
+                batch.rejects.append((stream.name, version.parent_id, identity))
+                continue
+            wanted[version.parent_id].append(identity)
+            if version.is_deleted:
+                away[version.parent_id, identity] = version.reason or ""
+            else:
+                items[version.parent_id].append((identity, item))
+        heads = staging.heads(self.connection, stream.name, self.source, wanted)
+        for parent_id, found in items.items():
+            partition = Partition(parent_id=parent_id, parent_key=self.keys.get(parent_id, ""))
+            self._stage(stream, compare(found, heads, stream, partition), parent_id, batch)
+        return {
+            head.row_id: away[place]
+            for place, head in heads.items()
+            if place in away and not head.deleted
+        }
+
+    def _stage(self, stream: Stream, outcome: Outcome, parent_id: str, batch: Batch) -> None:
+        rows = batch.staged[stream.name]
+        batch.rejects += [(stream.name, parent_id, reject) for reject in outcome.rejects]
+        for staged in outcome.staged:
+            rows.append((len(rows) + 1, staged))
+            if stream.name == "projects":
+                self.keys[staged.external_id] = staged.record.key
+            for path, kind in staged.record.drift:
+                batch.drift[stream.name, path, kind] = type_at(staged.raw, path)

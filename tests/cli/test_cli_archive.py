@@ -1,0 +1,56 @@
+"""`etl reprocess` and the archive, as their users run them; the examples of docs/archive.md."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+from tests.cli.command import ESCAPE, Place
+
+PAGE = (Path(__file__).parents[2] / "docs" / "archive.md").read_text(encoding="utf-8")
+
+
+def examples(*, of: str) -> list[list[str]]:
+    """The words of the command lines of the page that begin so, for the sources of a place."""
+    named = PAGE.replace("acme-launchdarkly", "ld").replace("acme-layers", "ly")
+    found = re.findall(r"^```sh\n(.*?)^```", named, re.MULTILINE | re.DOTALL)
+    lines = [line.partition("#")[0].split() for block in found for line in block.splitlines()]
+    return [words[1:] for words in lines if words[:2] == ["etl", of]]
+
+
+def spoil(done: Place) -> None:
+    with sqlite3.connect(done.database) as connection:
+        connection.execute(
+            "UPDATE layers SET description = '[red]spoilt[/red]' WHERE key = 'Checkout'"
+        )
+    connection.close()
+
+
+def test_the_examples_of_the_page_run(done: Place) -> None:
+    wanted = examples(of="reprocess")
+    assert len(wanted) == 3
+    for words in wanted:
+        ended = done.etl(*words)
+        assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_dry_run_tells_each_difference_and_mends_nothing(done: Place) -> None:
+    spoil(done)
+    before = done.etl("audit").code
+    for _ in range(2):
+        ended = done.etl("reprocess", "st", "--dry-run")
+        assert ended.code == 0
+        assert "st: 1 row different, 1 run of its past made anew" in ended.out
+        assert re.search(r"layers +1 changed", ended.out)
+        assert "[red]spoilt[/red]" in ended.out
+        assert ESCAPE not in ended.out
+    told = done.etl("reprocess", "st", "--json")
+    assert told.json["sources"][0]["counts"] == [{"table": "layers", "what": "changed", "rows": 1}]
+    assert told.json["sources"][0]["samples"][0]["fields"]["description"][0] == "[red]spoilt[/red]"
+    assert (before, done.etl("audit").code) == (1, 0)
+    assert "st: no difference" in done.etl("reprocess", "st").out
+
+
+def test_a_source_or_stream_that_is_not_there_is_exit_2(done: Place) -> None:
+    assert done.etl("reprocess", "nobody").code == 2
+    ended = done.etl("reprocess", "ly", "--stream", "layers")
+    assert (ended.code, "has no stream layers" in ended.err) == (2, True)

@@ -1,0 +1,228 @@
+"""Tables made anew from stored payloads are those of a fresh load of the same payloads."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text, update
+
+from etl.app import Wish
+from etl.config import Settings
+from etl.db.audit import findings
+from etl.db.engine import snapshot
+from etl.db.tables import RECORDS
+from etl.dumps import found_in
+from etl.errors import ConfigError, RunInProgress, StoreError, UnsafeChange
+from etl.process import at_work
+from etl.providers import PROVIDERS
+from etl.record import Record
+from etl.replay import job_of_dump, replay
+from etl.reprocess import Reprocessed, Wanted, preview, reprocess, wanted_of
+from etl.sandbox import Sandbox, Sizes, World
+from etl.stream import Partition, Provider, Stream
+from tests.conftest import BOTH, Databases
+from tests.support.database import contents, count, counted_writes, rows
+from tests.support.runs import SOURCES, hour, settings_for, sync_all
+
+DAYS = 8
+FEW = Sizes(ld_projects=4, ld_environments=1, ld_layers=2, statsig_layers=10, layers_projects=8)
+
+
+@pytest.fixture(scope="module")
+def archive(
+    tmp_path_factory: pytest.TempPathFactory, databases: Databases
+) -> Iterator[tuple[Path, Settings]]:
+    """Eight days of an evolving world."""
+    folder = tmp_path_factory.mktemp("archive")
+    tables: dict[str, Any] = {name: {"archive": {"dir": str(folder)}} for name in SOURCES}
+    with Sandbox(World(9, FEW)) as sandbox, databases("sqlite") as engine:
+        settings = settings_for(sandbox, **tables)
+        for day in range(DAYS):
+            sync_all(engine, settings, hour(24 * day))
+            sandbox.world.evolve(changed=0.3, deleted=2, renamed=1, created=2, restored=1)
+        yield folder, settings
+
+
+def load(engine: Engine, archive: tuple[Path, Settings], name: str, provider: Provider) -> None:
+    """A fresh load of the payloads by that code."""
+    folder, settings = archive
+    for dump in found_in(folder, name, provider).dumps:
+        job = job_of_dump(settings, name, dump, Wish(), provider)
+        assert replay(engine, settings, job, dump).status == "ok"
+
+
+def with_stream(provider: Provider, name: str, **changed: Any) -> Provider:
+    streams = tuple(
+        replace(stream, **changed) if stream.name == name else stream for stream in provider.streams
+    )
+    return replace(provider, streams=streams)
+
+
+def retold(stream: Stream) -> Any:
+    """A transform that makes other columns, another name and other children of the same items."""
+
+    def transform(item: Any, partition: Partition) -> Record:
+        made = stream.transform(item, partition)
+        children = {
+            table: [replace(one, name=f"the {one.name}") for one in parts[:2]]
+            for table, parts in made.children.items()
+        }
+        columns = {**made.columns, "tags": ["anew"]}
+        return replace(made, name=made.name.upper(), columns=columns, children=children)
+
+    return transform
+
+
+def changed_mapping(provider: Provider) -> Provider:
+    """Other columns of every stream; and a field less that tells versions apart."""
+    for stream, volatile in (
+        ("projects", {"tags", "timezone"}),
+        ("environments", {"apiKey"}),
+        ("layers", {"description", "lastModifiedTime"}),
+    ):
+        if stream in [one.name for one in provider.streams]:
+            old = provider.stream(stream)
+            provider = with_stream(
+                provider, stream, transform=retold(old), volatile=old.volatile | volatile
+            )
+    return provider
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_after_a_changed_mapping_the_tables_are_those_of_a_fresh_load(
+    both: tuple[Engine, Engine], archive: tuple[Path, Settings], databases: Databases, name: str
+) -> None:
+    old = PROVIDERS[SOURCES[name]]
+    new = changed_mapping(old)
+    with databases("sqlite") as fresh:
+        load(fresh, archive, name, new)
+        for engine in both:
+            load(engine, archive, name, old)
+            before = count(engine, "changes")
+            assert contents(engine) != contents(fresh)
+            found = reprocess(engine, Wanted(source=name, provider=new))
+            assert contents(engine) == contents(fresh)
+            assert found.rows > before / 2
+            assert count(engine, "changes") <= before
+            again = reprocess(engine, Wanted(source=name, provider=new))
+            assert again.counts == {}
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def loaded(
+    request: pytest.FixtureRequest, databases: Databases, archive: tuple[Path, Settings]
+) -> Iterator[Engine]:
+    """LaunchDarkly's past, taken by this code; each test leaves it as it was."""
+    with databases(request.param) as engine:
+        load(engine, archive, "ld", PROVIDERS["launchdarkly"])
+        yield engine
+
+
+LD = Wanted(source="ld", provider=PROVIDERS["launchdarkly"])
+
+
+def test_with_the_same_code_nothing_is_different_and_nothing_written(loaded: Engine) -> None:
+    with counted_writes(loaded) as written:
+        assert preview(loaded, LD).counts == {}
+        assert reprocess(loaded, LD).moments == DAYS
+    assert set(written) <= {"runs", "leases"}
+
+
+def test_what_was_spoilt_by_hand_is_told_and_made_right_again(loaded: Engine) -> None:
+    before, ids = contents(loaded), rows(loaded, "layers", "source = 'ld'")
+    with loaded.begin() as connection:
+        connection.execute(text("UPDATE layers SET description = 'spoilt', name = 'x'"))
+        connection.execute(text("DELETE FROM change_fields"))
+        connection.execute(text("UPDATE environment_history SET color = 'none' WHERE version = 1"))
+        connection.execute(text("DELETE FROM layer_reservations"))
+    found = preview(loaded, LD)
+    assert found.counts["layers", "changed"] == count(loaded, "layers")
+    assert found.counts["layer_reservations", "added"] > 0
+    sample = next(one for one in found.samples if one.table == "layers")
+    assert sample.fields["name"][0] == "x"
+    assert contents(loaded) != before
+    assert reprocess(loaded, LD).counts == found.counts
+    assert contents(loaded) == before
+    told = rows(loaded, "layers", "source = 'ld'")
+    assert {row["layer_id"] for row in told} == {row["layer_id"] for row in ids}
+
+
+def test_one_stream_alone_can_be_made_anew(loaded: Engine) -> None:
+    with loaded.begin() as connection:
+        for stream in ("projects", "layers"):
+            connection.execute(update(RECORDS[stream].current).values(content_hash="1:none"))
+    reprocess(loaded, replace(LD, streams=["layers"]))
+    assert count(loaded, "layers", "content_hash = '1:none'") == 0
+    assert count(loaded, "projects", "content_hash = '1:none'") > 0
+    reprocess(loaded, LD)
+
+
+def test_a_payload_that_the_code_takes_no_more_stays_unless_forced(
+    engine: Engine, archive: tuple[Path, Settings]
+) -> None:
+    load(engine, archive, "ld", LD.provider)
+    stream = LD.provider.stream("projects")
+
+    def transform(item: Any, partition: Partition) -> Record:
+        taken = {**item, "name": 5} if item["key"] == "my-project" else item
+        return stream.transform(taken, partition)
+
+    new = replace(LD, provider=with_stream(LD.provider, "projects", transform=transform))
+    before = contents(engine)
+    with pytest.raises(UnsafeChange, match=r"payloads of 1 records of ld.*name: Input"):
+        reprocess(engine, new)
+    assert contents(engine) == before
+    reprocess(engine, replace(new, force=True))
+    assert count(engine, "projects", "key = 'my-project'") == 0
+    assert count(engine, "rejects", "path = 'name'") == 1
+    with snapshot(engine) as connection:
+        [references] = [one for one in findings(connection) if one.check == "references"]
+    assert references.ok
+
+
+class Stopped(Exception):
+    """Something that ends a process."""
+
+
+def test_what_is_stopped_before_the_commit_has_changed_nothing(loaded: Engine) -> None:
+    before = contents(loaded)
+
+    def stop(found: Reprocessed) -> None:
+        assert found.rows > 0
+        raise Stopped
+
+    new = replace(LD, provider=changed_mapping(LD.provider))
+    with pytest.raises(Stopped):
+        reprocess(loaded, new, shown=stop)
+    assert contents(loaded) == before
+    assert count(loaded, "leases") == 0
+    assert count(loaded, "runs", "status = 'running'") == 0
+
+
+def test_a_source_that_is_being_synced_is_left_alone(loaded: Engine) -> None:
+    from etl.db import runs
+    from etl.process import lives
+
+    with at_work() as holder:
+        with loaded.begin() as connection:
+            runs.acquire(connection, "ld", holder, hour(0), lives)
+        with pytest.raises(RunInProgress):
+            reprocess(loaded, LD, clock=lambda: hour(0))
+        with loaded.begin() as connection:
+            runs.release(connection, "ld", holder)
+
+
+def test_a_past_that_was_pruned_is_not_made_up(databases: Databases, archive) -> None:
+    with databases("sqlite") as engine:
+        load(engine, archive, "ly", PROVIDERS["layers"])
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM project_history WHERE version = 1"))
+        with pytest.raises(StoreError, match=r"before 2026-11-\d\d 00:00:00Z was pruned"):
+            preview(engine, Wanted(source="ly", provider=PROVIDERS["layers"]))
+
+
+def test_a_stream_that_the_provider_has_not_is_said(archive: tuple[Path, Settings]) -> None:
+    with pytest.raises(ConfigError, match="has no stream layers; it has projects"):
+        wanted_of(archive[1].sources["ly"], ["layers"])
