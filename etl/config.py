@@ -61,6 +61,7 @@ DEFAULT_PATH = Path("config/etl.toml")
 # installations cannot be linked.
 DEFAULT_FINGERPRINT_KEY = "etl/fingerprint/1"
 
+_NOTICE_URLS: Key = ("notices", "urls")
 _FINGERPRINT_KEY: Key = ("security", "fingerprint_key")
 _MIB = 1024 * 1024
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -116,6 +117,14 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notices:
+    """Where notices go, as Apprise URLs, and after how long data is stale: [notices]."""
+
+    urls: tuple[SecretStr, ...] = ()
+    stale_after: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration; shows neither a secret nor the password of the database."""
 
@@ -124,6 +133,7 @@ class Settings:
     sources: Mapping[str, SourceSettings]
     fingerprint_key: SecretStr
     retention: Retention = Retention()
+    notices: Notices = Notices()
 
     def __repr__(self) -> str:
         return (
@@ -163,6 +173,10 @@ def load(
         if table.security.fingerprint_key
         else SecretStr(DEFAULT_FINGERPRINT_KEY),
         retention=_retention(table.retention),
+        notices=Notices(
+            urls=tuple(secret for key, secret in found.items() if key[:2] == _NOTICE_URLS),
+            stale_after=timedelta(hours=table.notices.stale_hours),
+        ),
     )
 
 
@@ -281,6 +295,7 @@ def _places(table: FileTable, asked: Mapping[str, SourceTable]) -> dict[Key, Sec
         or f"missing; {secret_form('api_key', f'{source.provider.upper()}_API_KEY')}"
         for name, source in asked.items()
     }
+    places |= {(*_NOTICE_URLS, number): url for number, url in enumerate(table.notices.urls)}
     if table.security.fingerprint_key:
         places[_FINGERPRINT_KEY] = table.security.fingerprint_key
     return places

@@ -19,7 +19,7 @@ from etl.providers import PROVIDERS
 
 Key = tuple[str | int, ...]
 
-_SECRETS = frozenset({"api_key", "fingerprint_key"})
+_SECRETS = frozenset({"api_key", "fingerprint_key", "urls"})
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?$")
 _WORD = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _ASSIGNMENT = re.compile(rf"\s*({_WORD}(?:\s*\.\s*{_WORD})*)\s*=")
@@ -165,7 +165,10 @@ def _secret(key: Key) -> str:
 
 def secret_form(key: str, name: str = "NAME") -> str:
     """How a secret is written."""
-    return f'write {key} = {{ env = "{name}" }} or {{ file = "path" }}'
+    form = f'{{ env = "{name}" }}'
+    if key == "urls":
+        return f'write {key} = [{form}] or [{{ file = "path" }}]'
+    return f'write {key} = {form} or {{ file = "path" }}'
 
 
 def _place(location: Key) -> tuple[Key, type[BaseModel] | None]:

@@ -205,6 +205,18 @@ class RetentionTable(Table):
     )
 
 
+class NoticesTable(Table):
+    """Who is told of failures, stale data, held-back deletions, rotated keys, drift, recovery."""
+
+    urls: list[SecretTable] = Field(
+        default=[],
+        description='Apprise URLs, as { env = "NAME" } or { file = "path" }, never themselves',
+    )
+    stale_hours: float = Field(
+        default=24.0, gt=0, description="a last complete snapshot that is older is told"
+    )
+
+
 class SourceTable(Table):
     """One account, project or organisation of a provider; its streams' tables are added below."""
 
@@ -233,6 +245,7 @@ class FileTable(Table):
     retention: RetentionTable = Field(
         default=RetentionTable(), description="what `etl prune` takes"
     )
+    notices: NoticesTable = Field(default=NoticesTable(), description="who is told, and when")
     sources: dict[str, Any] = Field(default={}, description="what etl reads, by a name of yours")
 
 

@@ -81,10 +81,16 @@ def run(
 
 
 def _syncing(engine: "Engine", running: "Running") -> "Sync":
-    """A run here and now."""
+    """A run here and now; people are told of it when it is over."""
     from etl.app import Watch, Wish, sync
+    from etl.notify import tell
 
-    return lambda settings, name: sync(engine, settings, name, Wish(), watch=Watch(running=running))
+    def run_one(settings: "Settings", name: str) -> "RunReport":
+        report = sync(engine, settings, name, Wish(), watch=Watch(running=running))
+        tell(engine, settings, [report])
+        return report
+
+    return run_one
 
 
 def _queueing(engine: "Engine") -> "Sync":

@@ -65,6 +65,7 @@ def sync(
             reports.append(report)
             if not as_json_report:
                 show(report)
+            notify(engine, settings, report)
     except KeyboardInterrupt:
         err.print("etl: stopped; what was read is kept, and the next run goes on from there")
         raise typer.Exit(STOPPED) from None
@@ -73,6 +74,15 @@ def sync(
         if as_json_report:
             print(json.dumps({"runs": [as_json(one) for one in reports]}))
     raise typer.Exit(exit_code_of(reports))
+
+
+def notify(engine: "Engine", settings: "Settings", report: RunReport) -> None:
+    """People are told what they should know of a run; what cannot be sent is told on stderr."""
+    if settings.notices.urls:
+        from etl.notify import tell
+
+        for trouble in tell(engine, settings, [report]):
+            terminal.complain(f"etl: {trouble}; it is tried again after the next run")
 
 
 def show(report: RunReport) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from etl.config import Settings
+    from etl.report import RunReport
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +62,21 @@ def _set_up(engine: "Engine") -> None:
 
 def _serve(common: context.Common, engine: "Engine", concurrency: int) -> None:
     from etl.app import Running, Watch, Wish, sync
+    from etl.notify import tell
     from etl.worker import Worker
 
     running = Running()
     known = _Known(lambda: context.settings(common, secrets=True))
+
+    def run_one(name: str) -> "RunReport":
+        settings = known.having(name)
+        report = sync(engine, settings, name, Wish(), watch=Watch(running=running))
+        tell(engine, settings, [report])
+        return report
+
     worker = Worker(
         engine=engine,
-        sync=lambda name: sync(
-            engine, known.having(name), name, Wish(), watch=Watch(running=running)
-        ),
+        sync=run_one,
         interrupt=running.stop,
         concurrency=concurrency,
     )

@@ -137,6 +137,22 @@ horizons = Table(
     Column("known_since", UtcDateTime, nullable=False),  # older history was pruned
 )
 
+notices = Table(
+    "notices",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("detail", Text, primary_key=True),
+    Column("message", Text, nullable=False),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("notified_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("told", Document, nullable=False),  # digests of the URLs that have it
+    Column("recovered", Document, nullable=False),
+    Column("claimed_until", UtcDateTime),
+)
+
 rate_budgets = Table(
     "rate_budgets",
     metadata,

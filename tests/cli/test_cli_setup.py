@@ -20,6 +20,7 @@ OPTIONS = {
     "sync": ["source", "--stream", "--dry-run", "--full", "--force-deletes", "--json"],
     "plan": ["source", "--out", "--stream", "--json"],
     "apply": ["file", "--json"],
+    "notices": ["--test", "--json"],
     "prune": ["--runs-older-than", "--history-older-than", "--dry-run", "--json"],
     "status": ["source", "--json", "--max-age"],
     "runs": ["source", "--limit", "--json"],

@@ -18,6 +18,7 @@ ENVIRON = {
     "STATSIG_API_KEY": "two",
     "LAYERS_API_KEY": "three",
     "ETL_FINGERPRINT_KEY": "four",
+    "ETL_NOTICES_URL": "five",
 }
 WRITE_SCHEMA = (
     'python -c "import json, etl.config; print(json.dumps(etl.config.json_schema(), indent=2))" '

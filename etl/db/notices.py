@@ -1,0 +1,143 @@
+"""Open causes of notices in the database: what is there, who was told, and who tells it now."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+
+from etl.db.run_tables import notices, runs
+from etl.db.tables import change_fields, changes
+from etl.notices import EVENTS, FAILURE, Cause, Findings
+from etl.wire import SECRET_FIELDS
+
+CLAIM = timedelta(minutes=10)  # longer than a notice takes to send
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A cause with its life; told, recovered: the targets that know that it began, and ended."""
+
+    cause: Cause
+    first_seen_at: datetime
+    last_seen_at: datetime
+    notified_at: datetime | None
+    ended_at: datetime | None
+    told: Sequence[str]
+    recovered: Sequence[str]
+
+
+def note(connection: Connection, source: str, findings: Findings, now: datetime) -> None:
+    """The causes that a run found are open, those that it disproved have ended."""
+    for cause in findings.there:
+        if cause.kind == FAILURE:  # another way to fail takes the place of the old one
+            other = and_(notices.c.detail != cause.detail, notices.c.kind == FAILURE)
+            connection.execute(delete(notices).where(notices.c.source == source, other))
+        _open(connection, cause, now)
+    for kind, detail in findings.gone:
+        this = and_(
+            notices.c.kind == kind,
+            notices.c.source == source,
+            notices.c.detail == detail,
+            notices.c.ended_at.is_(None),
+        )
+        connection.execute(delete(notices).where(this, notices.c.notified_at.is_(None)))
+        connection.execute(update(notices).where(this).values(ended_at=now))
+
+
+def _open(connection: Connection, cause: Cause, now: datetime) -> None:
+    known = connection.execute(select(notices).where(_is(cause))).first()
+    if known is None:
+        connection.execute(
+            insert(notices).values(
+                kind=cause.kind,
+                source=cause.source,
+                detail=cause.detail,
+                message=cause.message,
+                first_seen_at=now,
+                last_seen_at=now,
+                told=[],
+                recovered=[],
+            )
+        )
+        return
+    again: dict[str, Any] = {"last_seen_at": now, "ended_at": None, "recovered": []}
+    told = [target for target in known.told if target not in known.recovered]
+    connection.execute(update(notices).where(_is(cause)).values(**again, told=told))
+
+
+def waiting(connection: Connection, targets: Collection[str]) -> Iterator[Notice]:
+    """The notices that some of these targets have not been given yet."""
+    for notice in everything(connection):
+        given = notice.told if notice.ended_at is None else notice.recovered
+        if set(targets) - set(given):
+            yield notice
+
+
+def everything(connection: Connection) -> list[Notice]:
+    """All causes, the oldest first."""
+    query = select(notices).order_by(notices.c.first_seen_at, notices.c.kind, notices.c.source)
+    return [
+        Notice(
+            cause=Cause(kind=row.kind, source=row.source, detail=row.detail, message=row.message),
+            first_seen_at=row.first_seen_at,
+            last_seen_at=row.last_seen_at,
+            notified_at=row.notified_at,
+            ended_at=row.ended_at,
+            told=row.told,
+            recovered=row.recovered,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def claim(connection: Connection, notice: Notice, now: datetime) -> bool:
+    """Whether this process tells it now; another one that does so is left alone."""
+    free = or_(notices.c.claimed_until.is_(None), notices.c.claimed_until < now)
+    ended = notices.c.ended_at
+    same = ended.is_(None) if notice.ended_at is None else ended == notice.ended_at
+    taken = update(notices).where(_is(notice.cause), free, same).values(claimed_until=now + CLAIM)
+    return connection.execute(taken).rowcount == 1
+
+
+def given(
+    connection: Connection, notice: Notice, done: Collection[str], *, all_done: bool, now: datetime
+) -> None:
+    """These targets were told; one that is over goes when all were."""
+    over = notice.ended_at is not None or notice.cause.kind in EVENTS
+    if over and all_done:
+        connection.execute(delete(notices).where(_is(notice.cause)))
+        return
+    values: dict[str, Any] = {"claimed_until": None}
+    if notice.ended_at is not None:
+        values["recovered"] = [*notice.recovered, *done]
+    else:
+        values["told"] = [*notice.told, *done]
+        values["notified_at"] = notice.notified_at or (now if done else None)
+    connection.execute(update(notices).where(_is(notice.cause)).values(**values))
+
+
+def _is(cause: Cause) -> Any:
+    return and_(
+        notices.c.kind == cause.kind,
+        notices.c.source == cause.source,
+        notices.c.detail == cause.detail,
+    )
+
+
+def rotated(connection: Connection, run_id: int) -> list[str]:
+    """The SDK and mobile keys whose fingerprint a run saw change."""
+    query = (
+        select(changes.c.project_key, changes.c.key, change_fields.c.path)
+        .join(change_fields, change_fields.c.change_id == changes.c.change_id)
+        .where(changes.c.run_id == run_id, change_fields.c.path.in_(SECRET_FIELDS))
+        .order_by(changes.c.change_id, change_fields.c.path)
+    )
+    return [f"{project}/{key}: {path}" for project, key, path in connection.execute(query)]
+
+
+def first_started(connection: Connection, source: str) -> datetime | None:
+    """When a source was run for the first time."""
+    query = select(runs.c.started_at).where(runs.c.source == source, runs.c.kind != "dry_run")
+    return connection.execute(query.order_by(runs.c.started_at).limit(1)).scalar()

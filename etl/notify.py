@@ -1,0 +1,168 @@
+"""Tells people what they should know of runs that have landed, through the library apprise.
+
+A run is over before this begins, and nothing that fails here changes it: what could not be told is
+told with the next run.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from etl.app import Clock, utc_now
+from etl.config import Settings, SourceSettings
+from etl.db import notices as store
+from etl.db import quarantine
+from etl.db.engine import reading
+from etl.db.notices import Notice
+from etl.db.queries import freshness
+from etl.errors import ConfigError
+from etl.notices import DRIFT, ROTATION, STALE, Cause, Findings, found_in, listing, title_of
+from etl.providers import PROVIDERS
+from etl.report import RunReport
+from etl.wire import fingerprint_with
+
+log = logging.getLogger(__name__)
+
+Send = Callable[[str, str, bool], None]  # title, body, whether it is good news
+Targets = dict[str, Send]
+
+
+class NotSent(Exception):
+    """A target did not take a notice."""
+
+
+def tell(
+    engine: Engine, settings: Settings, reports: Sequence[RunReport], *, clock: Clock = utc_now
+) -> list[str]:
+    """Notes what these runs found and sends what was not sent yet; -> what could not be sent."""
+    if not settings.notices.urls:
+        return []
+    try:
+        _note(engine, settings, reports, clock())
+        troubles = _send_waiting(engine, targets_of(settings), clock)
+    except (ConfigError, SQLAlchemyError) as error:
+        troubles = [f"notices: {type(error).__name__}: {error}".splitlines()[0]]
+    for trouble in troubles:
+        log.warning("%s; it is tried again after the next run", trouble)
+    return troubles
+
+
+def _note(engine: Engine, settings: Settings, reports: Sequence[RunReport], now: datetime) -> None:
+    with engine.begin() as connection:
+        for report in reports:
+            if report.kind != "dry_run":
+                store.note(connection, report.source, found_in(report), now)
+                store.note(connection, report.source, _events(connection, report), now)
+        for source in settings.sources.values():
+            found = _staleness(connection, source, settings.notices.stale_after, now)
+            store.note(connection, source.name, found, now)
+
+
+def _events(connection: Connection, report: RunReport) -> Findings:
+    """What happened once, in a run that changed something."""
+    if report.run_id is None or not report.changed:
+        return Findings()
+    drifted = [
+        f"{one.stream}: {one.path or 'an item'}: {one.kind}, {one.type}"
+        for one in quarantine.drift(connection, report.source, report.started_at)
+    ]
+    told = {ROTATION: store.rotated(connection, report.run_id), DRIFT: drifted}
+    return Findings(
+        there=[
+            listing(kind, report.source, report.run_id, lines)
+            for kind, lines in told.items()
+            if lines
+        ]
+    )
+
+
+def _staleness(
+    connection: Connection, source: SourceSettings, allowed: timedelta, now: datetime
+) -> Findings:
+    """The streams that are asked for and did not come whole for too long, or ever."""
+    wanted = {one.name for one in PROVIDERS[source.provider].streams if one.wanted(source.options)}
+    began = store.first_started(connection, source.name) or now
+    stale = [
+        f"{row.stream}: last complete {row.last_complete_at or 'never'}"
+        for row in freshness(connection, [source.name])
+        if row.stream in wanted and row.stream_status != "unavailable"
+        if (row.last_complete_at or began) < now - allowed
+    ]
+    if not stale:
+        return Findings(gone=[(STALE, "")])
+    hours = allowed.total_seconds() / 3600
+    message = [f"older than {hours:g} hours; `etl status {source.name}` tells more", *stale]
+    return Findings(there=[Cause(kind=STALE, source=source.name, message="\n".join(message))])
+
+
+def _send_waiting(engine: Engine, targets: Targets, clock: Clock) -> list[str]:
+    with reading(engine) as connection:
+        waiting = list(store.waiting(connection, targets))
+    return [trouble for notice in waiting for trouble in _give(engine, notice, targets, clock)]
+
+
+def _give(engine: Engine, notice: Notice, targets: Targets, clock: Clock) -> Iterator[str]:
+    """One notice to every target that does not have it; what kept one from it."""
+    with engine.begin() as connection:
+        if not store.claim(connection, notice, clock()):
+            return
+    recovered = notice.ended_at is not None
+    have = notice.recovered if recovered else notice.told
+    title, body = title_of(notice.cause, recovered=recovered), _body(notice)
+    done: list[str] = []
+    for number, (name, send) in enumerate(targets.items(), 1):
+        if name in have:
+            continue
+        try:
+            send(title, body, recovered)
+            done.append(name)
+        except NotSent as error:
+            yield f"`{title}` was not sent to target {number} of [notices] urls: {error}"
+    with engine.begin() as connection:
+        all_done = set(targets) <= {*have, *done}
+        store.given(connection, notice, done, all_done=all_done, now=clock())
+
+
+def _body(notice: Notice) -> str:
+    begun = f"since {notice.first_seen_at:%Y-%m-%d %H:%M:%S} UTC"
+    ended = "" if notice.ended_at is None else f", until {notice.ended_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{notice.cause.message}\n({begun}{ended})"
+
+
+def targets_of(settings: Settings) -> Targets:
+    """Digest of an URL -> how to send there; ConfigError without apprise, or for no URL of it."""
+    fingerprint = fingerprint_with(settings.fingerprint_key.get_secret_value())
+    urls = [url.get_secret_value() for url in settings.notices.urls]
+    return {fingerprint(url): _target(url, number) for number, url in enumerate(urls, 1)}
+
+
+def _target(url: str, number: int) -> Send:
+    try:
+        import apprise
+    except ImportError:
+        raise ConfigError(
+            "[notices] needs the library apprise: pip install 'etl[notices]'"
+        ) from None
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it tells hosts; what fails we tell
+    channel = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of modules that its plugins import
+        known = channel.add(url)
+    if not known:
+        raise ConfigError(f"[notices] urls: number {number} is no URL that apprise knows")
+
+    def send(title: str, body: str, good: bool) -> None:
+        kind = apprise.NotifyType.SUCCESS if good else apprise.NotifyType.WARNING
+        try:
+            sent = channel.notify(title=title, body=body, notify_type=kind)
+        except Exception as error:  # a plugin's own
+            raise NotSent(type(error).__name__) from error
+        if not sent:
+            raise NotSent("it was not taken")
+
+    return send

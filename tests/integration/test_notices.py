@@ -1,0 +1,192 @@
+"""People are told once of each cause and once of its end, whatever the channel does."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from etl.config import Notices, Settings
+from etl.db.notices import claim, everything
+from etl.notify import tell
+from etl.report import RunReport
+from etl.sandbox import Fault, Sandbox
+from tests.support.database import count
+from tests.support.receiver import Receiver, receiving
+from tests.support.runs import hour, settings_for, small, sync
+
+HELD = "etl: ly: deletions are held back"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+def told(sandbox: Sandbox, *urls: str, **more: Any) -> Settings:
+    """Settings whose notices go there."""
+    notices = Notices(urls=tuple(map(SecretStr, urls)))
+    return replace(settings_for(sandbox, **more), notices=notices)
+
+
+def synced(engine: Engine, settings: Settings, name: str, at: datetime) -> list[str]:
+    """A run and what people are told after it; -> what could not be sent."""
+    report = sync(engine, settings, name, at)
+    return tell(engine, settings, [report], clock=lambda: at)
+
+
+def failing() -> Fault:
+    return Fault("layers /v1/projects[?]*", "status", times=None, arg=400)
+
+
+def test_a_failure_is_told_once_and_its_end_once(engine: Engine, receiver: Receiver) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        sandbox.add_fault(failing())
+        for number in range(3):
+            assert synced(engine, settings, "ly", hour(number)) == []
+        (came,) = receiver.came
+        assert came["type"] == "warning"
+        assert "(since 2026-11-01 00:00:00 UTC)" in came["message"]
+        assert receiver.titles() == ["etl: ly: the sync failed"]
+        sandbox.clear_faults()
+        for number in range(3, 5):
+            synced(engine, settings, "ly", hour(number))
+        assert receiver.titles() == ["etl: ly: recovered, it is over: the sync failed"]
+        assert count(engine, "notices") == 0
+        sandbox.add_fault(failing())
+        synced(engine, settings, "ly", hour(5))
+        assert receiver.titles() == ["etl: ly: the sync failed"]
+
+
+def test_held_back_deletions_are_told_with_the_way_out(engine: Engine, receiver: Receiver) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        synced(engine, settings, "ly", hour(0))
+        sandbox.add_fault(Fault("layers /v1/projects[?]*", "empty_list", times=None))
+        synced(engine, settings, "ly", hour(1))
+        synced(engine, settings, "ly", hour(2))
+        assert [one["title"] for one in receiver.came] == [HELD]
+        assert "`etl apply FILE`" in receiver.came[0]["message"]
+
+
+def test_a_channel_that_is_down_gets_it_with_the_next_run(
+    engine: Engine, receiver: Receiver
+) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        sandbox.add_fault(failing())
+        receiver.refuses = True
+        (trouble,) = synced(engine, settings, "ly", hour(0))
+        assert "was not sent to target 1" in trouble
+        assert receiver.url not in trouble
+        receiver.refuses = False
+        assert synced(engine, settings, "st", hour(1)) == []
+        assert receiver.titles() == ["etl: ly: the sync failed"]
+
+
+def test_of_two_channels_only_the_one_that_was_down_gets_it_again(
+    engine: Engine, receiver: Receiver
+) -> None:
+    with Sandbox(small()) as sandbox, receiving() as other:
+        settings = told(sandbox, receiver.url, other.url)
+        sandbox.add_fault(failing())
+        other.refuses = True
+        synced(engine, settings, "ly", hour(0))
+        other.refuses = False
+        synced(engine, settings, "ly", hour(1))
+        assert (len(receiver.titles()), len(other.titles())) == (1, 1)
+
+
+def test_what_ended_before_it_could_be_told_is_not_told(engine: Engine, receiver: Receiver) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        sandbox.add_fault(failing())
+        receiver.refuses = True
+        synced(engine, settings, "ly", hour(0))
+        sandbox.clear_faults()
+        receiver.refuses = False
+        synced(engine, settings, "ly", hour(1))
+    assert (receiver.titles(), count(engine, "notices")) == ([], 0)
+
+
+def test_rotated_keys_and_drift_are_told_once_with_what_it_is(
+    engine: Engine, receiver: Receiver
+) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        synced(engine, settings, "ld", hour(0))
+        receiver.titles()
+        one, other = sandbox.world.live("launchdarkly", "environments", "my-project")[:2]
+        key, another = one.payload["key"], other.payload["apiKey"]
+        sandbox.world.update("launchdarkly", "environments", key, "my-project", apiKey=another)
+        sandbox.add_fault(
+            Fault("launchdarkly /api/v2/projects[?]*", "patch", times=None, arg=(("newThing",), 1))
+        )
+        for number in (1, 2):
+            synced(engine, settings, "ld", hour(number))
+        messages = {one["title"]: one["message"] for one in receiver.came}
+        assert len(receiver.titles()) == 2
+    assert f"my-project/{key}: apiKey" in messages["etl: ld: SDK or mobile keys were rotated"]
+    assert "newThing" in messages["etl: ld: the shape of the records changed"]
+    assert count(engine, "notices") == 0
+
+
+def test_stale_data_is_told_although_its_runs_only_park(engine: Engine, receiver: Receiver) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        synced(engine, settings, "ly", hour(0))
+        sandbox.add_fault(Fault("layers", "status", times=None, arg=503))
+        for number in (10, 25, 40):
+            synced(engine, settings, "ly", hour(number))
+        assert receiver.titles() == ["etl: ly: the data is stale"]
+        sandbox.clear_faults()
+        synced(engine, settings, "ly", hour(41))
+    assert receiver.titles() == ["etl: ly: recovered, it is over: the data is stale"]
+
+
+def test_a_source_that_never_came_whole_is_stale_too(engine: Engine, receiver: Receiver) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        sandbox.add_fault(Fault("layers", "status", times=None, arg=503))
+        for number in (0, 20, 30):
+            synced(engine, settings, "ly", hour(number))
+    assert receiver.titles() == ["etl: ly: the data is stale"]
+
+
+def test_without_urls_nothing_is_noted(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        sandbox.add_fault(failing())
+        assert synced(engine, told(sandbox), "ly", hour(0)) == []
+    assert count(engine, "notices") == 0
+
+
+def test_what_another_process_is_telling_is_left_to_it(engine: Engine, receiver: Receiver) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        sandbox.add_fault(failing())
+        receiver.refuses = True
+        synced(engine, settings, "ly", hour(0))
+        receiver.refuses = False
+        with engine.begin() as connection:
+            (notice,) = everything(connection)
+            assert claim(connection, notice, hour(1))
+            assert not claim(connection, notice, hour(1))
+        synced(engine, settings, "ly", hour(1))
+        assert receiver.titles() == []
+        synced(engine, settings, "ly", hour(1) + timedelta(minutes=11))
+        assert receiver.titles() == ["etl: ly: the sync failed"]
+
+
+def test_an_url_that_apprise_does_not_know_changes_no_result(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, "soup://secret-place")
+        report: RunReport = sync(engine, settings, "ly", hour(0))
+        (trouble,) = tell(engine, settings, [report], clock=lambda: hour(0))
+    assert report.exit_code == 0
+    assert "number 1 is no URL that apprise knows" in trouble
+    assert "secret-place" not in trouble
