@@ -56,8 +56,9 @@ def differences(
     for tables in RECORDS.values():
         if stream in (None, tables.stream):
             query = _pairs(connection, tables, first, second, source)
-            for row in connection.execute(query.execution_options(yield_per=AT_ONCE)):
-                yield from _difference(row, tables)
+            with connection.execute(query.execution_options(yield_per=AT_ONCE)) as found:
+                for row in found:
+                    yield from _difference(row, tables)
 
 
 def _pairs(

@@ -1,7 +1,7 @@
 """Questions that people ask the database: freshness, runs, changes, history. Reads only."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -172,22 +172,31 @@ class Filter:
     """Which changes are asked for; None: any."""
 
     since: datetime | None = None
+    until: datetime | None = None
     source: str | None = None
     stream: str | None = None
     key: str | None = None
     run_id: int | None = None
+    operations: Collection[str] = ()
+
+    def on(self, query: Select[Any]) -> Select[Any]:
+        """A query of changes, narrowed to these."""
+        if self.since is not None:
+            query = query.where(changes.c.observed_at >= self.since)
+        if self.until is not None:
+            query = query.where(changes.c.observed_at <= self.until)
+        if self.operations:
+            query = query.where(changes.c.operation.in_(self.operations))
+        for column in ("source", "stream", "key", "run_id"):
+            value = getattr(self, column)
+            if value is not None:
+                query = query.where(changes.c[column] == value)
+        return query
 
 
-def change_feed(connection: Connection, wanted: Filter) -> Iterator[Change]:
+def change_feed(connection: Connection, wanted: Filter) -> Generator[Change, None, None]:
     """The changes in the order they were observed, a value a field."""
-    query = _feed()
-    if wanted.since is not None:
-        query = query.where(changes.c.observed_at >= wanted.since)
-    for column in ("source", "stream", "key", "run_id"):
-        value = getattr(wanted, column)
-        if value is not None:
-            query = query.where(changes.c[column] == value)
-    return _changes(connection, query)
+    return _changes(connection, wanted.on(_feed()))
 
 
 def history(connection: Connection, stream: str, key: str, source: str | None) -> Iterator[Change]:
@@ -228,27 +237,28 @@ def _feed() -> Select[Any]:
     )
 
 
-def _changes(connection: Connection, query: Select[Any]) -> Iterator[Change]:
-    for row in connection.execution_options(yield_per=1000).execute(query):
-        yield Change(
-            change_id=row.change_id,
-            run_id=row.run_id,
-            observed_at=row.observed_at,
-            source=row.source,
-            provider=row.provider,
-            stream=row.stream,
-            record_id=row.record_id,
-            version=row.version,
-            project_key=row.project_key,
-            key=row.key,
-            operation=row.operation,
-            actor=row.actor,
-            reason=row.reason,
-            provider_updated_at=row.provider_updated_at,
-            path=row.path,
-            old=json_value(row.old_text),
-            new=json_value(row.new_text),
-        )
+def _changes(connection: Connection, query: Select[Any]) -> Generator[Change, None, None]:
+    with connection.execution_options(yield_per=1000).execute(query) as found:
+        for row in found:
+            yield Change(
+                change_id=row.change_id,
+                run_id=row.run_id,
+                observed_at=row.observed_at,
+                source=row.source,
+                provider=row.provider,
+                stream=row.stream,
+                record_id=row.record_id,
+                version=row.version,
+                project_key=row.project_key,
+                key=row.key,
+                operation=row.operation,
+                actor=row.actor,
+                reason=row.reason,
+                provider_updated_at=row.provider_updated_at,
+                path=row.path,
+                old=json_value(row.old_text),
+                new=json_value(row.new_text),
+            )
 
 
 def json_value(text: str | None) -> Any:

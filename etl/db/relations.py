@@ -194,9 +194,9 @@ def batches(
     )
     query = query.order_by(*(_ordered(connection, rows, name) for name in asked.order))
     places = [place for place, one in enumerate(rows.c) if _json(one)]
-    result = connection.execute(query.execution_options(yield_per=AT_ONCE))
-    for part in result.partitions():
-        yield [_parsed(row, places) for row in part]
+    with connection.execute(query.execution_options(yield_per=AT_ONCE)) as found:
+        for part in found.partitions():
+            yield [_parsed(row, places) for row in part]
 
 
 def _json(one: Any) -> bool:

@@ -1,0 +1,94 @@
+"""The evidence report of a run or a period: one HTML file that opens anywhere, offline."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etl import __version__
+from etl.cli import context, terminal
+from etl.cli.past import stream_of
+from etl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from etl.db.evidence import Asked
+    from etl.evidence import Evidence
+
+DEFAULT_SINCE = "7d"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a person asks to be told of: a run, or a time."""
+
+    since: str | None = None
+    until: str | None = None
+    run: int | None = None
+    source: str | None = None
+    stream: str | None = None
+
+
+def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) -> None:
+    """Writes the report to a file, or to stdout where none is named."""
+    from etl.evidence_page import page
+    from etl.files import whole_file
+
+    with context.reading(common) as connection:
+        found = _gather(connection, wish)
+    text = page(found)
+    if out is None:
+        print(text, end="")
+        return
+    with whole_file(out, force=force) as file:
+        file.write(text.encode())
+    terminal.complain(f"{terminal.count(found.total(), 'change')} told in {out}")
+
+
+def _gather(connection: "Connection", wish: Wish) -> "Evidence":
+    from etl.app import utc_now
+    from etl.db import evidence
+    from etl.evidence import Evidence
+
+    now = utc_now()
+    title, asked = _asked(connection, wish, now)
+    runs, all_runs = evidence.ran(connection, asked)
+    return Evidence(
+        title=title,
+        begin=asked.begin,
+        end=asked.end,
+        made_at=now,
+        version=__version__,
+        asked={} if wish.run is not None else {"source": asked.source, "stream": asked.stream},
+        counts=evidence.counts(connection, asked),
+        edits=evidence.events(connection, asked, "updated", "restored"),
+        deletions=evidence.events(connection, asked, "deleted"),
+        creations=evidence.events(connection, asked, "created"),
+        completeness=evidence.completeness(connection, asked),
+        runs=runs,
+        all_runs=all_runs,
+    )
+
+
+def _asked(connection: "Connection", wish: Wish, now: datetime) -> "tuple[str, Asked]":
+    from etl.db import queries
+    from etl.db.evidence import Asked
+
+    stream = None if wish.stream is None else stream_of(wish.stream)
+    if wish.run is None:
+        begin = terminal.moment(wish.since or DEFAULT_SINCE, now)
+        end = now if wish.until is None else terminal.moment(wish.until, now, "--until")
+        if begin > end:
+            raise ConfigError(f"--since {terminal.time(begin)} is after {terminal.time(end)}")
+        title = f"What changed, {begin:%-d %B %Y} to {end:%-d %B %Y}"
+        return title, Asked(begin=begin, end=end, source=wish.source, stream=stream)
+    if wish.since is not None or wish.until is not None:
+        raise ConfigError("--run names one run; leave out --since and --until")
+    found, _ = queries.one_run(connection, wish.run)
+    if found is None:
+        raise ConfigError(f"there is no run {wish.run}; `etl runs` lists them")
+    at = found.observed_at or found.started_at
+    title = f"Run {found.run_id} of {found.source}"
+    asked = Asked(begin=at, end=at, source=found.source, stream=stream, run_id=found.run_id)
+    return title, asked

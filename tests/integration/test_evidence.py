@@ -1,0 +1,158 @@
+"""The evidence report: it tells all that happened, claims no more, and says the same of both."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Connection, Engine
+
+from etl.db import evidence
+from etl.db.engine import snapshot
+from etl.db.evidence import Asked
+from etl.evidence import OPERATIONS, Evidence
+from etl.evidence_page import page
+from etl.sandbox import Fault, Sandbox
+from tests.conftest import BOTH, Databases
+from tests.support.database import count, rows
+from tests.support.runs import hour, settings_for, small, sync, sync_all
+from tests.support.twins import copy_rows
+from tests.unit.test_html import Seen
+
+SCRIPT = "<script>alert(1)</script><img src=http://127.0.0.1/x onerror=alert(1)>"
+OVERRIDE = "\u202egnp.exe\u202c"
+WHOLE = Asked(begin=hour(0), end=hour(9))
+
+
+@pytest.fixture(scope="module")
+def twins(databases: Databases) -> Iterator[Mapping[str, Engine]]:
+    """Five syncs of a world with hostile names, one of them without an answer of Statsig."""
+    with databases("sqlite") as one, databases("postgres") as other:
+        with Sandbox(small(5)) as sandbox:
+            settings, world = settings_for(sandbox), sandbox.world
+            for step in range(4):
+                sync_all(one, settings, hour(step))
+                world.evolve(changed=0.2, deleted=2, renamed=1, created=2, restored=1)
+                if step == 0:
+                    world.create("layers", "projects", name=SCRIPT)
+                    world.update("statsig", "layers", "Checkout", description=SCRIPT)
+                    world.create("statsig", "layers", id=OVERRIDE, name=OVERRIDE)
+            sandbox.add_fault(Fault("statsig", "status", times=None, arg=503))
+            assert sync(one, settings, "st", hour(4)).exit_code != 0
+        copy_rows(one, other)
+        yield {"sqlite": one, "postgres": other}
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def story(request: pytest.FixtureRequest, twins: Mapping[str, Engine]) -> Engine:
+    """Each of them."""
+    return twins[request.param]
+
+
+def gathered(connection: Connection, asked: Asked) -> Evidence:
+    """The values of a report."""
+    runs, all_runs = evidence.ran(connection, asked)
+    return Evidence(
+        title="What changed",
+        begin=asked.begin,
+        end=asked.end,
+        made_at=hour(10),
+        version="0",
+        asked={"source": asked.source},
+        counts=evidence.counts(connection, asked),
+        edits=evidence.events(connection, asked, "updated", "restored"),
+        deletions=evidence.events(connection, asked, "deleted"),
+        creations=evidence.events(connection, asked, "created"),
+        completeness=evidence.completeness(connection, asked),
+        runs=runs,
+        all_runs=all_runs,
+    )
+
+
+def of(engine: Engine, asked: Asked = WHOLE) -> Evidence:
+    """The same of an engine."""
+    with snapshot(engine) as connection:
+        return gathered(connection, asked)
+
+
+def test_every_change_is_counted_and_told_once(story: Engine) -> None:
+    found = of(story)
+    there = Counter(row["operation"] for row in rows(story, "changes"))
+    assert {name: found.total(name) for name in OPERATIONS} == {n: there[n] for n in OPERATIONS}
+    told = [*found.edits, *found.deletions, *found.creations]
+    assert len({one.change_id for one in told}) == len(told) == found.total() == there.total()
+    assert sum(len(one.fields) for one in told) == count(story, "change_fields")
+
+
+def test_every_deletion_has_its_evidence(story: Engine) -> None:
+    found = of(story).deletions
+    assert found
+    assert all(one.reason and one.proof for one in found)
+
+
+def test_a_part_of_the_time_has_a_part_of_the_changes(story: Engine) -> None:
+    parts = [of(story, Asked(begin=hour(step), end=hour(step))).total() for step in range(4)]
+    assert sum(parts) == of(story).total()
+    assert all(parts)
+    assert of(story, Asked(begin=hour(5), end=hour(9))).total() == 0
+
+
+def test_a_run_tells_its_own_changes(story: Engine) -> None:
+    found = of(story, Asked(begin=hour(1), end=hour(1), source="ld", run_id=4))
+    assert [run.run_id for run in found.runs] == [4]
+    assert found.total() == count(story, "changes", "run_id = 4")
+    assert {(one.source, one.runs) for one in found.completeness} == {("ld", 1)}
+
+
+def test_a_source_and_a_stream_may_be_asked_for(story: Engine) -> None:
+    found = of(story, Asked(begin=hour(0), end=hour(9), source="st", stream="layers"))
+    assert set(found.by("source", "stream")) == {("st", "layers")}
+    assert [(one.source, one.stream) for one in found.completeness] == [("st", "layers")]
+
+
+def test_a_run_that_failed_is_not_passed_over(story: Engine) -> None:
+    whole = of(story)
+    assert whole.all_runs == 13
+    assert not whole.runs[0].complete
+    assert "1 run of 13 did not see everything" in page(whole)
+    good = of(story, Asked(begin=hour(0), end=hour(3)))
+    assert "Every stream was read to its proved end in every run." in page(good)
+
+
+def test_both_databases_give_the_same_page(twins: Mapping[str, Engine]) -> None:
+    told = [page(of(engine)) for engine in twins.values()]
+    assert told[0] == told[1]
+
+
+def test_nothing_in_the_page_is_run_or_loaded(story: Engine) -> None:
+    seen = Seen(page(of(story)))
+    assert not {"script", "img", "link", "iframe", "object", "base", "form"} & set(seen.tags)
+    names = {name for name, _ in seen.attributes}
+    assert not {name for name in names if name.startswith("on") or name in ("src", "href", "style")}
+    assert "url(" not in page(of(story))
+    policies = [value for name, value in seen.attributes if name == "content" and value]
+    assert policies[0].startswith("default-src 'none'; style-src 'unsafe-inline';")
+
+
+def test_hostile_names_are_text(story: Engine) -> None:
+    made = page(of(story))
+    seen = Seen(made)
+    assert SCRIPT in seen.text
+    assert "\u202e" not in made
+    assert "\x1b" not in made
+    assert "\\u202egnp.exe" in seen.text
+
+
+def test_what_is_left_out_is_said(story: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "MOST_EVENTS", 3)
+    found = of(story)
+    told = re.findall(r"The first 3 of (\d+) (\w+) are told here", page(found))
+    assert [what for _, what in told] == ["deletions", "updates", "creations"]
+    assert found.total() == count(story, "changes")
+
+
+def test_a_time_without_change_says_so(story: Engine) -> None:
+    made = page(of(story, Asked(begin=hour(5), end=hour(5) + timedelta(hours=1))))
+    assert "Nothing changed." in made
+    assert "No run." in made
