@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from etl import __version__
 from etl.cli import context, terminal
+from etl.cli.export import opened
 from etl.cli.past import stream_of
 from etl.errors import ConfigError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from etl.db.evidence import Asked
     from etl.evidence import Evidence
 
-DEFAULT_SINCE = "7d"
+SINCE = "7d"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +34,13 @@ class Wish:
 def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) -> None:
     """Writes the report to a file, or to stdout where none is named."""
     from etl.evidence_page import page
-    from etl.files import whole_file
 
     with context.reading(common) as connection:
         found = _gather(connection, wish)
-    text = page(found)
-    if out is None:
-        print(text, end="")
-        return
-    with whole_file(out, force=force) as file:
-        file.write(text.encode())
-    terminal.complain(f"{terminal.count(found.total(), 'change')} told in {out}")
+    with opened(out, force=force) as file:
+        file.write(page(found).encode())
+    if out is not None:
+        terminal.complain(f"{terminal.count(found.total(), 'change')} told in {out}")
 
 
 def _gather(connection: "Connection", wish: Wish) -> "Evidence":
@@ -77,7 +74,7 @@ def _asked(connection: "Connection", wish: Wish, now: datetime) -> "tuple[str, A
 
     stream = None if wish.stream is None else stream_of(wish.stream)
     if wish.run is None:
-        begin = terminal.moment(wish.since or DEFAULT_SINCE, now)
+        begin = terminal.moment(wish.since or SINCE, now)
         end = now if wish.until is None else terminal.moment(wish.until, now, "--until")
         if begin > end:
             raise ConfigError(f"--since {terminal.time(begin)} is after {terminal.time(end)}")

@@ -45,14 +45,15 @@ def export(
             moment = context.past_moment(connection, as_of, source, option="--as-of")
             asked = relations.relation_at(connection, table, moment)
         batches = relations.batches(connection, asked, source)
-        with _opened(out, force=force) as file:
+        with opened(out, force=force) as file:
             count = WRITERS[form](file, relations.columns_of(asked.rows), batches)
     if out is not None:
         terminal.complain(f"{terminal.count(count, 'row')} of {table} in {out}")
 
 
 @contextmanager
-def _opened(out: Path | None, *, force: bool) -> Iterator[BinaryIO]:
+def opened(out: Path | None, *, force: bool) -> Iterator[BinaryIO]:
+    """A file that is whole or not there, or stdout where none is named."""
     from etl.files import whole_file
 
     if out is not None:

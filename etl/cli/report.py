@@ -1,15 +1,18 @@
-"""`etl report`: the ready reports, now or as of a moment in the past."""
+"""`etl report`: the ready reports, now or as of a moment in the past; what changed, as a page."""
 
-import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from etl.cli import context, report_table, terminal
+from etl.cli import context, evidence, report_table, terminal
+from etl.cli.export import opened
+from etl.errors import ConfigError
 
 IN_A_TABLE = 50
+IN_A_PAGE = 5000
+Form = Literal["table", "csv", "json", "html"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,20 +30,41 @@ def report(
     ] = None,
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
     form: Annotated[
-        Literal["table", "csv", "json"],
-        typer.Option("--format", help="How to print it; json: an object a line."),
+        Form, typer.Option("--format", help="How to write it; json: an object a line.")
     ] = "table",
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help=f"At most so many rows; default: {IN_A_TABLE} in a table, or all."
+            min=1,
+            help=f"At most so many rows; default: {IN_A_TABLE} in a table, {IN_A_PAGE} in HTML, "
+            "or all.",
         ),
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(help=f"Of `changes`: since when; default: {evidence.SINCE}.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Of `changes`: until when.")] = None,
+    run: Annotated[int | None, typer.Option(help="Of `changes`: only of this run.")] = None,
+    stream: Annotated[str | None, typer.Option(help="Of `changes`: only of this stream.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file; default: stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """A ready report: the view of this name, in an order that makes sense, also of the past."""
-    from etl.db import relations, reports
-    from etl.export import write_csv, write_jsonl
+    """A ready report: the view of this name, in an order that makes sense, also of the past.
 
+    `etl report changes --format html` is the evidence of a time or a run: what changed, by whom,
+    how completely it was read, how deletions are known; one file that opens offline.
+    """
+    from etl.db import reports
+
+    wish = evidence.Wish(since=since, until=until, run=run, stream=stream)
+    if name == "changes":
+        _ensure_page(form, as_of, limit)
+        evidence.write(ctx.obj, replace(wish, source=source), out, force=force)
+        return
+    if wish != evidence.Wish():
+        raise ConfigError("--since, --until, --run and --stream go with `etl report changes`")
+    if out is not None and form == "table":
+        raise ConfigError("a table is for people; --out takes --format csv, json or html")
     if name is None:
         report_table.write_list(reports.REPORTS.values())
         return
@@ -50,18 +74,22 @@ def report(
         if as_of is not None:
             wanted.ensure_past()
             moment = context.past_moment(connection, as_of, source, option="--as-of")
-        asked = reports.relation(connection, wanted, moment)
-        batches = relations.batches(connection, asked, source)
-        columns = relations.columns_of(asked.rows)
+        rows = report_table.rows_of(connection, wanted, moment, source)
         if form == "table":
             terminal.say(wanted.title(moment), style="bold")
-            report_table.write(wanted.shown, columns, batches, limit or IN_A_TABLE)
+            report_table.write(rows, limit or IN_A_TABLE)
             return
-        write = write_csv if form == "csv" else write_jsonl
-        sys.stdout.flush()
-        write(sys.stdout.buffer, columns, batches if limit is None else _first(batches, limit))
-        sys.stdout.buffer.flush()
+        with opened(out, force=force) as file:
+            if form == "html":
+                report_table.write_page(file, rows, wanted.title(moment), limit or IN_A_PAGE)
+            else:
+                report_table.write_rows(file, rows, form, limit)
 
 
-def _first(batches: Iterator[Sequence[Any]], limit: int) -> Iterator[Sequence[Any]]:
-    yield list(islice((row for batch in batches for row in batch), limit))
+def _ensure_page(form: Form, as_of: str | None, limit: int | None) -> None:
+    if form != "html":
+        raise ConfigError(
+            "`etl report changes` is a page: --format html; `etl changes` tells them in a terminal"
+        )
+    if as_of is not None or limit is not None:
+        raise ConfigError("`etl report changes` takes --since, --until and --run")

@@ -1,15 +1,21 @@
-"""Reports as tables for people: the columns that matter, values as people read them."""
+"""Reports as people read them, in a terminal or as a page; all columns for programs."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from etl.cli import terminal
 from etl.diff import MISSING
-from etl.export import Column
+from etl.export import Batch, Column, write_csv, write_jsonl
+from etl.html import tag
+from etl.paper import document, table
 from etl.text import json_text
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from etl.db.reports import Report
 
 
@@ -20,30 +26,82 @@ def write_list(reports: "Iterable[Report]") -> None:
         for report in reports
     ]
     terminal.out.print(terminal.table(("report", "answers", "--as-of"), rows))
-    terminal.say(
-        "etl report NAME shows one; --as-of 7d as it was, --format csv or json for programs"
-    )
+    for line in (
+        "etl report NAME shows one; --as-of 7d as it was, --format csv or json for programs, html",
+        "etl report changes --since 7d --format html --out FILE: the evidence of a time or a run",
+    ):
+        terminal.say(line)
 
 
-def write(
-    shown: Sequence[str], columns: Sequence[Column], batches: Iterable[Sequence[Any]], limit: int
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows of a report as they come, and the columns that people see."""
+
+    shown: Sequence[str]
+    columns: Sequence[Column]
+    batches: Iterable[Batch]
+
+    @property
+    def titles(self) -> list[str]:
+        """The columns that people see; numbers have a # at their end."""
+        kinds = {column.name: column.kind for column in self.columns}
+        return [f"{name}#" if kinds[name] in ("integer", "number") else name for name in self.shown]
+
+    def first(self, limit: int) -> tuple[list[list[str]], bool]:
+        """At most so many rows as people read them, and whether there are more."""
+        kinds = {column.name: (at, column.kind) for at, column in enumerate(self.columns)}
+        places = [kinds[name] for name in self.shown]
+        rows = (row for batch in self.batches for row in batch)
+        found = [[_shown(row[at], kind) for at, kind in places] for row in islice(rows, limit)]
+        return found, next(rows, None) is not None
+
+
+def write(rows: Rows, limit: int) -> None:
     """At most so many rows, and whether there are more."""
-    rows = (row for batch in batches for row in batch)
-    first = list(islice(rows, limit))
+    first, more = rows.first(limit)
     if not first:
         terminal.say("nothing")
         return
-    places = {column.name: place for place, column in enumerate(columns)}
-    kinds = {column.name: column.kind for column in columns}
-    titles = [f"{name}#" if kinds[name] in ("integer", "number") else name for name in shown]
-    terminal.out.print(
-        terminal.table(titles, ([_shown(row[places[n]], kinds[n]) for n in shown] for row in first))
-    )
-    if next(rows, None) is not None:
+    terminal.out.print(terminal.table(rows.titles, first))
+    if more:
         terminal.say(f"the first {limit:,} rows; --limit shows more, --format csv all")
     else:
         terminal.say(terminal.count(len(first), "row"))
+
+
+def rows_of(
+    connection: "Connection", report: "Report", moment: datetime | None, source: str | None
+) -> Rows:
+    """The rows of a report, now or at a moment, of all sources or of one."""
+    from etl.db import relations, reports
+
+    asked = reports.relation(connection, report, moment)
+    return Rows(
+        shown=report.shown,
+        columns=relations.columns_of(asked.rows),
+        batches=relations.batches(connection, asked, source),
+    )
+
+
+def write_rows(file: BinaryIO, rows: Rows, form: str, limit: int | None) -> None:
+    """All columns, for programs: CSV, or an object a line."""
+    every = (row for batch in rows.batches for row in batch)
+    batches = rows.batches if limit is None else [list(islice(every, limit))]
+    write = write_csv if form == "csv" else write_jsonl
+    write(file, rows.columns, batches)
+
+
+def write_page(file: BinaryIO, rows: Rows, title: str, limit: int) -> None:
+    """The same as a page that is one file."""
+    first, more = rows.first(limit)
+    name, _, answers = title.partition(": ")
+    there = f"The first {limit:,} rows." if more else f"{terminal.count(len(first), 'row')}."
+    page = document(
+        name,
+        tag("header", tag("h1", name), tag("p", f"{answers}. {there}", class_="lead")),
+        table([one.replace("_", " ") for one in rows.titles], first) if first else None,
+    )
+    file.write(page.encode())
 
 
 def _shown(value: Any, kind: str) -> str:
