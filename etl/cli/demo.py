@@ -187,6 +187,7 @@ def _next_steps(folder: Path) -> None:
         ("source .venv/bin/activate", "puts the command etl on your path"),
         (f"{etl} status", "how fresh every stream is"),
         (f"{etl} changes", "the whole change feed; --format csv or json too"),
+        (f"{etl} report", "the ready reports; each also --as-of a moment"),
         (f"{etl} history projects payments", "the life of one record"),
         (
             f"sqlite3 {shlex.quote(str(folder / 'demo.db'))}",

@@ -36,7 +36,7 @@ class _Words:
     def seconds(self, time: str) -> str:
         if self.sqlite:
             return f"CAST(strftime('%s', {time}) AS INTEGER)"
-        return f"CAST(FLOOR(EXTRACT(EPOCH FROM {time})) AS BIGINT)"
+        return f"CAST(FLOOR(EXTRACT(EPOCH FROM CAST({time} AS TIMESTAMPTZ))) AS BIGINT)"
 
     def label(self, column: str) -> str:
         name = f"lower({column})" if self.sqlite else f'lower({column} COLLATE "C")'
@@ -56,7 +56,8 @@ FROM layers_then AS layers JOIN (
          CAST(SUM(reservation_percent) AS BIGINT) AS used_percent,
          {words.listed("experiment_key")} AS experiment_keys
   FROM (
-    SELECT * FROM layer_reservations_then ORDER BY layer_id, environment_key, experiment_key
+    SELECT layer_id, environment_key, experiment_key, reservation_percent
+    FROM layer_reservations_then ORDER BY layer_id, environment_key, experiment_key
   ) AS reservations GROUP BY layer_id, environment_key
 ) AS used ON used.layer_id = layers.layer_id"""
 

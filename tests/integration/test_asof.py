@@ -15,6 +15,7 @@ from etl.errors import ConfigError
 from etl.sandbox import Sandbox
 from etl.text import json_text
 from tests.conftest import BOTH, Databases
+from tests.support.plans import plan
 from tests.support.runs import hour, settings_for, small, sync, sync_all
 
 INSTANT = timedelta(microseconds=1)
@@ -186,15 +187,3 @@ def test_a_condition_on_the_project_reaches_the_indexes(engine: Engine, name: st
     then = rows(name, hour(1))
     told = plan(engine, select(then.c.key).where(then.c.project_id == 7))
     assert told.count(f"ix_{name}_project_id") == 2
-
-
-def plan(engine: Engine, query: Any) -> str:
-    """How the database would answer, when it may not read a table from end to end."""
-    sqlite = engine.dialect.name == "sqlite"
-    text = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
-    with engine.connect() as connection:
-        if not sqlite:
-            connection.exec_driver_sql("SET enable_seqscan = off")
-        explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN"
-        found = connection.exec_driver_sql(f"{explain} {text}").all()
-    return "\n".join(str(row[-1]) for row in found)

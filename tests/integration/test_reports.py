@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from etl.db import relations, reports
+from etl.db import past_reports, relations, reports
 from etl.db.relations import batches
 from etl.db.reports import REPORTS
 from etl.diff import MISSING
@@ -21,6 +21,7 @@ from etl.sandbox.birth import die, sdk_key
 from etl.text import json_text
 from tests.conftest import Databases
 from tests.support.database import count
+from tests.support.plans import plan
 from tests.support.runs import settings_for, small, sync_all
 from tests.support.twins import copy_rows
 
@@ -251,6 +252,16 @@ def test_queries_for_steampipe_find_their_columns_and_no_key(told: Told, name: s
         assert row["title"] == row["name"]
         assert isinstance(row["links"], dict)
         assert not {"api_key", "mobile_key"} & set(row)
+
+
+@pytest.mark.parametrize("name", past_reports.QUERIES)
+def test_a_report_of_the_past_finds_closed_versions_by_index(told: Told, name: str) -> None:
+    for engine in told.engines:
+        with engine.connect() as connection:
+            rows = reports.relation(connection, reports.named(name), told.moments[0]).rows
+        shown = plan(engine, select(rows))
+        assert "_history_valid_to_valid_from" in shown
+        assert not re.search(r"(SCAN|Seq Scan on) \w+_history", shown)
 
 
 def test_a_report_of_now_only_says_where_the_past_is(told: Told) -> None:
