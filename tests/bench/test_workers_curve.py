@@ -1,7 +1,8 @@
 """How far workers carry: many sources of twenty requests with latency, by 1, 2 and 4 workers.
 
 Prints sources a second, initial and unchanged, and what each costs the database; asserts only that
-everything was read. WORKERS_SOURCES and WORKERS_LATENCY change the size, WORKERS_OF the processes.
+everything was read. WORKERS_SOURCES and WORKERS_LATENCY change the size, WORKERS_OF the processes,
+WORKERS_AT_ONCE the runs of each.
 """
 
 import json
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.bench
 SOURCES = int(os.environ.get("WORKERS_SOURCES", "1000"))
 LATENCY = float(os.environ.get("WORKERS_LATENCY", "0.1"))
 PROCESSES = [int(number) for number in os.environ.get("WORKERS_OF", "1,2,4").split(",")]
-AT_ONCE = 8
+AT_ONCE = int(os.environ.get("WORKERS_AT_ONCE", "8"))
 SIZES = {
     "ld_projects": 18,
     "ld_environments": 2,
