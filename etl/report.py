@@ -45,7 +45,8 @@ class RunReport:
     """One run of one source.
 
     status: ok, partial (something incomplete, the rest landed), held (deletions held back),
-    parked (goes on with the next run), failed, denied, dry_run.
+    parked (goes on with the next run), failed, denied, dry_run; and of what is no run (yet):
+    busy, queued.
     """
 
     run_id: int | None

@@ -83,17 +83,23 @@ class Worker:
     _missed: set[int] = field(default_factory=set, init=False)
     _wake: Callable[[], object] = field(default=lambda: None, init=False, repr=False)
 
+    @property
+    def at_work(self) -> int:
+        """How many runs are at work."""
+        return len(self._at_work)
+
     def run(self) -> None:
         """Until stop(). StoreError when the queue is out of reach: start the worker anew then."""
         from procrastinate.exceptions import ConnectorException
+        from psycopg import Error as DriverError
 
-        with self.engine.begin() as connection:
-            queue.ensure(connection)
         try:
             asked = asyncio.run(self._serve())
-        except (ConnectorException, SQLAlchemyError) as error:
+        except (ConnectorException, SQLAlchemyError, DriverError) as error:
             reason = str(error.__cause__ or error).strip().partition("\n")[0]
             raise StoreError(f"the queue is out of reach, the worker ends: {reason}") from error
+        finally:
+            self._wake = lambda: None
         if not asked:
             raise StoreError("the queue was out of reach for a moment, the worker ends")
 

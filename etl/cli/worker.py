@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from etl.config import Settings
     from etl.report import RunReport
+    from etl.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +31,18 @@ def run(
     concurrency: Annotated[
         int, typer.Option(min=1, max=64, help="How many sources run at once in this process.")
     ] = 4,
+    health_port: Annotated[
+        int, typer.Option(help="Where /healthz and /metrics are, on loopback; 0: nowhere.")
+    ] = 0,
     setup: Annotated[
         bool, typer.Option("--setup", help="Make the tables of the queue, or bring them up; exit.")
     ] = False,
 ) -> None:
-    """Run sources from the queue that `etl schedule --enqueue` fills (Postgres; etl[worker]).
+    """Run sources from the queue that `etl schedule --enqueue` fills; needs Postgres.
 
-    Start one a core, on as many machines as it takes. SIGHUP reads the configuration again; SIGTERM
-    ends it within seconds: its runs keep their pages, and their jobs wait for another worker.
+    One a core, on any number of machines. SIGHUP reads the configuration again.
+
+    SIGTERM ends it within seconds: its runs park, their jobs wait for another worker.
     """
     from etl.db import queue
 
@@ -46,8 +51,10 @@ def run(
         queue.require(engine)
         if setup:
             _set_up(engine)
-        else:
-            _serve(ctx.obj, engine, concurrency)
+            return
+        with engine.begin() as connection:
+            queue.ensure(connection)
+        _serve(ctx.obj, engine, concurrency, health_port)
     finally:
         engine.dispose()
 
@@ -60,12 +67,13 @@ def _set_up(engine: "Engine") -> None:
     terminal.say(f"the queue ({queue.SCHEMA}) is {'set up' if made else 'as it should be'}")
 
 
-def _serve(common: context.Common, engine: "Engine", concurrency: int) -> None:
+def _serve(common: context.Common, engine: "Engine", concurrency: int, health_port: int) -> None:
     from etl.app import Running, Watch, Wish, sync
+    from etl.health import Metrics, served
     from etl.notify import tell
     from etl.worker import Worker
 
-    running = Running()
+    running, metrics = Running(), Metrics()
     known = _Known(lambda: context.settings(common, secrets=True))
 
     def run_one(name: str) -> "RunReport":
@@ -78,6 +86,7 @@ def _serve(common: context.Common, engine: "Engine", concurrency: int) -> None:
         engine=engine,
         sync=run_one,
         interrupt=running.stop,
+        done=metrics.note,
         concurrency=concurrency,
     )
     signal.signal(signal.SIGHUP, lambda *_: known.forget())
@@ -88,8 +97,17 @@ def _serve(common: context.Common, engine: "Engine", concurrency: int) -> None:
         f"{terminal.count(len(known.settings.sources), 'source')}, {concurrency} at once; "
         "waiting for jobs"
     )
-    worker.run()
+    if health_port:
+        with served(metrics, lambda: _health(worker), health_port):
+            worker.run()
+    else:
+        worker.run()
     terminal.say("stopped; jobs that were at work wait for another worker")
+
+
+def _health(worker: "Worker") -> tuple[bool, dict[str, Any]]:
+    well = not worker.stopping.is_set()
+    return well, {"status": "ok" if well else "stopping", "at_work": worker.at_work}
 
 
 class _Known:

@@ -53,7 +53,7 @@ def set_up(connection: Connection) -> bool:
     """The tables of the queue are there, as this procrastinate wants them; whether any was made."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({SET_UP_LOCK})"))
     found, needed = _version(connection), _newest()
-    if found == needed:
+    if found is not None and found >= needed:
         return False
     connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     with _at_home(connection):
@@ -68,11 +68,13 @@ def set_up(connection: Connection) -> bool:
 def ensure(connection: Connection) -> None:
     """The tables of the queue are as this procrastinate wants them, or SchemaOutOfDate."""
     found, needed = _version(connection), _newest()
-    if found != needed:
-        has = "no queue" if found is None else f"a queue of version {found}"
-        raise SchemaOutOfDate(
-            f"the database has {has}, this etl needs {needed}: run `etl worker --setup`"
-        )
+    if found == needed:
+        return
+    if found is None:
+        raise SchemaOutOfDate("the database has no queue: run `etl worker --setup`")
+    newer = found > needed
+    remedy = "install a newer procrastinate" if newer else "run `etl worker --setup`"
+    raise SchemaOutOfDate(f"the queue is of {found}, this procrastinate needs {needed}: {remedy}")
 
 
 def enqueue(

@@ -3,29 +3,12 @@
 import json
 import re
 import signal
-import socket
 import subprocess
-import urllib.request
 from pathlib import Path
 
 from etl.sandbox import Sandbox
-from tests.cli.command import line, place, variables
+from tests.cli.command import free_port, line, page, place, variables
 from tests.support.runs import small
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def page(port: int, name: str) -> str:
-    """What the daemon says there."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=10) as answer:
-        found: bytes = answer.read()
-        return found.decode()
 
 
 def test_the_daemon_runs_what_is_due_and_ends_on_sigterm(tmp_path: Path) -> None:

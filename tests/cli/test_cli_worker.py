@@ -1,5 +1,6 @@
 """`etl worker` and `etl schedule --enqueue` as processes: set up, fill the queue, run it, stop."""
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from etl.db import queue
 from etl.sandbox import Fault, Sandbox, World
-from tests.cli.command import Place, line, process, variables
+from tests.cli.command import Place, free_port, line, page, process, variables
 from tests.conftest import Databases
 from tests.support.database import count
 from tests.support.runs import config_text, small
@@ -67,9 +68,11 @@ def test_what_is_due_is_queued_and_a_worker_runs_it(engine: Engine, place: Place
         daemon.send_signal(signal.SIGTERM)
         assert "what is queued waits for a worker" in daemon.communicate(timeout=SECONDS)[0]
     assert waiting(engine) == [("st", "todo")]
-    with started(place, "worker") as worker:
+    port = free_port()
+    with started(place, "worker", "--health-port", str(port)) as worker:
         assert worker.stdout is not None
         assert any("st: ok" in told for told in worker.stdout)
+        assert json.loads(page(port, "healthz"))["status"] == "ok"
         worker.send_signal(signal.SIGTERM)
         assert "stopped" in worker.communicate(timeout=SECONDS)[0]
     assert (daemon.returncode, worker.returncode, waiting(engine)) == (0, 0, [])

@@ -120,17 +120,24 @@ def test_a_queue_of_an_older_procrastinate_is_brought_up_and_keeps_its_jobs(
     before = "03.04.00_01_pre_add_retry_failed_job_procedure"
     tell(engine, f"COMMENT ON SCHEMA {queue.SCHEMA} IS '{before}'")
     with engine.begin() as connection:
-        with pytest.raises(SchemaOutOfDate, match=f"a queue of version {before}"):
+        with pytest.raises(SchemaOutOfDate, match=f"{before}.*etl worker --setup"):
             queue.ensure(connection)
         assert queue.set_up(connection)
         queue.ensure(connection)
     assert [job.lock for job in jobs(engine)] == ["st"]
 
 
-def test_a_worker_without_a_queue_says_how_to_make_one(bare: Engine) -> None:
-    worker = Worker(engine=bare, sync=report)
-    with pytest.raises(SchemaOutOfDate, match=r"no queue.*etl worker --setup"):
-        worker.run()
+def test_a_queue_of_a_newer_procrastinate_is_left_alone(engine: Engine) -> None:
+    tell(engine, f"COMMENT ON SCHEMA {queue.SCHEMA} IS '99.00.00_01_pre'")
+    with engine.begin() as connection:
+        assert queue.set_up(connection) is False
+        with pytest.raises(SchemaOutOfDate, match="install a newer procrastinate"):
+            queue.ensure(connection)
+
+
+def test_without_a_queue_it_is_said_how_to_make_one(bare: Engine) -> None:
+    with bare.begin() as connection, pytest.raises(SchemaOutOfDate, match="etl worker --setup"):
+        queue.ensure(connection)
 
 
 def test_sqlite_has_no_queue(databases: Databases) -> None:
