@@ -18,7 +18,7 @@ from etl.db.scopes import stored
 from etl.db.tables import changes
 from etl.errors import ConfigError, StoreError
 from etl.providers import PROVIDERS
-from etl.replay import load_archive, plan_load
+from etl.replay import Load, load_archive, plan_load
 from etl.report import RunReport
 from etl.sandbox import Sandbox, Sizes, World
 from etl.scoping import known_identity, scopes_of
@@ -41,11 +41,6 @@ def archiving(sandbox: Sandbox, folder: Path) -> Settings:
 def load(engine: Engine, settings: Settings, name: str, folder: Path, **wish) -> list[RunReport]:
     planned = plan_load(engine, settings, name, folder)
     return [report for _, report in load_archive(engine, settings, planned, Wish(**wish))]
-
-
-def load_all(engine: Engine, settings: Settings, folder: Path) -> None:
-    for name in SOURCES:
-        load(engine, settings, name, folder)
 
 
 @dataclass(frozen=True)
@@ -78,31 +73,33 @@ def sqlite(databases: Databases) -> Iterator[Engine]:
 def test_thirty_daily_dumps_give_the_history_of_thirty_daily_syncs(
     month: Month, engine: Engine
 ) -> None:
-    load_all(engine, month.settings, month.folder)
-    assert contents(engine) == contents(month.engine)
+    # LaunchDarkly's has every kind of change; the two others are loaded on one database only
+    names = SOURCES if engine.dialect.name == "sqlite" else ["ld"]
+    for name in names:
+        load(engine, month.settings, name, month.folder)
+    assert contents(engine) == contents(month.engine, sources=names)
     for operation in ("created", "updated", "deleted", "restored"):
         assert count(engine, "changes", f"operation = '{operation}'") > 10
 
 
-def test_a_dump_that_is_known_is_not_loaded_again(month: Month, sqlite: Engine) -> None:
-    first = load(sqlite, month.settings, "ly", month.folder)
-    before = contents(sqlite)
-    again = plan_load(sqlite, month.settings, "ly", month.folder)
-    assert (len(first), again.dumps, again.known) == (DAYS, [], DAYS)
-    assert plan_load(month.engine, month.settings, "ly", month.folder).known == DAYS
-    assert contents(sqlite) == before
+def first_dumps(month: Month, engine: Engine, name: str, number: int) -> Load:
+    planned = plan_load(engine, month.settings, name, month.folder)
+    return replace(planned, dumps=planned.dumps[:number])
+
+
+def test_the_dumps_of_runs_that_are_known_are_not_loaded(month: Month) -> None:
+    for name in SOURCES:
+        planned = plan_load(month.engine, month.settings, name, month.folder)
+        assert (planned.dumps, planned.known) == ([], DAYS)
 
 
 def test_a_load_that_was_killed_goes_on_behind_the_last_dump(month: Month, sqlite: Engine) -> None:
-    planned = plan_load(sqlite, month.settings, "ly", month.folder)
-    loading = load_archive(sqlite, month.settings, planned, Wish())
-    for _ in range(12):
+    loading = load_archive(sqlite, month.settings, first_dumps(month, sqlite, "ly", 9), Wish())
+    for _ in range(4):
         next(loading)
     del loading
-    rest = load(sqlite, month.settings, "ly", month.folder)
-    assert len(rest) == DAYS - 12
-    where = "source = 'ly'"
-    assert count(sqlite, "changes") == count(month.engine, "changes", where)
+    rest = plan_load(sqlite, month.settings, "ly", month.folder)
+    assert (rest.dumps[0].at, rest.known) == (hour(24 * 4), 4)
 
 
 def test_dumps_older_than_what_is_known_are_refused_with_the_moments(
@@ -118,8 +115,8 @@ def test_dumps_older_than_what_is_known_are_refused_with_the_moments(
 
 def test_syncs_go_on_after_a_load_as_if_they_had_always_been(month: Month, sqlite: Engine) -> None:
     """The scope, and whose the key is, were loaded too: what is gone is deleted at once."""
-    load(sqlite, month.settings, "st", month.folder)
-    live = count(sqlite, "layers_current")
+    planned = first_dumps(month, sqlite, "st", 2)
+    assert len(list(load_archive(sqlite, month.settings, planned, Wish()))) == 2
     with Sandbox(World(3, FEW)) as sandbox:
         found = settings_for(sandbox)
         moved = replace(found.sources["st"], base_url=month.settings.sources["st"].base_url)
@@ -129,7 +126,6 @@ def test_syncs_go_on_after_a_load_as_if_they_had_always_been(month: Month, sqlit
     identity = known_identity(job, before)
     assert identity is not None
     assert not scopes_of(job, identity, before).is_new("layers")
-    assert live > 0
 
 
 def test_a_folder_without_a_dump_is_said_to_have_none(

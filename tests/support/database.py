@@ -1,7 +1,7 @@
 """What a database holds, read as tests compare it, and what was written to it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,13 +84,16 @@ def counts(engine: Engine) -> dict[str, dict[str, int]]:
     }
 
 
-def contents(engine: Engine, *, exactly: bool = True) -> dict[str, list[str]]:
+def contents(
+    engine: Engine, *, exactly: bool = True, sources: Collection[str] = ()
+) -> dict[str, list[str]]:
     """Table -> its rows as sorted JSON, without surrogate ids: what they refer to stands there.
 
     Not `exactly`: without times of observation and raw payloads; their hashes stay.
+    sources: only theirs.
     """
     with engine.connect() as connection:
-        return {table.name: _content(connection, table, exactly) for table in DATA}
+        return {table.name: _content(connection, table, exactly, sources) for table in DATA}
 
 
 def differing(one: Engine, other: Engine) -> set[str]:
@@ -99,7 +102,9 @@ def differing(one: Engine, other: Engine) -> set[str]:
     return {table for table in here if here[table] != there[table]}
 
 
-def _content(connection: Connection, table: Table, exactly: bool) -> list[str]:
+def _content(
+    connection: Connection, table: Table, exactly: bool, sources: Collection[str]
+) -> list[str]:
     left_out = SURROGATES if exactly else SURROGATES | OBSERVED
     columns: list[Any] = [column for column in table.c if column.name not in left_out]
     query: Any = select(*columns)
@@ -110,7 +115,10 @@ def _content(connection: Connection, table: Table, exactly: bool) -> list[str]:
     elif table is change_fields:
         named = [changes.c[name] for name in ("source", "stream", "key", "version", "project_key")]
         query = select(*columns, *named).join_from(table, changes)
-    return sorted(json_text(_plain(row)) for row in connection.execute(query).mappings())
+    found = connection.execute(query).mappings()
+    return sorted(
+        json_text(_plain(row)) for row in found if not sources or row["source"] in sources
+    )
 
 
 def _plain(row: Any) -> dict[str, Any]:
