@@ -162,8 +162,9 @@ def sync(
 def last_started(engine: Engine, name: str) -> datetime | None:
     """When a source was last run; None when it never was."""
     with reading(engine) as connection:
-        found = last_runs(connection, name, 1)
-    return found[0].started_at if found else None
+        found = last_runs(connection, name, 100)
+    asked = (one.started_at for one in found if one.kind not in ("replay", "reprocess"))
+    return next(asked, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

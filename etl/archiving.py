@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from etl import __version__
-from etl.archive import Retention, prune_daily
-from etl.config import SourceSettings
+from etl.archive import Pruned, Retention, prune, prune_daily
+from etl.config import ArchiveSettings, Settings, SourceSettings
+from etl.errors import StoreError
 from etl.extract import Reader
 from etl.job import Job
 from etl.recorder import Recorder
@@ -55,8 +56,24 @@ def keep_archive(source: SourceSettings, recorder: Recorder | None, now: datetim
     if recorder is None or source.archive is None:
         return
     recorder.close(None)
-    retention = Retention(days=source.archive.keep_days, megabytes=source.archive.keep_mb)
     try:
-        prune_daily(source.archive.folder, retention, now=now)
+        prune_daily(source.archive.folder, _retention(source.archive), now=now)
     except OSError as error:
         log.warning("%s: old runs stay in the archive: %s", source.name, error)
+
+
+def prune_archives(settings: Settings, *, now: datetime, dry_run: bool) -> dict[str, Pruned]:
+    """Source -> what went of its archive, beyond what its table [archive] keeps."""
+    found: dict[str, Pruned] = {}
+    for name, source in settings.sources.items():
+        if source.archive is not None:
+            folder, retention = source.archive.folder, _retention(source.archive)
+            try:
+                found[name] = prune(folder, retention, now=now, dry_run=dry_run)
+            except OSError as error:
+                raise StoreError(f"the archive {folder} cannot be pruned: {error}") from error
+    return found
+
+
+def _retention(archive: ArchiveSettings) -> Retention:
+    return Retention(days=archive.keep_days, megabytes=archive.keep_mb)

@@ -38,9 +38,12 @@ def prune(
 ) -> None:
     """Take away old runs that nothing rests on and resolved rejects; history only when asked.
 
+    Of archives goes what is beyond the keep_days and keep_mb of their sources.
+
     Current records stay. Questions about the time before pruned history are refused from then on.
     """
     from etl.app import utc_now
+    from etl.archiving import prune_archives
     from etl.db import retention
     from etl.db.engine import store_error
 
@@ -59,10 +62,16 @@ def prune(
         raise store_error(error, "pruning") from error
     finally:
         engine.dispose()
+    archives = prune_archives(settings, now=now, dry_run=dry_run)
     if as_json:
-        print(json.dumps(asdict(pruned) | {"dry_run": dry_run, **_moments(before, past)}))
-    else:
-        _show(pruned, before, past, dry_run=dry_run)
+        kept = {"archives": {name: asdict(one) for name, one in archives.items()}}
+        print(json.dumps(asdict(pruned) | {"dry_run": dry_run, **_moments(before, past), **kept}))
+        return
+    _show(pruned, before, past, dry_run=dry_run)
+    for name, one in archives.items():
+        gone = f"{terminal.count(one.runs, 'run')} and {terminal.count(one.pages, 'page')}"
+        verb = "would go" if dry_run else "are gone"
+        terminal.say(f"archive of {name}: {gone}, {one.size:,} bytes {verb}")
 
 
 def _before(text: str, now: datetime, what: str) -> datetime:

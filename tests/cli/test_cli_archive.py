@@ -4,7 +4,9 @@ import re
 import sqlite3
 from pathlib import Path
 
-from tests.cli.command import ESCAPE, Place
+from etl.sandbox import Sandbox
+from tests.cli.command import ESCAPE, Place, place
+from tests.support.runs import small
 
 PAGE = (Path(__file__).parents[2] / "docs" / "archive.md").read_text(encoding="utf-8")
 
@@ -54,3 +56,17 @@ def test_a_source_or_stream_that_is_not_there_is_exit_2(done: Place) -> None:
     assert done.etl("reprocess", "nobody").code == 2
     ended = done.etl("reprocess", "ly", "--stream", "layers")
     assert (ended.code, "has no stream layers" in ended.err) == (2, True)
+
+
+def test_prune_takes_away_what_the_archive_keeps_no_longer(tmp_path: Path) -> None:
+    kept = {"dir": str(tmp_path / "archive"), "keep_mb": 0.000001}
+    with Sandbox(small()) as sandbox:
+        done = place(tmp_path, sandbox, ly={"archive": kept})
+        for _ in range(2):
+            assert done.etl("sync", "ly").code == 0
+    told = "archive of ly: 1 run and 1 page,"
+    assert f"{told} " in done.etl("prune", "--dry-run").out
+    assert f"{told} " in done.etl("prune").out
+    assert done.etl("prune", "--json").json["archives"] == {
+        "ly": {"runs": 0, "pages": 0, "size": 0}
+    }
