@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.stream import Json
-from etl.text import json_text
+from etl.text import Json, json_text
 
 MOST_PATH = 500  # letters; a path is part of a primary key, and an index entry has its limit
 

@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from etl.record import Record
-
-Json = Any  # a parsed JSON value; `Any` because its shape is only known after validation
+from etl.text import Json as Json
 
 Params = tuple[tuple[str, str], ...]
 

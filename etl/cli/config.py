@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from etl.cli import context, prune, terminal
 from etl.cli.terminal import out
-from etl.config import DEFAULT_PATH, example, json_schema
 from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
 
 if TYPE_CHECKING:
@@ -31,6 +29,8 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented configuration, config/etl.toml, and its JSON Schema for editors."""
+    from etl.config import DEFAULT_PATH, example, json_schema
+
     path: Path = ctx.obj.config or DEFAULT_PATH
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; `etl init --force` replaces it")
@@ -77,6 +77,8 @@ def _show(found: "Finding") -> None:
 @database.command()
 def upgrade(ctx: typer.Context) -> None:
     """Make the schema, or bring it to this version."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from etl.db import schema
     from etl.db.engine import open_engine, store_error
 

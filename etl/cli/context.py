@@ -9,14 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from etl.cli import terminal
-from etl.config import Settings, load
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+    from etl.config import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,10 @@ class Common:
     config: Path | None = None
 
 
-def settings(common: Common, sources: Sequence[str] = (), *, secrets: bool = False) -> Settings:
+def settings(common: Common, sources: Sequence[str] = (), *, secrets: bool = False) -> "Settings":
     """The settings for these sources; without `secrets` no key is needed."""
+    from etl.config import load
+
     return load(common.config, only=sources, secrets=secrets)
 
 
@@ -41,6 +42,8 @@ def database(common: Common, *, at_once: int = 1) -> "Engine":
 @contextmanager
 def reading(common: Common) -> Iterator["Connection"]:
     """A connection that sees one moment of the database."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from etl.db.engine import snapshot, store_error
 
     engine = database(common)

@@ -10,13 +10,13 @@ import typer
 
 from etl.cli import past, sync, terminal
 from etl.cli.terminal import out
-from etl.config import Settings, load
 from etl.errors import ConfigError
 from etl.report import exit_code_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from etl.config import Settings
     from etl.sandbox import Sandbox
 
 PORT = 8765
@@ -82,7 +82,7 @@ def demo(
     _next_steps(folder)
 
 
-def _tour(server: "Sandbox", settings: Settings, engine: "Engine") -> None:
+def _tour(server: "Sandbox", settings: "Settings", engine: "Engine") -> None:
     _title("1. The first sync: three providers into one schema")
     _sync_all(settings, engine)
     _title("2. The providers change: records are created, edited, renamed and deleted")
@@ -114,7 +114,7 @@ FROM project_inventory GROUP BY provider ORDER BY provider"""
 TEXTS = ("provider", "project_key", "layer_key", "environment_key")
 
 
-def _sync_all(settings: Settings, engine: "Engine") -> None:
+def _sync_all(settings: "Settings", engine: "Engine") -> None:
     from etl.app import Wish
     from etl.app import sync as sync_one
 
@@ -163,7 +163,9 @@ def _keys() -> Mapping[str, str]:
     return {variable: KEYS[provider] for provider, variable in VARIABLES.items()}
 
 
-def _settings(folder: Path, url: str) -> Settings:
+def _settings(folder: Path, url: str) -> "Settings":
+    from etl.config import load
+
     path = folder / "demo.toml"
     path.write_text(_config(folder, url))
     return load(path, environ=_keys())

@@ -11,7 +11,6 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.terminal import out
 from etl.errors import STALE, ConfigError
-from etl.providers import PROVIDERS
 
 MIDDLE_OF_A_RUN = "running"
 LANDED = ("ok", "partial", "held", "never")
@@ -95,6 +94,8 @@ class _Never:
 
 def _expected(common: context.Common) -> set[tuple[str, str]]:
     """The sources and streams that the configuration asks for."""
+    from etl.providers import PROVIDERS
+
     return {
         (name, stream.name)
         for name, source in context.settings(common).sources.items()
