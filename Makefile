@@ -30,8 +30,8 @@ fix: .venv/dev ## Formats, and mends what the linter can
 fault: .venv/dev ## The fault matrix, with its slow half
 	$(BIN)/pytest -q -m "slow or not bench" tests/fault
 
-bench: .venv/dev ## The benchmarks: ratios measured in one run
-	$(BIN)/pytest -q -s -m bench tests/bench --ignore tests/bench/test_soak.py
+bench: .venv/dev .bench-venv/ready ## Compares with dlt and the floor, writes docs/benchmarks.md; SIZES=large takes long
+	$(BIN)/python -m tests.bench.compare $(SIZES) $(if $(findstring large,$(SIZES)),--rounds 1 --without-dlt)
 
 soak: .venv/dev ## A week of the daemon in 35 minutes; writes docs/soak.md
 	$(BIN)/pytest -q -s -m bench tests/bench/test_soak.py
@@ -55,6 +55,12 @@ weaknesses: ## Known weaknesses of the locked packages; fails where the advisori
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.bench-venv/ready: tests/bench/dlt-requirements.txt
+	@echo "setting up .bench-venv (once) ..."
+	@test -x .bench-venv/bin/python || $(PYTHON) -m venv .bench-venv
+	@.bench-venv/bin/pip install -q --disable-pip-version-check -r tests/bench/dlt-requirements.txt
 	@touch $@
 
 .venv/dev: requirements-dev.lock .venv/run

@@ -8,6 +8,7 @@ normaliser processes (starting them costs more than they save here), no telemetr
 import os
 import sys
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 os.environ |= {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
@@ -94,6 +95,10 @@ def main(url: str, database: str, folder: str, strategy: str) -> None:
     """One run of the pipeline."""
     postgres = database.startswith("postgresql")
     kind = dlt.destinations.postgres if postgres else dlt.destinations.sqlalchemy
+    if postgres:  # dlt wants the host of a socket where libpq reads it percent-encoded
+        parts = urlsplit(database)
+        folder_of_socket = quote(parse_qs(parts.query)["host"][0], safe="")
+        database = f"postgresql://{parts.username}:x@{folder_of_socket}{parts.path}"
     pipeline = dlt.pipeline(
         pipeline_name="bench",
         pipelines_dir=folder,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from etl.sandbox.payloads import shown
 from etl.sandbox.values import Payload, Sizes
@@ -174,7 +174,8 @@ def answer(served: Served, target: str) -> tuple[int, bytes]:
     served.requests += 1
     for prefix, vendor in VENDORS.items():
         if path.startswith(prefix):
-            body = vendor(served, path[len(prefix) :].split("/"), asked)
+            steps = [unquote(step) for step in path[len(prefix) :].split("/")]
+            body = vendor(served, steps, asked)
             return (200, body) if body is not None else (404, b'{"message":"gone"}')
     return 404, b"{}"
 

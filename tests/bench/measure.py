@@ -1,0 +1,78 @@
+"""What a process costs, and the server that it asks: one command measured from start to end."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+# A small process of its own: what its child may have inherited of memory is less than the child's.
+_WRAPPER = """
+import json, os, sys, time
+quiet = os.open(os.devnull, os.O_WRONLY)
+began = time.perf_counter()
+actions = [(os.POSIX_SPAWN_DUP2, quiet, 1)]
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=actions)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+wall = time.perf_counter() - began
+try:
+    lines = open(f"/proc/{child}/io").read().split()
+    written = int(lines[lines.index("wchar:") + 1])
+except (OSError, ValueError):
+    written = 0
+_, status, used = os.wait4(child, 0)
+print(json.dumps({"wall": wall, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss,
+                  "written": written, "status": os.waitstatus_to_exitcode(status)}))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """One run: seconds, MB of memory, bytes it wrote, requests it sent, rows (Postgres only)."""
+
+    wall: float
+    cpu: float
+    memory: float
+    written: int
+    requests: int = 0
+    rows: int | None = None
+
+
+def measured(command: list[str], environ: dict[str, str]) -> Cost:
+    """What it costs to run a command to its end."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _WRAPPER, *command],
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    if told["status"] != 0:
+        raise RuntimeError(f"{command[:4]} ended with {told['status']}: {done.stderr[-3000:]}")
+    return Cost(
+        wall=told["wall"], cpu=told["cpu"], memory=told["memory"] / 1024, written=told["written"]
+    )
+
+
+@contextmanager
+def served(sizes: dict[str, int], latency: float = 0.0) -> Iterator[str]:
+    """The URL of a bench server with a world of that size, in its own process."""
+    command = [sys.executable, str(HERE / "served.py"), json.dumps(sizes), str(latency)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
+
+
+def asked(url: str, path: str) -> Any:
+    """The JSON that the server says of itself: requests, bytes and CPU since it was asked last."""
+    with urllib.request.urlopen(f"{url}/_bench/{path}") as answer:  # noqa: S310  loopback
+        return json.load(answer)

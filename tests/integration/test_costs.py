@@ -1,0 +1,116 @@
+"""What a run costs, counted and not timed: statements, rows, requests, and calls a record.
+
+The limits are what was counted, with a little room. Whoever needs more says why in the commit.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from etl.load import Head, compare
+from etl.providers import PROVIDERS
+from etl.sandbox import Sandbox, Sizes, World
+from etl.stream import Partition
+from etl.text import json_text
+from etl.transform import content_of, hash_of
+from etl.wire import clean, fingerprint_with, parse
+from tests.support.database import DATA, counted_writes
+from tests.support.runs import settings_for, sync_all
+
+PROJECTS, LAYERS = 10, 30
+SIZES = Sizes(
+    ld_projects=PROJECTS,
+    ld_environments=3,
+    ld_layers=LAYERS,
+    statsig_layers=250,
+    layers_projects=450,
+)
+READING = (2 + PROJECTS) + (2 + 3) + 3  # a page of projects, one of the big project's environments
+ASKING_WHOSE = 3 - 1  # Statsig's project tells it
+SECOND_WALK = 3  # of a list without a total, while it is not known to be quiet
+MOST_STATEMENTS = {"first": 240, "unchanged": 160}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(World(7, SIZES)) as running:
+        yield running
+
+
+@contextmanager
+def counted_statements(engine: Engine) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile, but those of checkpoints: time makes these."""
+    timed = ("BEGIN", "SET LOCAL", "UPDATE leases", 'INSERT INTO "staged_', 'INSERT INTO "ledger')
+    found: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        if not arguments[2].startswith(timed):
+            found.append(arguments[2])
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield found
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def test_requests_statements_and_rows_stay_what_they_are(engine: Engine, sandbox: Sandbox) -> None:
+    settings = settings_for(sandbox)
+    start = len(sandbox.requests)
+    with counted_statements(engine) as first:
+        sync_all(engine, settings)
+    middle = len(sandbox.requests)
+    with counted_writes(engine) as written, counted_statements(engine) as unchanged:
+        sync_all(engine, settings)
+    asked = (middle - start, len(sandbox.requests) - middle)
+    assert asked == (READING + ASKING_WHOSE + SECOND_WALK, READING)
+    assert len(first) <= MOST_STATEMENTS["first"]
+    assert len(unchanged) <= MOST_STATEMENTS["unchanged"]
+    assert written.keys().isdisjoint(table.name for table in DATA)
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called, those of C too: the same on every machine."""
+    found = 0
+
+    def count(_frame: object, kind: str, _argument: object) -> None:
+        nonlocal found
+        found += kind in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "project", "unchanged", "new"),
+    [
+        ("launchdarkly", "layers", "my-project", 50, 165),
+        ("statsig", "layers", None, 62, 145),
+        ("layers", "projects", None, 18, 50),
+    ],
+)
+def test_a_record_costs_only_so_many_calls(
+    sandbox: Sandbox, provider: str, name: str, project: str | None, unchanged: int, new: int
+) -> None:
+    stream = PROVIDERS[provider].stream(name)
+    items = [row.payload for row in sandbox.world.live(provider, name, project)]
+    body = json_text({"items": items}).encode()
+    stored = {
+        ("", stream.identity(item)): Head(7, hash_of(content_of(item, stream)), deleted=False)
+        for item in items
+    }
+
+    def take(heads: dict[tuple[str, str], Head]) -> None:
+        found = clean(parse(body), body, fingerprint_with("key"))["items"]
+        named = [(stream.identity(item), item) for item in found]
+        compare(named, heads, stream, Partition())
+
+    take({})  # what is made once a process is made now
+    assert calls(lambda: take(stored)) <= unchanged * len(items)
+    assert calls(lambda: take({})) <= new * len(items)
