@@ -1,6 +1,5 @@
 """The commands. Each one reads its arguments, calls the shell, and prints; it decides nothing."""
 
-import gc
 import io
 import logging
 import sys
@@ -31,8 +30,6 @@ from etl.cli import (
 from etl.cli.context import Common, set_up_logs
 from etl.cli.terminal import BAD, complain
 from etl.errors import EtlError
-
-FEW_COLLECTIONS = (100_000, 50, 100)  # pages of JSON are many objects, and no cycles
 
 app = typer.Typer(
     name="etl",
@@ -99,7 +96,6 @@ for module in (
 
 def main() -> None:
     """Runs the command line; an error of ours is one clear message and its exit code."""
-    gc.set_threshold(*FEW_COLLECTIONS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot show is escaped, not an error
             stream.reconfigure(errors="backslashreplace")
