@@ -31,7 +31,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a table or view out, row by row: the file is whole, or it is not there."""
-    from etl.db import relations
+    from etl.db import relations, reports
     from etl.export import WRITERS, pyarrow
 
     if form == "parquet":
@@ -43,7 +43,7 @@ def export(
             asked = relations.relation(connection, table)
         else:
             moment = context.past_moment(connection, as_of, source, option="--as-of")
-            asked = relations.relation_at(connection, table, moment)
+            asked = reports.relation_at(connection, table, moment)
         batches = relations.batches(connection, asked, source)
         with opened(out, force=force) as file:
             count = WRITERS[form](file, relations.columns_of(asked.rows), batches)

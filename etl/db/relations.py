@@ -134,7 +134,8 @@ def relation_at(connection: Connection, name: str, moment: datetime) -> Relation
             select(now.rows).where(now.rows.c.observed_at <= moment).subquery(name), now.order
         )
     known = (*asof.TABLES, *(f"{one}_current" for one in asof.TABLES), "changes", "change_feed")
-    raise ConfigError(f"{name} is of no other time; --as-of goes with {', '.join(known)}")
+    goes_with = f"{', '.join(known)} and what `etl report` lists"
+    raise ConfigError(f"{name} is of no other time; --as-of goes with {goes_with}")
 
 
 def _of_ours(reflected: TypeEngine[Any]) -> TypeEngine[Any]:

@@ -153,3 +153,11 @@ def relation(connection: Connection, report: Report, moment: datetime | None = N
         return Relation(past_reports.rows(view, report.name, moment, sqlite=sqlite), report.order)
     events = select(view).where(view.c.observed_at <= moment).subquery(report.name)
     return Relation(events, report.order)
+
+
+def relation_at(connection: Connection, name: str, moment: datetime) -> Relation:
+    """A table, view or report as it was at a moment; ConfigError where its past is not kept."""
+    report = REPORTS.get(name)
+    if report is None or report.now_only is not None or name == "change_feed":
+        return relations.relation_at(connection, name, moment)
+    return relation(connection, report, moment)

@@ -82,9 +82,21 @@ def test_a_table_is_written_as_it_was(story: Place) -> None:
     assert keys[0] - keys[1] == {"search"}
 
 
+def test_a_report_is_written_as_it_was(story: Place) -> None:
+    runs = story.etl("runs", "--json").json
+    first = runs[-1]["observed_at"]
+    found = [
+        story.etl(*command, "project_inventory", "--format", "csv", "--as-of", first).out
+        for command in (("export",), ("report",))
+    ]
+    assert found[0] == found[1]
+    assert len(found[0].splitlines()) > 2
+
+
 @pytest.mark.parametrize(
     ("table", "moment", "what"),
     [
+        ("source_freshness", "0s", "is of no other time"),
         ("runs", "0s", "change_feed"),
         ("layers", "2020-01-01", "nothing is known"),
         ("layers", "soon", "--as-of 'soon'"),
