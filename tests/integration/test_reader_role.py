@@ -1,5 +1,6 @@
 """docs/reporting/readonly.sql: a role that reads what has a contract, and nothing else."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,16 @@ from etl.db.types import metadata
 from tests.conftest import Databases
 from tests.support.database import VIEWS
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "reporting" / "readonly.sql"
+DOCS = Path(__file__).parents[2] / "docs"
+SCRIPT = DOCS / "reporting" / "readonly.sql"
+GRAFANA = (
+    (DOCS / "reporting.md").read_text("utf-8").partition("## Grafana")[2].partition("\n## ")[0]
+)
+PANELS = [
+    panel
+    for block in re.findall(r"^```\n(.*?)^```", GRAFANA, re.MULTILINE | re.DOTALL)
+    for panel in block.split("\n\n")
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +78,14 @@ def test_the_reader_may_not_read_the_bookkeeping(ready: Engine, name: str) -> No
 def test_the_reader_may_not_write(ready: Engine, statement: str) -> None:
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
         as_reader(ready, statement)
+
+
+def test_the_panels_for_grafana_are_what_the_reader_may_ask(ready: Engine) -> None:
+    assert len(PANELS) == 4
+    for panel in PANELS:
+        as_reader(
+            ready, re.sub(r"\$__timeFilter\((\w+)\)", r"\1 > now() - interval '1 day'", panel)
+        )
 
 
 def test_its_sessions_are_read_only_and_end(ready: Engine) -> None:
