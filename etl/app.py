@@ -16,7 +16,9 @@ from etl.client import Client, Patience, Turns
 from etl.config import Settings, SourceSettings
 from etl.db import schema
 from etl.db.engine import open_engine, reading
-from etl.db.queries import last_runs, usual_requests
+from etl.db.queries import last_started as last_started_in
+from etl.db.queries import usual_requests
+from etl.db.runs import BACKFILL
 from etl.errors import ConfigError, EtlError
 from etl.extract import Reader
 from etl.job import Job
@@ -28,6 +30,8 @@ from etl.providers import PROVIDERS
 from etl.quota import our_share, window_of
 from etl.recorder import Recorder
 from etl.report import RunReport
+from etl.selection import WHOLE, Selection, narrowed
+from etl.selection import as_json as selection_json
 from etl.stream import Provider, Stream
 from etl.survey import Progress
 from etl.text import json_text
@@ -36,6 +40,7 @@ from etl.wire import fingerprint_with
 log = logging.getLogger(__name__)
 
 CONNECTIONS_A_RUN = 3  # one that reads, one that writes, one for the rate budget
+SPARED = 0.5  # of every limit: a backfill leaves it to the runs that keep the database in step
 
 Clock = Callable[[], datetime]
 
@@ -57,13 +62,32 @@ def open_database(settings: Settings, *, at_once: int = 1) -> Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a person asks of a run; plan: a dry run that is kept, see etl.planning."""
+    """What a person asks of a run.
+
+    plan: a dry run that is kept, see etl.planning. backfill: the part of the source that is looked
+    at once, see etl.backfill.
+    """
 
     streams: Collection[str] = ()
     dry_run: bool = False
     plan: bool = False
     full: bool = False
     force_deletes: bool = False
+    backfill: Selection | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of run this is."""
+        if self.backfill is not None:
+            return BACKFILL
+        return "dry_run" if self.dry_run else "sync"
+
+    @property
+    def oldest(self) -> timedelta | None:
+        """The oldest run that it goes on with; None: the configuration says."""
+        if self.full or self.plan:
+            return timedelta(seconds=-1)
+        return None if self.backfill is None else timedelta.max
 
 
 @dataclass(slots=True)
@@ -119,8 +143,9 @@ def sync(
     source = settings.sources[name]
     watch = watch or Watch()
     started = clock()
-    budget = _budget(engine, source, settings)
-    client = client_of(source, budget)
+    yields = wish.backfill is not None
+    budget = budget_of(engine, source, settings, yields=yields)
+    client = client_of(source, budget, yields=yields)
     recorder: Recorder | None = None
     try:
         job = job_of(source, settings, wish)
@@ -143,7 +168,7 @@ def sync(
             run_id=None,
             source=name,
             provider=source.provider,
-            kind="sync",
+            kind=wish.kind,
             status="busy" if error.exit_code == 75 else "failed",
             exit_code=error.exit_code,
             started_at=started,
@@ -160,11 +185,9 @@ def sync(
 
 
 def last_started(engine: Engine, name: str) -> datetime | None:
-    """When a source was last run; None when it never was."""
+    """When a source was last synced; None when it never was."""
     with reading(engine) as connection:
-        found = last_runs(connection, name, 100)
-    asked = (one.started_at for one in found if one.kind not in ("replay", "reprocess"))
-    return next(asked, None)
+        return last_started_in(connection, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +204,7 @@ def forecast(engine: Engine, settings: Settings, name: str) -> Forecast | None:
         requests = usual_requests(connection, name)
     if not requests:
         return None
-    budget = _budget(engine, settings.sources[name], settings)
+    budget = budget_of(engine, settings.sources[name], settings)
     return Forecast(requests=requests, ends_at=datetime.fromtimestamp(budget.last(requests), UTC))
 
 
@@ -199,8 +222,13 @@ def job_of(
 ) -> Job:
     """The run of a source that was asked for."""
     provider = provider or PROVIDERS[source.provider]
-    streams = _chosen(provider, source, wish.streams)
-    limits = source.limits
+    selection, limits = wish.backfill or WHOLE, source.limits
+    streams = narrowed(
+        _chosen(provider, source, wish.streams),
+        selection,
+        named=wish.streams,
+        options=source.options,
+    )
     return Job(
         source=source.name,
         provider=provider,
@@ -209,13 +237,14 @@ def job_of(
         options=source.options,
         streams=streams,
         scope=_scope(source, settings, streams, wish),
-        kind="dry_run" if wish.dry_run else "sync",
+        kind=wish.kind,
         limits=DeleteLimits(percent=limits.delete_percent, count=limits.delete_count),
         most_questions=limits.delete_confirmations,
-        resume_within=timedelta(seconds=-1 if wish.full or wish.plan else limits.resume_within),
+        resume_within=wish.oldest or timedelta(seconds=limits.resume_within),
         force_deletes=wish.force_deletes,
         dry_run=wish.dry_run,
         plans=wish.plan,
+        selection=selection,
     )
 
 
@@ -244,29 +273,40 @@ def _chosen(
 def _scope(
     source: SourceSettings, settings: Settings, streams: Sequence[Stream], wish: Wish
 ) -> str:
-    """What a run sees, as text: the key's fingerprint, streams and their options, the host."""
+    """What a run sees, as text: the key's fingerprint, streams and their options, the host.
+
+    A backfill's wish is in it, so that the run can be gone on with by its number.
+    """
     options: Mapping[str, object] = {
         stream.name: source.options[stream.name].model_dump(exclude_none=True) for stream in streams
     }
-    return json_text(
-        {
-            "base_url": source.base_url,
-            "key": _fingerprint(source, settings),
-            "options": options,
-            "kind": "plan" if wish.plan else "dry_run" if wish.dry_run else "sync",
-        }
-    )
+    said: dict[str, object] = {
+        "base_url": source.base_url,
+        "key": _fingerprint(source, settings),
+        "options": options,
+        "kind": "plan" if wish.plan else wish.kind,
+    }
+    if wish.backfill is not None:
+        said["wish"] = {"streams": sorted(wish.streams), **selection_json(wish.backfill)}
+    return json_text(said)
 
 
-def _budget(engine: Engine, source: SourceSettings, settings: Settings) -> Budget:
-    """The rate budget of the source's key, shared through the database."""
+def budget_of(
+    engine: Engine, source: SourceSettings, settings: Settings, *, yields: bool = False
+) -> Budget:
+    """The rate budget of the source's key, shared through the database.
+
+    yields: only half of each window is used, and others go first.
+    """
     provider, limits = PROVIDERS[source.provider], source.limits
     said = provider.rate_limits if limits.rate_limits is None else limits.rate_limits
+    windows = our_share([window_of(text) for text in said], limits.reserve_percent)
     return Budget(
         engine=engine,
         credential=f"{provider.name}:{_fingerprint(source, settings)}",
-        windows=our_share([window_of(text) for text in said], limits.reserve_percent),
+        windows=our_share(windows, 100 * SPARED) if yields else windows,
         clock=time.time,
+        yields=yields,
     )
 
 
@@ -275,7 +315,9 @@ def _fingerprint(source: SourceSettings, settings: Settings) -> str:
     return fingerprint(source.api_key.get_secret_value())
 
 
-def client_of(source: SourceSettings, turns: Turns, *, attempts: int | None = None) -> Client:
+def client_of(
+    source: SourceSettings, turns: Turns, *, attempts: int | None = None, yields: bool = False
+) -> Client:
     """A client of a source's provider, as patient as its limits say; close it when done."""
     provider, limits = PROVIDERS[source.provider], source.limits
     key = source.api_key.get_secret_value()
@@ -291,6 +333,7 @@ def client_of(source: SourceSettings, turns: Turns, *, attempts: int | None = No
             attempts=attempts or limits.attempts,
             timeout=limits.timeout,
             max_body=limits.max_body,
+            spared=SPARED if yields else 0.0,
         ),
     )
 

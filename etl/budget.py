@@ -1,4 +1,8 @@
-"""The turns of a run: slots of a credential's rate budget, taken from the database in handfuls."""
+"""The turns of a run: slots of a credential's rate budget, taken from the database in handfuls.
+
+A run that yields (a backfill) takes a slot only when it is free at once in its smaller share of
+every window, and books nothing ahead: whoever does not yield finds the rest of the window free.
+"""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -19,12 +23,16 @@ LOOK_AGAIN = 5.0  # seconds between two looks whether somebody else was refused
 
 @dataclass(slots=True, kw_only=True)
 class Budget:
-    """Gives turns to the threads of a run; close() gives back what was not used."""
+    """Gives turns to the threads of a run; close() gives back what was not used.
+
+    yields: others with this credential go first.
+    """
 
     engine: Engine
     credential: str
     windows: Sequence[Window]
     clock: Callable[[], float]
+    yields: bool = False
     _held: list[float] = field(default_factory=list, init=False)
     _blocked: float = field(default=0.0, init=False)
     _looked: float = field(default=float("-inf"), init=False)
@@ -35,9 +43,15 @@ class Budget:
         with self._lock:
             if not self.windows:
                 return self._blocked_until()
+            if self.yields:
+                return self._slot_or_later()
             if not self._held:
                 self._held = self._reserve()
             return self._held.pop(0)
+
+    def waited(self, turn: float) -> float:
+        """The turn after the wait for it: its own slot, or what is free by now."""
+        return self.turn() if self.yields and self.windows else turn
 
     def block(self, until: float) -> None:
         """A refusal: nobody with this credential asks before that moment."""
@@ -79,6 +93,21 @@ class Budget:
         with self.engine.begin() as connection:
             budgets.change(connection, self.credential, self._now(), grant)
         return taken
+
+    def _slot_or_later(self) -> float:
+        """A slot that is free now; or when to look again, without one."""
+        now = self.clock()
+        moment = now
+
+        def grant(grants: list[float], blocked: float) -> list[float]:
+            nonlocal moment
+            counting = still_counting(grants, self.windows, now)
+            (moment,) = slots(counting, self.windows, count=1, now=now, not_before=blocked)
+            return [*counting, moment] if moment <= now else counting
+
+        with self.engine.begin() as connection:
+            budgets.change(connection, self.credential, self._now(), grant)
+        return moment
 
     def _blocked_until(self) -> float:
         now = self.clock()

@@ -41,13 +41,15 @@ class Patience:
     """How long and how often one request may be tried.
 
     seconds: the longest single wait; attempts: tries in all; timeout: seconds for one whole
-    answer, from the connection to its last byte; max_body: bytes of one decoded answer.
+    answer, from the connection to its last byte; max_body: bytes of one decoded answer;
+    spared: the share of an announced limit that is left to others.
     """
 
     seconds: float = 120.0
     attempts: int = 6
     timeout: float = 60.0
     max_body: int = 64 * 2**20
+    spared: float = 0.0
 
 
 class Turns(Protocol):
@@ -55,6 +57,9 @@ class Turns(Protocol):
 
     def turn(self) -> float:
         """When, in epoch seconds."""
+
+    def waited(self, turn: float) -> float:
+        """The turn after the wait for it: the same, or a later one where others go first."""
 
     def block(self, until: float) -> None:
         """Nobody asks before that moment: the vendor refused."""
@@ -66,6 +71,10 @@ class Unlimited:
     def turn(self) -> float:
         """Now."""
         return 0.0
+
+    def waited(self, turn: float) -> float:
+        """The same."""
+        return turn
 
     def block(self, until: float) -> None:
         """Nobody else to tell."""
@@ -176,6 +185,7 @@ class Client:
             if wait > self.patience.seconds:
                 raise self._too_long(wait, url)
             self._pause(wait)  # meanwhile another thread may have been told to wait longer
+            turn = self.turns.waited(turn)
         raise TransientError("stopped", source=self.source, url=_shown(url))
 
     def _retry_after(self, wait: float, *, everyone: bool) -> None:
@@ -250,7 +260,8 @@ class Client:
         now = self.clock()
         with self._lock:
             # each of the other threads may have sent one more by now, or be about to
-            pause = pause_after(headers, now=now, others=self._most_in_flight - 1)
+            others, spared = self._most_in_flight - 1, self.patience.spared
+            pause = pause_after(headers, now=now, others=others, spared=spared)
             if pause > 0:
                 self._not_before = max(self._not_before, now + pause + self.jitter())
 

@@ -27,6 +27,7 @@ class Conclusion:
     """The walks of a stream, why some of them prove nothing (by parent id), what was held back.
 
     held: why its deletions are held back; for a plan they are staged all the same.
+    part: what of the stream was looked at, when it was not all of it.
     left: rows that are outside of the scope from now on; back: those that were met again.
     """
 
@@ -34,6 +35,7 @@ class Conclusion:
     walks: Sequence[Walk]
     doubts: dict[str, str] = field(default_factory=dict)
     held: UnsafeChange | None = None
+    part: str | None = None
     left: frozenset[int] = frozenset()
     back: frozenset[int] = frozenset()
 
@@ -44,33 +46,52 @@ def conclude(
     """Stages the stream's proved deletions; doubts and held ones are told, nothing is deleted.
 
     In a new scope nothing is: what another key or filter does not see is outside from now on.
+    A part of the source says nothing of the scope.
     """
+    part = job.selection.said()
     walks = intake.walks[stream.name]
     candidates = _candidates(job, intake, stream)
     for parent_id in {candidate.parent_id for candidate in candidates}:
         if parent_id in walks and walks[parent_id].status == "unavailable":
             walks[parent_id].status = "incomplete"  # what is stored cannot be seen any more
     doubts = {id_: reason for id_, walk in walks.items() if (reason := unproved(walk))}
+    doubts |= _not_there(job, intake, stream, candidates)
     held: UnsafeChange | None = None
     if new_scope:
-        verdict = Verdict(left=set() if doubts else {one.row_id for one in candidates})
+        verdict = Verdict(left=set() if doubts or part else {one.row_id for one in candidates})
     else:
-        proved = {id_: proves_absence(walk) for id_, walk in walks.items()}
+        # another run has landed since, or nothing but single records was asked for: no proof
+        silent = intake.overtaken or stream.missing is not None
+        proved = {id_: proves_absence(walk) and not silent for id_, walk in walks.items()}
         missing = [one for one in candidates if _decidable(one, stream, walks, proved)]
         verdict, held = _judge(job, reader, intake, stream, missing, proved)
     with intake.engine.begin() as connection:
         intake.beat(connection, intake.clock())
         staging.settle(connection, intake.run.run_id, stream.name)
         absent.stage_deletions(connection, intake.run.run_id, stream.name, verdict.deleted)
-    seen = intake.seen[stream.name]
+    seen, outside = intake.seen[stream.name], intake.outside.get(stream.name, ())
     return Conclusion(
         stream=stream,
         walks=list(walks.values()),
         doubts=verdict.doubts | doubts,
         held=held,
+        part=part,
         left=frozenset(verdict.left),
-        back=frozenset(one for one in intake.outside.get(stream.name, ()) if one in seen),
+        back=frozenset(one for one in outside if one in seen and not part),
     )
+
+
+def _not_there(
+    job: Job, intake: Intake, stream: Stream, candidates: Sequence[Candidate]
+) -> dict[str, str]:
+    """A doubt where a selected project is neither at the provider nor, as far as known, was."""
+    walk = intake.walks[stream.name].get("")
+    if stream.missing is None or walk is None or walk.pages == walk.distinct:
+        return {}
+    known = {*intake.parents(stream.name).values(), *(one.key for one in candidates)}
+    unknown = [key for key in job.selection.projects if key not in known]
+    said = f"the provider has no {', '.join(unknown)} (404), and nothing is stored of it"
+    return {"": said} if unknown else {}
 
 
 def _decidable(
@@ -83,13 +104,18 @@ def _decidable(
 
 
 def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
-    """The stored live records in scope that were not met; counted first, which is cheap."""
+    """The stored live records in scope that were looked for and not met; counted first."""
     if intake.missing(stream.name) == 0:
         return []
-    outside = intake.outside.get(stream.name, frozenset())
+    options, others = job.options[stream.name], intake.not_ours(stream.name)
     with reading(intake.engine) as connection:
         found = absent.unseen(connection, stream.name, job.source, intake.seen[stream.name])
-        return [candidate for candidate in found if candidate.row_id not in outside]
+        return [
+            one
+            for one in found
+            if one.row_id not in others
+            and job.selection.covers(stream, options, one.external_id, one.key)
+        ]
 
 
 def _judge(
@@ -199,7 +225,7 @@ def _partition(
         proof=proof_of(walk),
         pages=walk.pages,
         received=walk.distinct,
-        unchanged=max(0, walk.distinct - walk.rejected - sum(counts.values())),
+        unchanged=max(0, walk.distinct - walk.rejected - walk.passed - sum(counts.values())),
         deleted=deleted.get(walk.parent_id, 0),
         rejected=walk.rejected,
         **counts,
@@ -235,4 +261,4 @@ def _standing(
     if unavailable:
         status = "unavailable" if len(unavailable) == len(rows) else "ok"
         return status, f"not available to this key: {unavailable[0].incomplete_reason}{where}"
-    return ("ok" if found.held is None else "held"), None
+    return ("ok" if found.held is None else "held"), found.part

@@ -13,6 +13,7 @@ EtlError
 └── StoreError             the database                                            1
     ├── SchemaOutOfDate    run `etl db upgrade`                                    2
     └── RunInProgress      another run holds the lease of this source             75
+        └── LeaseLost      another run took the lease while this one worked       75
 
 A run whose parts landed but not all of them has no exception: its exit code is PARTIAL.
 """
@@ -123,3 +124,7 @@ class RunInProgress(StoreError):
     """Another run holds the lease of this source."""
 
     exit_code = TRY_AGAIN
+
+
+class LeaseLost(RunInProgress):
+    """Another run took the lease of this source over; this one writes nothing more."""

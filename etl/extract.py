@@ -65,9 +65,8 @@ def pages(
         if len(visited) >= MOST_PAGES:
             raise ProtocolError(f"no end after {MOST_PAGES} pages")
         visited.add(request)
-        response = first if first is not None else reader.fetch(request)
+        page = _page(reader, stream, request, first)
         first = None
-        page = stream.read(body_of(reader, stream.name, request, response), request)
         marks = marks_of(page, stream)
         if marks and marks == before and not stepped:
             raise ProtocolError(f"page {len(visited)} is the same as the one before it")
@@ -84,6 +83,17 @@ def pages(
         yield replace(page, gap=spoiled)
         credit, before = min(credit + 1, 2 * MOST_STEPS_BACK), marks
         request = _overlapped(stream, page) if overlapping else page.next
+
+
+def _page(reader: Reader, stream: Stream, request: Request, first: Response | None) -> Page:
+    """The page of a request, where `first` is not the answer already."""
+    try:
+        response = first if first is not None else reader.fetch(request)
+    except RequestRejected as error:
+        if stream.missing is None or error.status != 404:
+            raise
+        return stream.missing(request)
+    return stream.read(body_of(reader, stream.name, request, response), request)
 
 
 def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:

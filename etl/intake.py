@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from etl.db import absent, staging
+from etl.db import absent, runs, staging
 from etl.db.engine import reading, relaxed
 from etl.db.staging import Batch, RunKey
 from etl.load import Before, Head, Outcome, Staged, compare, named_items
@@ -38,6 +38,8 @@ class Intake:
     walks: stream -> parent id -> its walk. seen: stream -> stored live rows that were met.
     outside: stream -> rows that left its scope in earlier runs.
     unwritten: the findings that were not written.
+    every_page: each page is a checkpoint. keeps: whether what is news is wanted at all.
+    overtaken: another run landed since this one began; newer: stream -> live rows that it wrote.
     """
 
     engine: Engine
@@ -46,11 +48,15 @@ class Intake:
     clock: Callable[[], datetime]
     beat: Callable[[Connection, datetime], None]
     keeps_findings: bool = True
+    every_page: bool = False
+    keeps: Callable[[Stream, Staged], bool] = lambda _stream, _staged: True
     tick: Callable[[], float] = time.monotonic
     walks: dict[str, dict[str, Walk]] = field(default_factory=lambda: defaultdict(dict))
     seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
     outside: dict[str, frozenset[int]] = field(default_factory=dict)
     unwritten: Batch = field(default_factory=Batch)
+    overtaken: bool = False
+    newer: dict[str, frozenset[int]] = field(default_factory=dict)
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
     _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
@@ -69,8 +75,8 @@ class Intake:
         """Gives the connection back; what was not flushed is forgotten."""
         self._reading.close()
 
-    def go_on(self) -> None:
-        """Takes up what an earlier process of this run has stored."""
+    def go_on(self, since: datetime) -> None:
+        """Takes up what an earlier process of this run, which began at `since`, has stored."""
         self._ordinal = staging.last_ordinal(self._reading, self.run.run_id)
         stale = self.clock().timestamp() - OLDEST_PARENTS
         hung_on = {stream.parent for stream in self.streams.values()}
@@ -83,6 +89,25 @@ class Intake:
                     self._renewed.add(name)
                 current = self.walk(name, again(walk) if old or walk.status != "ok" else walk)
                 self._ids[name, current.parent_id, current.number] = set(current.last)
+        self._give_way(since)
+
+    def _give_way(self, since: datetime) -> None:
+        """Where another run landed meanwhile, what it wrote is newer than what is staged."""
+        with self.engine.begin() as connection:
+            landed = runs.landed_since(connection, self.run, since)
+            self.overtaken = landed.any
+            for name in self.streams if self.overtaken else ():
+                found = staging.drop_overtaken(
+                    connection, self.run, name, landed.run_ids, whole=name in landed.whole
+                )
+                self.newer[name] = found.live
+                for row_id in found.dead:
+                    self.seen[name].discard(row_id)
+                for parent_id, row_id in found.met:
+                    if self.seen[name].add(row_id):
+                        self._touch(name, self.walks[name][parent_id]).append(row_id)
+            self._write(connection)  # what is dropped there must be known as met here
+        self._batch, self._met = Batch(), {}
 
     def walk(self, stream: str, walk: Walk) -> Walk:
         """Registers a walk as the current one of its partition; a new one begins now."""
@@ -143,28 +168,31 @@ class Intake:
     def checkpoint(self, stream: str, walk: Walk) -> None:
         """The walk's state belongs to what was taken; written when enough waits."""
         self._touch(stream, walk)
-        if self.tick() >= self._due or len(self._batch) >= CHECKPOINT_ROWS:
+        if self.every_page or self.tick() >= self._due or len(self._batch) >= CHECKPOINT_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Writes everything that waits, in one transaction."""
         if self._met or len(self._batch):
             with self.engine.begin() as connection:
-                relaxed(connection)
-                now = self.clock()
-                for (stream, parent_id), met in self._met.items():
-                    walk = self.walks[stream][parent_id]
-                    walk.segment += 1
-                    row = staging.ledger_row(self.run, stream, as_json(walk), walk.segment, met)
-                    self._batch.ledger.append(row)
-                if not self.keeps_findings:
-                    self.unwritten.rejects += self._batch.rejects
-                    self.unwritten.drift |= self._batch.drift
-                    self._batch.rejects, self._batch.drift = [], {}
-                staging.write(connection, self.run, self._batch, now)
-                self.beat(connection, now)
+                self._write(connection)
             self._batch, self._met = Batch(), {}
         self._due = self.tick() + CHECKPOINT_SECONDS
+
+    def _write(self, connection: Connection) -> None:
+        relaxed(connection)
+        now = self.clock()
+        for (stream, parent_id), met in self._met.items():
+            walk = self.walks[stream][parent_id]
+            walk.segment += 1
+            row = staging.ledger_row(self.run, stream, as_json(walk), walk.segment, met)
+            self._batch.ledger.append(row)
+        if not self.keeps_findings:
+            self.unwritten.rejects += self._batch.rejects
+            self.unwritten.drift |= self._batch.drift
+            self._batch.rejects, self._batch.drift = [], {}
+        staging.write(connection, self.run, self._batch, now)
+        self.beat(connection, now)
 
     def quiet(self, stream: str, walk: Walk) -> bool:
         """Whether nothing came or went of a stream since the last run, as far as this walk saw."""
@@ -172,9 +200,14 @@ class Intake:
 
     def missing(self, stream: str) -> int:
         """How many stored live records of a stream, of those inside its scope, were not met."""
-        seen, outside = self.seen[stream], self.outside.get(stream, frozenset())
+        seen, others = self.seen[stream], self.not_ours(stream)
         stored = absent.live_rows(self._reading, stream, self.run.source)
-        return stored - len(seen) - sum(row_id not in seen for row_id in outside)
+        return stored - len(seen) - sum(row_id not in seen for row_id in others)
+
+    def not_ours(self, stream: str) -> frozenset[int]:
+        """The stored rows whose absence says nothing: out of scope, or written meanwhile."""
+        nothing: frozenset[int] = frozenset()
+        return self.outside.get(stream, nothing) | self.newer.get(stream, nothing)
 
     def stored_in(self, stream: str, walk: Walk) -> int:
         """How many live records are stored of one partition."""
@@ -188,7 +221,8 @@ class Intake:
             staging.settle(connection, self.run.run_id, stream)
             staged = staging.staged_counts(connection, self.run.run_id, stream)
         fresh = staged.get(walk.parent_id, {})
-        walk.distinct = len(self.seen[stream]) + fresh.get("created", 0) + fresh.get("restored", 0)
+        news = fresh.get("created", 0) + fresh.get("restored", 0) + walk.passed
+        walk.distinct = len(self.seen[stream]) + news
 
     def head(self, stream: str, external_id: str) -> Head | None:
         """What is stored of one record that belongs to no project."""
@@ -237,6 +271,7 @@ class Intake:
         for walk, items in found:
             before = self._staged.setdefault((stream.name, walk.parent_id), {})
             outcome = compare(items, stored, stream, walk.partition, before)
+            self._pass_by(stream, walk, outcome)
             self._stage(stream.name, walk, outcome)
             if not stream.atomic:
                 before.update((one.external_id, _before(one)) for one in outcome.staged)
@@ -244,6 +279,16 @@ class Intake:
             if walk.ended and stream.name not in self._renewed:
                 self._ids.pop((stream.name, walk.parent_id, walk.number), None)
         return rejected
+
+    def _pass_by(self, stream: Stream, walk: Walk, outcome: Outcome) -> None:
+        """What is not wanted has come, as the counts tell, and is not staged."""
+        passed = [one for one in outcome.staged if not self.keeps(stream, one)]
+        if passed:
+            outcome.staged = [one for one in outcome.staged if self.keeps(stream, one)]
+        for one in passed:
+            walk.fresh += one.operation != "updated"
+            walk.passed += one.operation != "updated"
+            walk.newcomers += _is_newcomer(one.record.created_at, walk)
 
     def _stage(self, stream: str, walk: Walk, outcome: Outcome) -> None:
         met = self._touch(stream, walk)

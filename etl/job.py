@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from etl.plan import DeleteLimits
+from etl.selection import WHOLE, Selection
 from etl.stream import Provider, Stream
 
 
@@ -18,6 +19,7 @@ class Job:
     most_questions: deletions asked for one by one, a stream.
     plans: of a dry run: deletions beyond the limits are staged and told, for a person to decide.
     identity: whose the key is, where that is known; keeps_scopes: what a run sees is remembered.
+    selection: the part of it that is looked at.
     """
 
     source: str
@@ -36,3 +38,4 @@ class Job:
     plans: bool = False
     identity: str | None = None
     keeps_scopes: bool = True
+    selection: Selection = WHOLE

@@ -6,9 +6,9 @@ seen by readers.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,6 +24,7 @@ from etl.errors import (
     TRY_AGAIN,
     AccessDenied,
     EtlError,
+    LeaseLost,
     RateLimited,
     SourceError,
     TransientError,
@@ -39,6 +40,8 @@ from etl.stream import Stream, Traffic
 from etl.survey import Progress, Survey, survey
 
 log = logging.getLogger(__name__)
+
+AFTER_ANOTHER_RUN = timedelta(seconds=5)  # until the next look whether the lease is free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
     """The run's row and the lease of its source; the lease is given back at the end."""
     with shell.engine.begin() as connection:
         now = shell.clock()
-        runs.acquire(connection, job.source, shell.holder, now, shell.alive)
+        runs.acquire(connection, job.source, shell.holder, now, shell.alive, kind=job.kind)
         opened = runs.open_run(
             connection,
             {
@@ -114,8 +117,24 @@ def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
         clock=shell.past.clock if shell.past else shell.clock,
         keeps_findings=not job.dry_run,
         beat=beat,
+        every_page=job.kind == runs.BACKFILL,
+        keeps=lambda stream, staged: job.selection.keeps(
+            stream, staged.operation, staged.record.created_at
+        ),
     )
     course = _Course(job=job, shell=shell, opened=opened, intake=intake, reader=shell.reader)
+    try:
+        return _ended(course)
+    except LeaseLost as error:
+        if job.kind != runs.BACKFILL:
+            raise
+        return course.made_way(error)
+    finally:
+        intake.close()
+
+
+def _ended(course: "_Course") -> RunReport:
+    """How the run ended; a signal ends it too, and goes on its way."""
     try:
         course.know_scopes()
         course.survey_all()
@@ -123,13 +142,12 @@ def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
     except SourceError as error:
         return course.stop(error)
     except KeyboardInterrupt:
-        with reading(shell.engine) as connection:
-            landed = runs.has_ended(connection, opened.key.run_id)
+        with reading(course.shell.engine) as connection:
+            landed = runs.has_ended(connection, course.opened.key.run_id)
         if not landed:
-            course.stop(TransientError("stopped by a signal; the next run goes on from here"))
+            with suppress(LeaseLost):
+                course.stop(TransientError("stopped by a signal; the next run goes on from here"))
         raise
-    finally:
-        intake.close()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,7 +211,7 @@ class _Course:
     def survey_all(self) -> None:
         """Every stream in its order, and a checkpoint at the end of each."""
         if self.opened.attempts > 1:
-            self.intake.go_on()
+            self.intake.go_on(self.opened.started_at)
             self.notes.append("gone on from the checkpoint of an earlier process")
         work = Survey(
             provider=self.job.provider,
@@ -280,6 +298,14 @@ class _Course:
             if status == "failed":
                 staging.clear(connection, self.opened.key.run_id)
         return report
+
+    def made_way(self, error: LeaseLost) -> RunReport:
+        """A backfill whose lease was taken writes nothing; it goes on when the lease is free."""
+        now = self.shell.clock()
+        log.info("%s: %s", self.job.source, error)
+        report = self._report("parked", TRY_AGAIN, now, [], error=None)
+        made_way = f"it makes way for another run of {self.job.source}"
+        return replace(report, error=made_way, retry_at=now + AFTER_ANOTHER_RUN)
 
     def _unfinished(self, stream: str) -> StreamReport:
         cost = self.cost.get(stream, Traffic())

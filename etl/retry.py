@@ -29,9 +29,13 @@ LONGEST_ANNOUNCED = 60.0  # beyond the vendor's windows; a refusal would say it 
 
 _RESETS = ("x-ratelimit-reset", "x-ratelimit-auth-token-reset")
 _REMAINING = (
-    ("x-ratelimit-global-remaining", "x-ratelimit-reset"),
-    ("x-ratelimit-route-remaining", "x-ratelimit-reset"),
-    ("x-ratelimit-auth-token-remaining", "x-ratelimit-auth-token-reset"),
+    ("x-ratelimit-global-remaining", "x-ratelimit-global-limit", "x-ratelimit-reset"),
+    ("x-ratelimit-route-remaining", "x-ratelimit-route-limit", "x-ratelimit-reset"),
+    (
+        "x-ratelimit-auth-token-remaining",
+        "x-ratelimit-auth-token-limit",
+        "x-ratelimit-auth-token-reset",
+    ),
 )
 
 
@@ -68,15 +72,19 @@ def asked_pause(headers: Mapping[str, str], *, now: float) -> float | None:
     return max(known) if known else None
 
 
-def pause_after(headers: Mapping[str, str], *, now: float, others: int = 0) -> float:
+def pause_after(
+    headers: Mapping[str, str], *, now: float, others: int = 0, spared: float = 0.0
+) -> float:
     """Seconds to wait before the next request when the headers say that the budget is empty.
 
-    others: how many more may be on their way; what remains may be theirs.
+    others: how many more may be on their way; what remains may be theirs. spared: the share of
+    the limit that is not touched.
     """
     waits = [
         _reset(headers.get(reset), now) or 0.0
-        for remaining, reset in _REMAINING
-        if (left := _finite(headers.get(remaining, ""))) is not None and left <= others
+        for remaining, limit, reset in _REMAINING
+        if (left := _finite(headers.get(remaining, ""))) is not None
+        and left <= others + spared * (_finite(headers.get(limit, "")) or 0.0)
     ]
     return min(max(waits, default=0.0), LONGEST_ANNOUNCED)
 

@@ -102,6 +102,10 @@ class Stream:
     sets        paths of lists whose order says nothing (`*` stands for any key)
     keyed       list name -> the fields that name its items, for the paths of field diffs
     one         the request that reads this one record again, where the vendor has such a route
+    by_key      the request that reads one record as the list would show it, by its key
+    alone       where there is none such: why, and the way out, for people
+    missing     the page that a 404 of such a request is: absence is an answer there
+    dated       whether the vendor tells when a record was created
     parent      the stream whose records are this stream's partitions
     split       an item -> the item by itself, and what it carries of other streams
     gather      requests whose answers make one item together (helps: 403 and 404 are allowed)
@@ -123,6 +127,10 @@ class Stream:
     sets: tuple[tuple[str, ...], ...] = ()
     keyed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     one: Callable[[str, str], Request] | None = None
+    by_key: Callable[[str, Any], Request] | None = None
+    alone: str = "this provider has no route for single projects; leave it out"
+    missing: Callable[[Request], Page] | None = None
+    dated: bool = False
     parent: str | None = None
     split: Callable[[Json], tuple[Json, Sequence[Embedded]]] = _whole
     gather: tuple[Request, ...] = ()

@@ -125,7 +125,11 @@ def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
 def _settled(work: Survey, stream: Stream, walk: Walk) -> bool:
     if stream.atomic:
         # an emptied list is asked for once more before it is believed
-        emptied = walk.distinct == 0 and work.intake.stored_in(stream.name, walk) > 0
+        emptied = (
+            stream.missing is None
+            and walk.distinct == 0
+            and work.intake.stored_in(stream.name, walk) > 0
+        )
         return walk.number > 1 or not emptied
     if walk.resumed and not walk.overlapping:
         work.intake.recount(stream.name, walk)

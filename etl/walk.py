@@ -20,7 +20,8 @@ class Walk:
 
     status: ok, unavailable (not offered to this key, nothing of it is stored), incomplete, failed.
     distinct, repeated: ids met for the first time, and again; nameless: items without an id.
-    fresh: records that were not stored, or as deleted. newcomers: those of them on a later page
+    fresh: records that were not stored, or as deleted. passed: those of them that a backfill of a
+    window leaves out. newcomers: those of them on a later page
     that were created since the walk began (`began`, epoch seconds).
     ids: a sum of all ids, whatever their order. before: what the walk before this one brought.
     agreed: it brought the same.
@@ -43,6 +44,7 @@ class Walk:
     rejected: int = 0
     nameless: int = 0
     fresh: int = 0
+    passed: int = 0
     began: float = 0.0
     newcomers: int = 0
     before: list[Any] | None = None

@@ -10,6 +10,7 @@ import typer
 
 from etl import __version__
 from etl.cli import (
+    backfill,
     care,
     config,
     demo,
@@ -76,6 +77,7 @@ def common(
 for module in (
     config,
     sync,
+    backfill,
     plan,
     schedule,
     worker,

@@ -115,6 +115,12 @@ def last_runs(connection: Connection, source: str | None, limit: int) -> Rows:
 _SUMMED = ("requests", "received", "created", "updated", "deleted", "restored", "rejected")
 
 
+def last_started(connection: Connection, source: str) -> datetime | None:
+    """When a source was last synced; a backfill and a dry run are no reason to leave one out."""
+    started = select(runs.c.started_at).where(runs.c.source == source, runs.c.kind == "sync")
+    return connection.execute(started.order_by(runs.c.run_id.desc()).limit(1)).scalar()
+
+
 def usual_requests(connection: Connection, source: str) -> int:
     """How many requests the last run of a source took that read everything; 0 without one."""
     last = (

@@ -107,6 +107,7 @@ leases = Table(
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("process_started", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default="sync"),  # a backfill makes way
     Column("expires_at", UtcDateTime, nullable=False),
 )
 

@@ -5,16 +5,17 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from etl.db.run_tables import leases, rejects, run_streams, runs
 from etl.db.staging import RunKey, clear
-from etl.errors import RunInProgress
+from etl.errors import TRY_AGAIN, LeaseLost, RunInProgress
 from etl.report import RunReport, StreamReport
 
 LEASE = timedelta(minutes=15)  # longer than one request with all its retries and waits
 RESUMABLE = ("running", "parked", "denied")
+BACKFILL = "backfill"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,18 @@ class OpenRun:
     identity: str | None = None
 
 
-def acquire(connection: Connection, source: str, holder: Holder, now: datetime, alive: Any) -> None:
+def acquire(
+    connection: Connection,
+    source: str,
+    holder: Holder,
+    now: datetime,
+    alive: Any,
+    *,
+    kind: str = "sync",
+) -> None:
     """Takes the lease of a source; RunInProgress when a live holder has it.
 
+    A backfill makes way for everything else: its lease is taken, and its run parked where it is.
     alive: a Holder -> whether that process still runs (None: it is on another host).
     """
     row = connection.execute(
@@ -52,29 +62,35 @@ def acquire(connection: Connection, source: str, holder: Holder, now: datetime, 
         old = Holder(
             token=row.token, host=row.host, pid=row.pid, process_started=row.process_started
         )
+        makes_way = row.kind == BACKFILL != kind
         # an expired lease of a live holder is taken too: the token keeps it from writing
-        if alive(old) is not False and row.expires_at > now:
+        if alive(old) is not False and row.expires_at > now and not makes_way:
+            doing = "backfilled" if row.kind == BACKFILL else "synced"
             raise RunInProgress(
-                f"{source} is being synced by process {old.pid} on {old.host}; "
+                f"{source} is being {doing} by process {old.pid} on {old.host}; "
                 f"wait for it, or until its lease ends at {row.expires_at:%H:%M:%S}Z"
             )
         connection.execute(delete(leases).where(leases.c.source == source))
+        if makes_way:
+            _park_backfills(connection, source, now)
     lease = {f.name: getattr(holder, f.name) for f in fields(holder)}
     try:
-        connection.execute(insert(leases).values(source=source, **lease, expires_at=now + LEASE))
+        connection.execute(
+            insert(leases).values(source=source, kind=kind, **lease, expires_at=now + LEASE)
+        )
     except IntegrityError as error:  # on Postgres two may find no lease, and one waits here
         raise RunInProgress(f"{source} is being synced by a run that began just now") from error
 
 
 def renew(connection: Connection, source: str, holder: Holder, now: datetime) -> None:
-    """Proves that the lease is still held, and holds it longer; RunInProgress when it was lost."""
+    """Proves that the lease is still held, and holds it longer; LeaseLost when it was lost."""
     held = connection.execute(
         update(leases)
         .where(leases.c.source == source, leases.c.token == holder.token)
         .values(expires_at=now + LEASE)
     )
     if held.rowcount != 1:
-        raise RunInProgress(
+        raise LeaseLost(
             f"the lease of {source} was taken over by another run; this one writes nothing more"
         )
 
@@ -92,12 +108,13 @@ def open_run(
     """The source's unended run of the same scope, gone on with, or a new one.
 
     Unended runs of another scope, or too old ones, are closed as aborted and their staging dropped;
-    not by a dry run, which ends only other dry runs.
+    not by a dry run, which ends only other dry runs. Backfills and other runs leave each other
+    alone, and a backfill those of another scope too.
     run: source, provider, kind, scope, etl_version.
     """
     unended = connection.execute(
         select(runs)
-        .where(runs.c.source == run["source"], runs.c.status.in_(RESUMABLE))
+        .where(runs.c.source == run["source"], runs.c.status.in_(RESUMABLE), _rivals(run))
         .order_by(runs.c.run_id.desc())
     ).all()
     resumed: OpenRun | None = None
@@ -125,6 +142,54 @@ def open_run(
         attempts=1,
         started_at=now,
     )
+
+
+def _rivals(run: dict[str, Any]) -> ColumnElement[bool]:
+    """The unended runs that a run of this kind and scope goes on with, or ends."""
+    if run["kind"] == BACKFILL:
+        return and_(runs.c.kind == BACKFILL, runs.c.scope == run["scope"])
+    return runs.c.kind != BACKFILL
+
+
+def _park_backfills(connection: Connection, source: str, now: datetime) -> None:
+    """What a backfill has stored waits for it; without the lease it cannot say so itself."""
+    running = (runs.c.source == source, runs.c.kind == BACKFILL, runs.c.status == "running")
+    connection.execute(
+        update(runs)
+        .where(*running)
+        .values(
+            status="parked", finished_at=now, exit_code=TRY_AGAIN, error="made way for another run"
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """Other runs that were merged while one was not at work; whole: streams that they read."""
+
+    run_ids: Select[tuple[int]]
+    any: bool
+    whole: frozenset[str]
+
+
+def landed_since(connection: Connection, run: RunKey, moment: datetime) -> Landed:
+    """The other runs of the source that were merged at that moment or later.
+
+    What a replay brings was observed long before.
+    """
+    late = (runs.c.observed_at >= moment) | (runs.c.finished_at >= moment)
+    landed = select(runs.c.run_id).where(
+        runs.c.source == run.source,
+        runs.c.run_id != run.run_id,
+        runs.c.observed_at.is_not(None),
+        late,
+    )
+    found = connection.execute(landed.limit(1)).first() is not None
+    whole = select(run_streams.c.stream).where(
+        run_streams.c.run_id.in_(landed), run_streams.c.parent_id == "", run_streams.c.complete
+    )
+    read = connection.execute(whole).scalars() if found else ()
+    return Landed(run_ids=landed, any=found, whole=frozenset(read))
 
 
 def know_identity(connection: Connection, run_id: int, identity: str) -> None:
@@ -209,7 +274,7 @@ def _resume(connection: Connection, row: Any) -> OpenRun:
     connection.execute(
         update(runs)
         .where(runs.c.run_id == row.run_id)
-        .values(status="running", attempts=row.attempts + 1, error=None, retry_at=None)
+        .values(status="running", attempts=row.attempts + 1, **_OPEN)
     )
     return OpenRun(
         key=RunKey(run_id=row.run_id, source=row.source, provider=row.provider),
@@ -217,6 +282,9 @@ def _resume(connection: Connection, row: Any) -> OpenRun:
         started_at=row.started_at,
         identity=row.identity,
     )
+
+
+_OPEN: dict[str, Any] = dict.fromkeys(("finished_at", "exit_code", "error", "retry_at"))
 
 
 def _values(report: StreamReport) -> dict[str, Any]:

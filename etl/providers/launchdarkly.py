@@ -148,6 +148,12 @@ def one_project(_external_id: str, key: str) -> Request:
     return Request(f"/api/v2/projects/{path_step(key)}")
 
 
+def project_by_key(key: str, options: ProjectsOptions) -> Request:
+    """The same route, with the environments where the list would bring them too."""
+    expand = (("expand", "environments"),) if options.environments else ()
+    return Request(one_project("", key).path, expand)
+
+
 def first_environments(partition: Partition, _options: EnvironmentsOptions) -> Request:
     """All environments of a project, for one whose embedded list was cut."""
     key = path_step(partition.parent_key)
@@ -331,6 +337,7 @@ PROVIDER = Provider(
             identity=identity,
             transform=project_record,
             one=one_project,
+            by_key=project_by_key,
             split=split_project,
             earlier=earlier,
             steady=lambda options: options.sort in ("createdOn", "-createdOn"),
@@ -363,6 +370,7 @@ PROVIDER = Provider(
             read=read_linked,
             identity=layer_identity,
             transform=layer_record,
+            dated=True,
             atomic=True,
             sets=(("environments", "*", "reservations"),),
             keyed={"reservations": ("experimentKey", "flagKey")},

@@ -213,6 +213,8 @@ PROVIDER = Provider(
             transform=project_record,
             gather=_PROJECT,
             combine=combine_project,
+            alone="a console key of Statsig reads one project and no other; leave --project out, "
+            "and name the source that has the key of the project",
             atomic=True,
         ),
         Stream(
@@ -224,6 +226,7 @@ PROVIDER = Provider(
             identity=layer_identity,
             transform=layer_record,
             one=one_layer,
+            dated=True,
             sets=(("tags",), ("targetApps",), ("holdoutIDs",)),
             keyed={"parameters": ("name",)},
             narrowing=frozenset({"tags", "creator_name", "creator_id"}),

@@ -283,7 +283,7 @@ def test_a_source_that_is_being_synced_is_exit_75(done: Place) -> None:
     with sqlite3.connect(done.database) as connection:
         connection.execute(
             "INSERT INTO leases VALUES "
-            "('ly', 't', 'elsewhere', 1, '', '2099-01-01 00:00:00.000000')"
+            "('ly', 't', 'elsewhere', 1, '', '2099-01-01 00:00:00.000000', 'sync')"
         )
     connection.close()
     ended = done.etl("sync", "ly")

@@ -10,7 +10,7 @@ from etl.client import Client, Patience
 from etl.errors import RateLimited
 from etl.extract import Reader, pages
 from etl.providers.statsig import PROVIDER, LayersOptions
-from etl.quota import Window
+from etl.quota import Window, our_share
 from etl.sandbox import KEYS, Sandbox, Sizes, World
 from etl.stream import Partition
 from etl.wire import fingerprint_with
@@ -34,6 +34,14 @@ class Clock:
 
 def budget(engine: Engine, clock: Clock, windows=WINDOWS, credential="statsig:fp:1") -> Budget:
     return Budget(engine=engine, credential=credential, windows=windows, clock=clock.now)
+
+
+def yielding(engine: Engine, clock: Clock) -> Budget:
+    """What a backfill has: half of every window, and others go first."""
+    half = our_share(WINDOWS, 50)
+    return Budget(
+        engine=engine, credential="statsig:fp:1", windows=half, clock=clock.now, yields=True
+    )
 
 
 def client(url: str, turns: Budget, clock: Clock, patience: float = 1000.0) -> Client:
@@ -137,3 +145,44 @@ def test_a_turn_beyond_the_patience_parks_the_run(engine):
             list(walk(asking, page_size=1))
         assert len(sandbox.requests) == 10
     assert caught.value.retry_at.timestamp() == pytest.approx(START + 909, abs=1)
+
+
+def test_a_run_that_yields_leaves_half_of_every_window_to_the_others(engine):
+    clock = Clock()
+    backfill, scheduled = yielding(engine, clock), budget(engine, clock)
+    granted = 0
+    while (turn := backfill.turn()) - START < 900:
+        granted += turn <= clock.time
+        clock.time = max(clock.time, turn)
+    assert granted == 450
+    assert [scheduled.turn() for _ in range(50)] == [clock.time] * 50
+
+
+def test_a_run_that_yields_stands_still_while_others_use_more_than_its_half(engine):
+    clock = Clock()
+    backfill, scheduled = yielding(engine, clock), budget(engine, clock)
+    before = [scheduled.turn() for _ in range(60)]
+    later = backfill.turn()
+    assert later > START
+    assert before + [scheduled.turn() for _ in range(40)] == [START] * 100
+    clock.time = later
+    assert backfill.waited(later) == later  # it had booked nothing, and is served now
+
+
+def test_a_scheduled_walk_does_not_wait_for_a_backfill_of_the_same_key(engine):
+    clock = Clock()
+    world = World(sizes=Sizes(ld_projects=1, statsig_layers=250, layers_projects=1))
+    with Sandbox(world, rate_limits={}, clock=clock.now) as sandbox:
+        backfill = client(sandbox.url, yielding(engine, clock), clock)
+        scheduled = client(sandbox.url, budget(engine, clock), clock)
+        pages_of_backfill = walk(backfill, page_size=1)
+        for _ in range(130):
+            next(pages_of_backfill)
+        found = sum(len(page.items) for page in walk(scheduled, page_size=5))
+        waited, asked = scheduled.traffic.waited, scheduled.traffic.requests
+        rest = sum(1 for _ in pages_of_backfill)
+        retries = scheduled.traffic.retries + backfill.traffic.retries
+        for one in (backfill, scheduled):
+            one.close()
+    assert (found, asked, waited) == (250, 50, 0)
+    assert (rest, retries) == (120, 0)

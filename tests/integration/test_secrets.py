@@ -61,7 +61,9 @@ def test_the_search_for_keys_finds_one_that_is_there(engine: Engine) -> None:
     with engine.begin() as connection:
         key = KEYS["statsig"]
         connection.execute(
-            text("INSERT INTO leases VALUES ('x', :key, 'h', 1, '', '2026-11-01 00:00:00')"),
+            text(
+                "INSERT INTO leases VALUES ('x', :key, 'h', 1, '', '2026-11-01 00:00:00', 'sync')"
+            ),
             {"key": key},
         )
     assert found_secrets(set(), everything(engine)) == {KEYS["statsig"]}

@@ -191,3 +191,13 @@ def test_a_run_is_tried_again_by_the_kind_of_its_end(exit_code, failures, rests)
 def test_a_parked_run_is_tried_again_when_the_vendor_allows_it():
     allowed = MOMENT + 90 * MINUTE
     assert next_try(75, 3, retry_at=allowed, now=MOMENT) == allowed
+
+
+@pytest.mark.parametrize(("left", "pause"), [("21", 0.0), ("20", 10.0), ("0", 10.0)])
+def test_a_share_of_an_announced_limit_is_left_to_others(left: str, pause: float) -> None:
+    headers = {
+        "x-ratelimit-route-remaining": left,
+        "x-ratelimit-route-limit": "40",
+        "x-ratelimit-reset": "110000",
+    }
+    assert pause_after(headers, now=100.0, spared=0.5) == pause
