@@ -9,7 +9,7 @@ import shlex
 import stat
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +32,7 @@ from etl.config_file import (
     ArchiveTable,
     FileTable,
     LimitsTable,
+    NoticesTable,
     RetentionTable,
     SecretTable,
     SourceTable,
@@ -118,9 +119,12 @@ class Retention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notices:
-    """Where notices go, as Apprise URLs, and after how long data is stale: [notices]."""
+    """Where notices go, and after how long data is stale: [notices].
 
-    urls: tuple[SecretStr, ...] = ()
+    urls: where an Apprise URL is said to be (`env NAME`, `file PATH`) -> that URL.
+    """
+
+    urls: Mapping[str, SecretStr] = field(default_factory=dict)
     stale_after: timedelta = timedelta(hours=24)
 
 
@@ -133,7 +137,7 @@ class Settings:
     sources: Mapping[str, SourceSettings]
     fingerprint_key: SecretStr
     retention: Retention = Retention()
-    notices: Notices = Notices()
+    notices: Notices = field(default_factory=Notices)
 
     def __repr__(self) -> str:
         return (
@@ -173,10 +177,7 @@ def load(
         if table.security.fingerprint_key
         else SecretStr(DEFAULT_FINGERPRINT_KEY),
         retention=_retention(table.retention),
-        notices=Notices(
-            urls=tuple(secret for key, secret in found.items() if key[:2] == _NOTICE_URLS),
-            stale_after=timedelta(hours=table.notices.stale_hours),
-        ),
+        notices=_notices(table.notices, found),
     )
 
 
@@ -414,6 +415,15 @@ def _retention(table: RetentionTable) -> Retention:
         runs=timedelta(days=table.runs_days),
         history=None if days is None else timedelta(days=days),
     )
+
+
+def _notices(table: NoticesTable, found: Mapping[Key, SecretStr]) -> Notices:
+    urls = {
+        f"env {place.env}" if place.env else f"file {place.file}": found[*_NOTICE_URLS, number]
+        for number, place in enumerate(table.urls)
+        if (*_NOTICE_URLS, number) in found
+    }
+    return Notices(urls=MappingProxyType(urls), stale_after=timedelta(hours=table.stale_hours))
 
 
 def _database_url(table: FileTable, environ: Mapping[str, str]) -> str:

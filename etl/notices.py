@@ -55,7 +55,7 @@ def found_in(report: RunReport) -> Findings:
             kind=HELD,
             source=report.source,
             detail=stream.stream,
-            message=report.error or f"deletions of {stream.stream} are held back",
+            message=_held(report, stream.stream),
         )
         for stream in report.streams
         if stream.status == "held"
@@ -63,6 +63,14 @@ def found_in(report: RunReport) -> Findings:
     gone = [(FAILURE, "failed"), (FAILURE, "denied")]
     gone += [(HELD, stream.stream) for stream in report.streams if stream.status == "ok"]
     return Findings(there=there, gone=gone)
+
+
+def _held(report: RunReport, stream: str) -> str:
+    """The words of the run, which are of one stream."""
+    if report.error and f" {stream} of " in report.error:
+        return report.error
+    name = report.source
+    return f"deletions of {stream} are held back; `etl plan {name} --out FILE` shows them"
 
 
 def listing(kind: str, source: str, run_id: int, lines: Sequence[str]) -> Cause:

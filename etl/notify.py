@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from pydantic import SecretStr
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,7 +24,6 @@ from etl.errors import ConfigError
 from etl.notices import DRIFT, ROTATION, STALE, Cause, Findings, found_in, listing, title_of
 from etl.providers import PROVIDERS
 from etl.report import RunReport
-from etl.wire import fingerprint_with
 
 log = logging.getLogger(__name__)
 
@@ -114,14 +114,14 @@ def _give(engine: Engine, notice: Notice, targets: Targets, clock: Clock) -> Ite
     have = notice.recovered if recovered else notice.told
     title, body = title_of(notice.cause, recovered=recovered), _body(notice)
     done: list[str] = []
-    for number, (name, send) in enumerate(targets.items(), 1):
+    for name, send in targets.items():
         if name in have:
             continue
         try:
             send(title, body, recovered)
             done.append(name)
         except NotSent as error:
-            yield f"`{title}` was not sent to target {number} of [notices] urls: {error}"
+            yield f"`{title}` was not sent to {name}: {error}"
     with engine.begin() as connection:
         all_done = set(targets) <= {*have, *done}
         store.given(connection, notice, done, all_done=all_done, now=clock())
@@ -134,13 +134,14 @@ def _body(notice: Notice) -> str:
 
 
 def targets_of(settings: Settings) -> Targets:
-    """Digest of an URL -> how to send there; ConfigError without apprise, or for no URL of it."""
-    fingerprint = fingerprint_with(settings.fingerprint_key.get_secret_value())
-    urls = [url.get_secret_value() for url in settings.notices.urls]
-    return {fingerprint(url): _target(url, number) for number, url in enumerate(urls, 1)}
+    """Where an URL is said to be -> how to send there; ConfigError without apprise or such an URL.
+
+    By that name it is remembered who was told: a digest of the URL could be guessed.
+    """
+    return {name: _target(name, url) for name, url in settings.notices.urls.items()}
 
 
-def _target(url: str, number: int) -> Send:
+def _target(name: str, url: SecretStr) -> Send:
     try:
         import apprise
     except ImportError:
@@ -152,9 +153,9 @@ def _target(url: str, number: int) -> Send:
     channel = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of modules that its plugins import
-        known = channel.add(url)
+        known = channel.add(url.get_secret_value())
     if not known:
-        raise ConfigError(f"[notices] urls: number {number} is no URL that apprise knows")
+        raise ConfigError(f"[notices] urls: {name} holds no URL that apprise knows")
 
     def send(title: str, body: str, good: bool) -> None:
         kind = apprise.NotifyType.SUCCESS if good else apprise.NotifyType.WARNING

@@ -32,7 +32,7 @@ def notices(
     with context.reading(ctx.obj) as connection:
         found = everything(connection)
     if as_json:
-        print(json.dumps([asdict(one) for one in found], default=str))
+        print(json.dumps([asdict(one) for one in found], default=lambda value: value.isoformat()))
     elif not found:
         terminal.say("nothing is wrong that people should be told of")
     else:
@@ -59,12 +59,12 @@ def _test(common: context.Common) -> None:
     if not targets:
         raise ConfigError('no URL is configured: [notices] urls = [{ env = "ETL_NOTICES_URL" }]')
     failed = 0
-    for number, send in enumerate(targets.values(), 1):
+    for name, send in targets.items():
         try:
             send("etl: a test", "`etl notices --test` sent this; nothing is wrong", True)
-            terminal.say(f"target {number}: sent", style=terminal.GOOD)
+            terminal.say(f"{name}: sent", style=terminal.GOOD)
         except NotSent as error:
             failed += 1
-            terminal.say(f"target {number}: not sent: {error}", style=terminal.BAD)
+            terminal.say(f"{name}: not sent: {error}", style=terminal.BAD)
     if failed:
         raise typer.Exit(FAILED)

@@ -25,11 +25,11 @@ def prune(
     ctx: typer.Context,
     runs_older_than: Annotated[
         str | None,
-        typer.Option(help="Runs and resolved rejects: 90d, 12w; default: [retention] or 90d."),
+        typer.Option(help="Runs and resolved rejects: 12w, 90d; default: runs_days as configured."),
     ] = None,
     history_older_than: Annotated[
         str | None,
-        typer.Option(help="History too: 730d; default: [retention] or never."),
+        typer.Option(help="History too: 730d; default: history_days as configured, or never."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would go; keep all of it.")
@@ -38,14 +38,11 @@ def prune(
 ) -> None:
     """Take away old runs that nothing rests on and resolved rejects; history only when asked.
 
-    Of archives goes what is beyond the keep_days and keep_mb of their sources.
-
-    Current records stay. Questions about the time before pruned history are refused from then on.
+    Of archives goes what is beyond their keep_days and keep_mb. Current records stay. Questions
+    about the time before pruned history are refused from then on.
     """
     from etl.app import utc_now
     from etl.archiving import prune_archives
-    from etl.db import retention
-    from etl.db.engine import store_error
 
     now, settings = utc_now(), context.settings(ctx.obj)
     runs, history = settings.retention.runs, settings.retention.history
@@ -53,7 +50,33 @@ def prune(
     past = None if history is None else now - history
     if history_older_than is not None:
         past = _before(history_older_than, now, "history")
-    engine = context.database(ctx.obj)
+    pruned = _prune_database(ctx.obj, now, before, past, dry_run=dry_run)
+    archives = prune_archives(settings, now=now, dry_run=dry_run)
+    if as_json:
+        told = {"archives": {name: asdict(one) for name, one in archives.items()}}
+        moments = _moments(before, past)
+        print(json.dumps(asdict(pruned) | told | {"dry_run": dry_run} | moments))
+        return
+    _show(pruned, before, past, dry_run=dry_run)
+    for name, one in archives.items():
+        terminal.say(
+            f"archive of {name}: {terminal.count(one.runs, 'run')} and "
+            f"{terminal.count(one.pages, 'page')} {_verb(dry_run=dry_run)}, {one.size:,} bytes"
+        )
+
+
+def _prune_database(
+    common: context.Common,
+    now: datetime,
+    before: datetime,
+    past: datetime | None,
+    *,
+    dry_run: bool,
+) -> "Pruned":
+    from etl.db import retention
+    from etl.db.engine import store_error
+
+    engine = context.database(common)
     try:
         with engine.connect() as connection:
             pruned = retention.prune(connection, now=now, runs_before=before, history_before=past)
@@ -62,16 +85,7 @@ def prune(
         raise store_error(error, "pruning") from error
     finally:
         engine.dispose()
-    archives = prune_archives(settings, now=now, dry_run=dry_run)
-    if as_json:
-        kept = {"archives": {name: asdict(one) for name, one in archives.items()}}
-        print(json.dumps(asdict(pruned) | {"dry_run": dry_run, **_moments(before, past), **kept}))
-        return
-    _show(pruned, before, past, dry_run=dry_run)
-    for name, one in archives.items():
-        gone = f"{terminal.count(one.runs, 'run')} and {terminal.count(one.pages, 'page')}"
-        verb = "would go" if dry_run else "are gone"
-        terminal.say(f"archive of {name}: {gone}, {one.size:,} bytes {verb}")
+    return pruned
 
 
 def _before(text: str, now: datetime, what: str) -> datetime:
@@ -86,7 +100,7 @@ def _moments(before: datetime, past: datetime | None) -> dict[str, Any]:
 
 
 def _show(pruned: "Pruned", before: datetime, past: datetime | None, *, dry_run: bool) -> None:
-    verb = "would go" if dry_run else "are gone"
+    verb = _verb(dry_run=dry_run)
     terminal.say(
         f"before {terminal.time(before)} UTC: {terminal.count(pruned.runs, 'run')} and "
         f"{terminal.count(pruned.rejects, 'resolved reject')} {verb}"
@@ -101,6 +115,10 @@ def _show(pruned: "Pruned", before: datetime, past: datetime | None, *, dry_run:
         f"before {terminal.time(past)} UTC: {terminal.count(pruned.versions, 'closed version')} "
         f"and {terminal.count(pruned.changes, 'change')} {verb}; see `etl db vacuum`"
     )
+
+
+def _verb(*, dry_run: bool) -> str:
+    return "would go" if dry_run else "are gone"
 
 
 def vacuum(ctx: typer.Context, as_json: AsJson = False) -> None:

@@ -1,14 +1,15 @@
 """Open causes of notices in the database: what is there, who was told, and who tells it now."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from etl.db.run_tables import notices, runs
 from etl.db.tables import change_fields, changes
+from etl.db.upsert import upsert
 from etl.notices import EVENTS, FAILURE, Cause, Findings
 from etl.wire import SECRET_FIELDS
 
@@ -49,18 +50,15 @@ def note(connection: Connection, source: str, findings: Findings, now: datetime)
 def _open(connection: Connection, cause: Cause, now: datetime) -> None:
     known = connection.execute(select(notices).where(_is(cause))).first()
     if known is None:
-        connection.execute(
-            insert(notices).values(
-                kind=cause.kind,
-                source=cause.source,
-                detail=cause.detail,
-                message=cause.message,
-                first_seen_at=now,
-                last_seen_at=now,
-                told=[],
-                recovered=[],
-            )
-        )
+        row = {
+            **asdict(cause),
+            "first_seen_at": now,
+            "last_seen_at": now,
+            "told": [],
+            "recovered": [],
+        }  # another process may have found it just now
+        key = ("kind", "source", "detail")
+        upsert(connection, notices, [row], key=key, update=("last_seen_at",))
         return
     again: dict[str, Any] = {"last_seen_at": now, "ended_at": None, "recovered": []}
     told = [target for target in known.told if target not in known.recovered]

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from etl.db import absent, schema, scopes, staging
 from etl.db.run_tables import rejects, runs, schema_drift, staged_deletions
@@ -23,9 +23,10 @@ _REMEDY = "nothing was applied; look at a new `etl plan`"
 
 def standing(connection: Connection, source: str) -> Standing:
     """Where a source stands now."""
+    rewrote = runs.c.kind == "reprocess"
     merged = (
         select(runs.c.run_id, runs.c.observed_at)
-        .where(runs.c.source == source, runs.c.observed_at.is_not(None))
+        .where(runs.c.source == source, or_(runs.c.observed_at.is_not(None), rewrote))
         .order_by(runs.c.run_id.desc())
         .limit(1)
     )

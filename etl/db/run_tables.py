@@ -149,7 +149,7 @@ notices = Table(
     Column("last_seen_at", UtcDateTime, nullable=False),
     Column("notified_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Column("told", Document, nullable=False),  # digests of the URLs that have it
+    Column("told", Document, nullable=False),  # the channels that have it, e.g. `env NAME`
     Column("recovered", Document, nullable=False),
     Column("claimed_until", UtcDateTime),
 )

@@ -43,12 +43,12 @@ def test_a_notice_that_cannot_be_sent_is_said_and_changes_no_exit_code(
     receiver.refuses = True
     ended = done.etl("sync", "ly")
     assert ended.code == 3
-    assert "was not sent to target 1" in ended.err
+    assert "was not sent to env ETL_NOTICES_URL" in ended.err
     assert receiver.url not in ended.err
 
 
 def test_the_test_message_arrives(done: Place, receiver: Receiver) -> None:
-    assert done.etl("notices", "--test").out == "target 1: sent\n"
+    assert done.etl("notices", "--test").out == "env ETL_NOTICES_URL: sent\n"
     assert receiver.titles() == ["etl: a test"]
     receiver.refuses = True
     assert done.etl("notices", "--test").code == 1

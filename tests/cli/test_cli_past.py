@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from etl.sandbox import Fault
 from tests.cli.command import Place
 
 STREAMS = [
@@ -62,6 +63,17 @@ def test_a_source_that_was_never_synced_is_stale(here: Place) -> None:
     ended = here.etl("status", "--max-age", "1h")
     assert ended.code == 6
     assert "never synced" in ended.out
+
+
+def test_a_later_partial_sync_makes_nothing_fresh(here: Place) -> None:
+    assert here.etl("sync", "ly").code == 0
+    before = here.etl("status", "ly", "--json").json
+    here.sandbox.add_fault(Fault("layers /v1/projects[?]*", "patch", arg=(("id",), None)))
+    assert here.etl("sync", "ly").code == 5
+    here.etl("sync", "ly", "--dry-run")
+    here.etl("plan", "ly")
+    after = here.etl("status", "ly", "--json").json
+    assert [row["last_complete_at"] for row in after] == [row["last_complete_at"] for row in before]
 
 
 def test_a_stream_that_was_never_synced_is_told(here: Place) -> None:

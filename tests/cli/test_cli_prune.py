@@ -65,6 +65,18 @@ def test_retention_is_the_configurations(done: Place) -> None:
     assert done.etl("prune", "--json").json["versions"] == 1
 
 
+def test_archives_go_by_their_own_retention(here: Place) -> None:
+    text = here.config.read_text(encoding="utf-8")
+    table = f"[sources.ly.archive]\ndir = '{here.config.with_name('archive')}'\n"
+    here.config.write_text(text + "\n" + table, encoding="utf-8")
+    for _ in range(2):
+        assert here.etl("sync", "ly").code == 0
+    here.config.write_text(text + "\n" + table + "keep_days = 0.0000001\n", encoding="utf-8")
+    assert "archive of ly: 2 runs and " in here.etl("prune", "--dry-run").out
+    assert here.etl("prune", "--json").json["archives"]["ly"]["runs"] == 2
+    assert here.etl("prune", "--json").json["archives"]["ly"]["runs"] == 0
+
+
 def test_a_wrong_age_is_exit_2_and_named(done: Place) -> None:
     ended = done.etl("prune", "--runs-older-than", "soon")
     assert (ended.code, "--runs-older-than" in ended.err) == (2, True)

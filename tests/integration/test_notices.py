@@ -9,9 +9,12 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
+from etl.app import Running, Wish
+from etl.cli.schedule import _syncing
 from etl.config import Notices, Settings
 from etl.db.notices import claim, everything
 from etl.notify import tell
+from etl.planning import plan
 from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox
 from tests.support.database import count
@@ -29,7 +32,7 @@ def receiver() -> Iterator[Receiver]:
 
 def told(sandbox: Sandbox, *urls: str, **more: Any) -> Settings:
     """Settings whose notices go there."""
-    notices = Notices(urls=tuple(map(SecretStr, urls)))
+    notices = Notices(urls={f"env URL_{url[-6:]}": SecretStr(url) for url in urls})
     return replace(settings_for(sandbox, **more), notices=notices)
 
 
@@ -82,7 +85,7 @@ def test_a_channel_that_is_down_gets_it_with_the_next_run(
         sandbox.add_fault(failing())
         receiver.refuses = True
         (trouble,) = synced(engine, settings, "ly", hour(0))
-        assert "was not sent to target 1" in trouble
+        assert "was not sent to env URL_" in trouble
         assert receiver.url not in trouble
         receiver.refuses = False
         assert synced(engine, settings, "st", hour(1)) == []
@@ -158,6 +161,23 @@ def test_a_source_that_never_came_whole_is_stale_too(engine: Engine, receiver: R
     assert receiver.titles() == ["etl: ly: the data is stale"]
 
 
+def test_the_daemon_tells_too(engine: Engine, receiver: Receiver) -> None:
+    with Sandbox(small()) as sandbox:
+        sandbox.add_fault(failing())
+        report = _syncing(engine, Running())(told(sandbox, receiver.url), "ly")
+    assert report.status == "failed"
+    assert receiver.titles() == ["etl: ly: the sync failed"]
+
+
+def test_a_plan_tells_nobody(engine: Engine, receiver: Receiver) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        sync(engine, settings, "ly", hour(0))
+        report, _ = plan(engine, settings, "ly", Wish(), clock=lambda: hour(1))
+        assert tell(engine, settings, [report], clock=lambda: hour(1)) == []
+    assert receiver.titles() == []
+
+
 def test_without_urls_nothing_is_noted(engine: Engine) -> None:
     with Sandbox(small()) as sandbox:
         sandbox.add_fault(failing())
@@ -184,9 +204,9 @@ def test_what_another_process_is_telling_is_left_to_it(engine: Engine, receiver:
 
 def test_an_url_that_apprise_does_not_know_changes_no_result(engine: Engine) -> None:
     with Sandbox(small()) as sandbox:
-        settings = told(sandbox, "soup://secret-place")
+        settings = told(sandbox, "soup://secret-place:1")
         report: RunReport = sync(engine, settings, "ly", hour(0))
         (trouble,) = tell(engine, settings, [report], clock=lambda: hour(0))
     assert report.exit_code == 0
-    assert "number 1 is no URL that apprise knows" in trouble
+    assert "holds no URL that apprise knows" in trouble
     assert "secret-place" not in trouble
