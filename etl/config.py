@@ -5,8 +5,6 @@ The one module that reads the environment. What may stand in the file is said in
 
 import os
 import re
-import shlex
-import stat
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +38,7 @@ from etl.config_file import (
     file_table,
     json_schema,
 )
+from etl.config_secrets import secret_at, secrets_at
 from etl.errors import ConfigError
 from etl.providers import PROVIDERS
 from etl.stream import Json, Options
@@ -65,7 +64,6 @@ DEFAULT_FINGERPRINT_KEY = "etl/fingerprint/1"
 _NOTICE_URLS: Key = ("notices", "urls")
 _FINGERPRINT_KEY: Key = ("security", "fingerprint_key")
 _MIB = 1024 * 1024
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +160,7 @@ def load(
     text = _text(path)
     table = _table(path, text)
     asked = _asked(path, table, only)
-    found, problems = _secrets(_places(table, asked) if secrets else {}, path.parent, environ)
+    found, problems = secrets_at(_places(table, asked) if secrets else {}, path.parent, environ)
     if secrets and not asked:
         problems.append(Problem(("sources",), "there is none; add a table [sources.NAME]"))
     if problems:
@@ -194,7 +192,7 @@ def secret(
     except ValidationError:
         raise ConfigError(f"{what}: name one environment variable or one file") from None
     try:
-        return _secret(place, Path(), os.environ if environ is None else environ)
+        return secret_at(place, Path(), os.environ if environ is None else environ)
     except ValueError as error:
         raise ConfigError(f"{what}: {error}") from None
 
@@ -300,70 +298,6 @@ def _places(table: FileTable, asked: Mapping[str, SourceTable]) -> dict[Key, Sec
     if table.security.fingerprint_key:
         places[_FINGERPRINT_KEY] = table.security.fingerprint_key
     return places
-
-
-def _secrets(
-    places: Mapping[Key, SecretTable | str], folder: Path, environ: Mapping[str, str]
-) -> tuple[dict[Key, SecretStr], list[Problem]]:
-    """The secrets, and what kept one from being found; never a value, nor its length."""
-    found: dict[Key, SecretStr] = {}
-    problems: list[Problem] = []
-    for key, place in places.items():
-        try:
-            found[key] = _secret(place, folder, environ)
-        except ValueError as error:
-            problems.append(Problem(key, str(error)))
-    return found, problems
-
-
-def _secret(place: SecretTable | str, folder: Path, environ: Mapping[str, str]) -> SecretStr:
-    if isinstance(place, str):
-        raise ValueError(place)  # noqa: TRY004 - not a wrong type: nothing is written there
-    if place.env is not None:
-        where = _shown_variable(place.env)
-        if place.env not in environ:
-            raise ValueError(f"{where} is not set; export it, or name another")
-        value = environ[place.env].strip()
-    else:
-        file = _secret_path(folder, str(place.file))
-        where, value = f"the file {file}", _secret_file(file)
-    if not value:
-        raise ValueError(f"{where} is empty")
-    if not (value.isascii() and value.isprintable() and " " not in value):
-        raise ValueError(f"{where} holds a blank, a line break or a letter that no key has")
-    return SecretStr(value)
-
-
-def _shown_variable(name: str) -> str:
-    """The variable by name, unless the name may well be a key that was put in the wrong place."""
-    return f"the environment variable {name}" if name.isupper() else "that environment variable"
-
-
-def _secret_path(folder: Path, text: str) -> Path:
-    """Where the file is: relative to this folder, or at home after `~`."""
-    if not text.isprintable():
-        raise ValueError("the name of the file holds a character that no name has")
-    try:
-        return folder / Path(text).expanduser()
-    except RuntimeError:
-        raise ValueError(f"the file {text}: there is no such home") from None
-
-
-def _secret_file(file: Path) -> str:
-    """The text of a file that only its owner may read."""
-    try:
-        mode = file.stat().st_mode
-        text = "" if mode & _OTHERS or not stat.S_ISREG(mode) else file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"the file {file} is not text") from None
-    except OSError as error:
-        raise ValueError(f"cannot read the file {file}: {error.strerror}") from None
-    if not stat.S_ISREG(mode):
-        raise ValueError(f"{file} is not a file")
-    if mode & _OTHERS:
-        remedy = f"run: chmod 600 {shlex.quote(str(file))}"
-        raise ValueError(f"others may read the file {file} (mode {mode & 0o777:04o}); {remedy}")
-    return text.strip()
 
 
 def _source(name: str, table: SourceTable, found: Mapping[Key, SecretStr]) -> SourceSettings:
