@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
@@ -53,7 +54,8 @@ def changes(
         run_id=run,
     )
     with context.reading(ctx.obj) as connection:
-        write(change_feed(connection, wanted), form)
+        with closing(change_feed(connection, wanted)) as found:
+            write(found, form)
         _tell_horizon(connection, source, wanted.since)
 
 
