@@ -100,11 +100,11 @@ class Recorder:
 
     def _write(self, line: Mapping[str, Json]) -> int:
         """Writes a line; -> the number of the open file."""
-        now = self.clock().isoformat()
+        now = self.clock()
         if self._index is None:
-            self._index = _new_index(self.folder / "runs", self.clock())
-            _append(self._index, {"archive": FORMAT, "begun": now, **self.about})
-        _append(self._index, {"at": now, **line})
+            self._index = _new_index(self.folder / "runs", now)
+            _append(self._index, {"archive": FORMAT, "begun": now.isoformat(), **self.about})
+        _append(self._index, {"at": now.isoformat(), **line})
         return self._index.fileno()
 
 
