@@ -4,11 +4,13 @@ import json
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.load import load_dumps
 from etl.cli.sync import STOPPED, bars, show
 from etl.errors import ConfigError
 from etl.report import RunReport, as_json
@@ -48,6 +50,13 @@ def backfill(
     resume: Annotated[
         int | None, typer.Option(metavar="RUN", help="Go on with this run, as it was asked for.")
     ] = None,
+    from_archive: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Load dumps of the past, in order, instead of asking; see docs/archive.md.",
+        ),
+    ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Start anew; do not go on with one of the same wish.")
     ] = False,
@@ -64,9 +73,15 @@ def backfill(
     wish = Wish(streams=stream or (), full=full, backfill=selection)
     if resume is not None and wish != Wish(backfill=Selection()):
         raise ConfigError("--resume goes on with what its run was asked for; give no other option")
+    if from_archive is not None and wish != Wish(streams=stream or (), backfill=Selection()):
+        raise ConfigError("--from-archive loads dumps as they are; only --stream goes with it")
     engine = context.database(ctx.obj)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if from_archive is not None:
+            dumps = Wish(streams=stream or ())
+            code = load_dumps(engine, settings, source, from_archive, dumps, quiet=as_json_report)
+            raise typer.Exit(code)
         wish = wish if resume is None else wish_of(engine, settings, source, resume)
         code = _run(engine, settings, source, wish, quiet=as_json_report)
         if code == STOPPED:

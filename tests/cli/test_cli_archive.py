@@ -4,6 +4,8 @@ import re
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from etl.sandbox import Sandbox
 from tests.cli.command import ESCAPE, Place, place
 from tests.support.runs import small
@@ -70,3 +72,38 @@ def test_prune_takes_away_what_the_archive_keeps_no_longer(tmp_path: Path) -> No
     assert done.etl("prune", "--json").json["archives"] == {
         "ly": {"runs": 0, "pages": 0, "size": 0}
     }
+
+
+def test_the_examples_of_loading_run_and_may_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = {"archive": {"dir": "data/archive"}}
+    with Sandbox(small()) as sandbox:
+        done = place(tmp_path, sandbox, ld=kept)
+        for _ in range(2):
+            assert done.etl("sync", "ld").code == 0
+            sandbox.world.evolve(changed=0.2)
+        (tmp_path / "new").mkdir()
+        new = place(tmp_path / "new", sandbox)
+    page = tmp_path / "dumps" / "2026-11-01T0600Z" / "projects.json"
+    page.parent.mkdir(parents=True)
+    page.write_text('{"items": [], "nextCursor": null}')
+    (tmp_path / "dumps" / "notes").mkdir()
+    archive, plain = ([*words] for words in examples(of="backfill"))
+    ended = new.etl(*archive)
+    assert (ended.code, ended.err) == (0, "")
+    assert re.search(r"ld: 2 dumps from .*\n.*: ok, \d+ changes \(run 1\)\n.*: ok, ", ended.out)
+    assert "no dump to load; 2 known already" in new.etl(*archive).out
+    told = new.etl(*plain)
+    assert (told.code, told.err) == (0, "")
+    assert [run["at"] for run in told.json["runs"]] == ["2026-11-01T06:00:00+00:00"]
+    assert told.json["left_out"] == ["notes: its name is no time such as 2026-11-01T0600Z"]
+    assert new.etl("audit").code == 0
+
+
+def test_from_archive_goes_with_no_selection(done: Place) -> None:
+    ended = done.etl("backfill", "ly", "--from-archive", "x", "--full")
+    assert (ended.code, "only --stream goes with it" in ended.err) == (2, True)
+    ended = done.etl("backfill", "ly", "--from-archive", str(done.config.with_name("x")))
+    assert (ended.code, "is no folder" in ended.err) == (2, True)
