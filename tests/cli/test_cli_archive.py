@@ -66,7 +66,7 @@ def test_prune_takes_away_what_the_archive_keeps_no_longer(tmp_path: Path) -> No
         done = place(tmp_path, sandbox, ly={"archive": kept})
         for _ in range(2):
             assert done.etl("sync", "ly").code == 0
-    told = "archive of ly: 1 run and 1 page,"
+    told = "archive of ly: 1 run and 1 page"
     assert f"{told} " in done.etl("prune", "--dry-run").out
     assert f"{told} " in done.etl("prune").out
     assert done.etl("prune", "--json").json["archives"] == {
