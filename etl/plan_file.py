@@ -54,12 +54,14 @@ class PlannedChange:
 class Standing:
     """Where a source stands in a database: any write of it since makes another one.
 
-    run_id, merged_at: of the last merge. scopes: stream -> scope. noted_at: of the last finding.
+    run_id, merged_at, finished_at: the highest of its merges. scopes: stream -> scope.
+    noted_at: of the last reject or drift.
     """
 
     schema: str
     run_id: int | None
     merged_at: datetime | None
+    finished_at: datetime | None
     scopes: Mapping[str, str]
     noted_at: datetime | None
 

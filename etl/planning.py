@@ -103,7 +103,7 @@ def apply(
     waiting = []
     with reading(engine) as connection:
         for one in plans:
-            if planned.was_applied(connection, one) is None:
+            if not planned.was_applied(connection, one):
                 planned.raise_if_moved(connection, one)
                 waiting.append(one)
     return [_apply(engine, one, clock) for one in waiting]

@@ -23,23 +23,27 @@ _REMEDY = "nothing was applied; look at a new `etl plan`"
 
 def standing(connection: Connection, source: str) -> Standing:
     """Where a source stands now."""
-    rewrote = runs.c.kind == "reprocess"
-    merged = (
-        select(runs.c.run_id, runs.c.observed_at)
-        .where(runs.c.source == source, or_(runs.c.observed_at.is_not(None), rewrote))
-        .order_by(runs.c.run_id.desc())
-        .limit(1)
-    )
-    last = connection.execute(merged).first()
+    wrote = or_(runs.c.observed_at.is_not(None), runs.c.kind == "reprocess")
+    last = connection.execute(
+        select(
+            func.max(runs.c.run_id).label("run_id"),
+            func.max(runs.c.observed_at).label("merged_at"),
+            # a backfill that was parked is merged under an old number
+            func.max(runs.c.finished_at).label("finished_at"),
+        ).where(runs.c.source == source, wrote)
+    ).one()
     noted = [
         connection.execute(select(func.max(column)).where(table.c.source == source)).scalar()
-        for table in (rejects, schema_drift)
-        for column in (table.c.last_seen_at,)
+        for table, column in (
+            (rejects, rejects.c.last_seen_at),
+            (schema_drift, schema_drift.c.last_seen_at),
+        )
     ]
     return Standing(
         schema=schema.HEAD,
-        run_id=last.run_id if last else None,
-        merged_at=last.observed_at if last else None,
+        run_id=last.run_id,
+        merged_at=last.merged_at,
+        finished_at=last.finished_at,
         scopes={name: one.scope for name, one in scopes.stored(connection, source).items()},
         noted_at=max((moment for moment in noted if moment is not None), default=None),
     )
@@ -51,8 +55,10 @@ def raise_if_moved(connection: Connection, plan: SourcePlan) -> None:
     why = None
     if then.schema != now.schema:
         why = f"the schema was {then.schema} and is {now.schema}"
-    elif (then.run_id, then.merged_at) != (now.run_id, now.merged_at):
+    elif then.run_id != now.run_id:
         why = f"run {now.run_id} was merged since"
+    elif (then.merged_at, then.finished_at) != (now.merged_at, now.finished_at):
+        why = "another run was merged since"
     elif then.scopes != now.scopes:
         why = "its scope is another one"
     elif then.noted_at != now.noted_at:
@@ -61,15 +67,14 @@ def raise_if_moved(connection: Connection, plan: SourcePlan) -> None:
         raise PlanOutOfDate(f"the plan of {plan.source} is out of date: {why}; {_REMEDY}")
 
 
-def was_applied(connection: Connection, plan: SourcePlan) -> int | None:
-    """The run that applied this plan, when it is the last one that merged."""
-    query = select(runs.c.run_id, runs.c.kind, runs.c.observed_at).where(
-        runs.c.run_id == standing(connection, plan.source).run_id
+def was_applied(connection: Connection, plan: SourcePlan) -> bool:
+    """Whether this very plan was applied already."""
+    query = select(runs.c.run_id).where(
+        runs.c.source == plan.source,
+        runs.c.kind == "apply",
+        runs.c.observed_at == plan.observed_at,
     )
-    last = connection.execute(query).first()
-    if last is None or last.kind != "apply" or last.observed_at != plan.observed_at:
-        return None
-    return int(last.run_id)
+    return connection.execute(query).first() is not None
 
 
 def staged_changes(

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, update
 from etl import __version__
 from etl.app import Wish, utc_now
 from etl.config import Settings
+from etl.db.run_tables import runs
 from etl.db.runs import acquire, release
 from etl.db.tables import RECORDS
 from etl.errors import ConfigError, PlanOutOfDate, RunInProgress
@@ -164,6 +165,21 @@ def test_a_merge_in_between_refuses_the_plan(engine: Engine) -> None:
         with pytest.raises(PlanOutOfDate, match=r"run 2 was merged since.*etl plan"):
             apply(engine, settings, [one])
     assert contents(engine) == before
+
+
+def test_a_parked_backfill_that_is_merged_under_its_old_number_refuses_the_plan(
+    sqlite: Engine,
+) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        sync(sqlite, settings, "ly", hour(0))
+        sync(sqlite, settings, "ly", hour(1))
+        one = made(sqlite, settings, "ly", hour(2))
+    with sqlite.begin() as connection:
+        first = update(runs).where(runs.c.run_id == 1)
+        connection.execute(first.values(observed_at=hour(3), finished_at=hour(3)))
+    with pytest.raises(PlanOutOfDate, match="another run was merged since"):
+        apply(sqlite, settings, [one])
 
 
 def test_a_merge_of_another_source_does_not(sqlite: Engine) -> None:
