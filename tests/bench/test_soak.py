@@ -96,6 +96,12 @@ class Soak:
             said = next(line for line in lines if line.startswith("VmRSS"))
             self.memory.append((self.now(), int(said.split()[1]) / 1024))
 
+    def mend(self) -> None:
+        """No vendor fails any more; a recovery of all sources begins, if the daemon is there."""
+        self.sandbox.clear_faults()
+        if self.daemon is not None:
+            self.recovered.append(self.now())
+
     def happen(self, what: str) -> None:
         """One of the things that happen."""
         self.happened.append((self.now(), what))
@@ -112,9 +118,7 @@ class Soak:
                 vendor = random.choice(list(SOURCES.values()))
                 self.sandbox.add_fault(Fault(vendor, "status", times=None, arg=503))
             case "end of outage":
-                self.sandbox.clear_faults()
-                if self.daemon is not None:
-                    self.recovered.append(self.now())
+                self.mend()
             case "kill" | "restart" if self.daemon is not None:
                 self.end(signal.SIGKILL if what == "kill" else signal.SIGTERM)
             case "start" if self.daemon is None:
@@ -180,8 +184,7 @@ def test_a_week_of_the_daemon(tmp_path: Path) -> None:
             soak.happen(what)
             if what == "change":
                 soak.sandbox.reset_requests()
-        soak.sandbox.clear_faults()
-        soak.recovered.append(soak.now())
+        soak.mend()
         time.sleep(3 * INTERVAL / SPEED)
         soak.end(signal.SIGTERM)
         engine = open_engine(f"sqlite:///{tmp_path / 'soak.db'}")
