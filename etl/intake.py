@@ -17,7 +17,7 @@ from etl.db.engine import reading, relaxed
 from etl.db.staging import Batch, RunKey
 from etl.load import Before, Head, Outcome, Staged, compare, named_items
 from etl.seen import Seen
-from etl.stream import Json, Stream
+from etl.stream import Json, Stream, whole
 from etl.walk import Walk, again, as_json, begin, from_json, note_ids
 
 CHECKPOINT_SECONDS = 0.2
@@ -121,6 +121,9 @@ class Intake:
     def take(self, stream: Stream, found: Sequence[Found]) -> None:
         """The items of one page of each walk; what they carry of other streams is taken too."""
         named = [(walk, self._named(stream, walk, items)) for walk, items in found]
+        if stream.split is whole:
+            self._compare(stream, named)
+            return
         split = [
             (walk, [(id_, *stream.split(item)) for id_, item in items]) for walk, items in named
         ]
@@ -249,7 +252,10 @@ class Intake:
         new = last.keys() - met
         met |= new
         walk.repeated += len(last) - len(new)
-        note_ids(walk, new)
+        if stream.atomic:
+            walk.distinct += len(new)  # one response: no two walks of it are compared
+        else:
+            note_ids(walk, new)
         return list(last.items())
 
     def _heads(self, stream: Stream, wanted: Mapping[str, list[str]]) -> Heads:

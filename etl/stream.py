@@ -82,7 +82,8 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _whole(item: Json) -> tuple[Json, tuple[Embedded, ...]]:
+def whole(item: Json) -> tuple[Json, tuple[Embedded, ...]]:
+    """An item that carries nothing of other streams."""
     return item, ()
 
 
@@ -132,7 +133,7 @@ class Stream:
     missing: Callable[[Request], Page] | None = None
     dated: bool = False
     parent: str | None = None
-    split: Callable[[Json], tuple[Json, Sequence[Embedded]]] = _whole
+    split: Callable[[Json], tuple[Json, Sequence[Embedded]]] = whole
     gather: tuple[Request, ...] = ()
     combine: Callable[[Sequence[Json], str], Json] | None = None
     atomic: bool = False

@@ -41,4 +41,6 @@ def path_step(text: str) -> str:
 
 def is_key(text: str) -> bool:
     """Whether a text is short enough to stand in an index."""
+    if len(text) <= MOST_KEY_BYTES // 4:  # no letter takes more than four bytes
+        return True
     return len(text.encode("utf-8", "replace")) <= MOST_KEY_BYTES

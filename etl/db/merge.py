@@ -233,7 +233,7 @@ def _merge_children(
                 "deleted_at": None,
             }
         )
-        .where(same)
+        .where(same, wanted.c.row_before.is_not(None))  # a new layer had no children
         .where(or_(current.c.is_deleted, current.c.content_hash != wanted.c.content_hash))
     )
     _insert_children(connection, child, wanted, moment)
@@ -247,6 +247,7 @@ def _wanted_children(tables: RecordTables, child: ChildTables, moment: Moment) -
             layers.c[tables.id].label("layer_id"),
             layers.c.provider_created_at,
             layers.c.provider_updated_at,
+            staged.c.row_id.label("row_before"),
             child.staged,
         )
         .select_from(

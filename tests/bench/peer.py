@@ -94,7 +94,8 @@ def everything(url: str, strategy: str) -> Any:
 def main(url: str, database: str, folder: str, strategy: str) -> None:
     """One run of the pipeline."""
     postgres = database.startswith("postgresql")
-    kind = dlt.destinations.postgres if postgres else dlt.destinations.sqlalchemy
+    kind: Any = dlt.destinations.postgres if postgres else dlt.destinations.sqlalchemy
+    keys = {} if postgres else {"create_primary_keys": True}  # its merge joins by them
     if postgres:  # dlt wants the host of a socket where libpq reads it percent-encoded
         parts = urlsplit(database)
         folder_of_socket = quote(parse_qs(parts.query)["host"][0], safe="")
@@ -102,7 +103,7 @@ def main(url: str, database: str, folder: str, strategy: str) -> None:
     pipeline = dlt.pipeline(
         pipeline_name="bench",
         pipelines_dir=folder,
-        destination=kind(credentials=database),
+        destination=kind(credentials=database, **keys),
         dataset_name="main" if not postgres else "bench",
     )
     pipeline.run(everything(url, strategy), loader_file_format="parquet")
