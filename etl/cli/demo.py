@@ -191,7 +191,7 @@ def _next_steps(folder: Path) -> None:
         (f"{etl} changes", "the whole change feed; --format csv or json too"),
         (f"{etl} report", "the ready reports; each also --as-of a moment"),
         (f"{etl} history projects payments", "the life of one record"),
-        (f"{etl} report changes --format html > week.html", "the same with proofs, a page"),
+        (f"{etl} report changes --format html --out week.html", "the same with proofs, a page"),
         (
             f"sqlite3 {shlex.quote(str(folder / 'demo.db'))}",
             "the tables and views of docs/schema.md",

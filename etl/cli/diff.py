@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,17 +52,22 @@ def diff(
                 f"{terminal.time(begin)} is after {terminal.time(end)}; earlier first"
             )
         found = differences(connection, begin, end, source=source, stream=wanted)
-        if form == "json":
-            for one in found:
-                print(json.dumps(as_json(one)))
-        elif form == "csv":
-            writer = csv.writer(sys.stdout)
-            writer.writerow(COLUMNS)
-            for one in found:
-                writer.writerows([terminal.csv_safe(cell) for cell in row] for row in _rows(one))
-        else:
-            terminal.say(f"from {terminal.time(begin)} to {terminal.time(end)} UTC")
-            _write(found)
+        with closing(found):
+            if form == "table":
+                terminal.say(f"from {terminal.time(begin)} to {terminal.time(end)} UTC")
+            _PRINTED[form](found)
+
+
+def _print_json(found: "Iterable[Difference]") -> None:
+    for one in found:
+        print(json.dumps(as_json(one)))
+
+
+def _print_csv(found: "Iterable[Difference]") -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(COLUMNS)
+    for one in found:
+        writer.writerows([terminal.csv_safe(cell) for cell in row] for row in _rows(one))
 
 
 def as_json(one: "Difference") -> Mapping[str, Any]:
@@ -94,7 +100,7 @@ _TOLD = (
 COLUMNS = (*_TOLD, "observed_at", "path", "old_value", "new_value")
 
 
-def _write(found: "Iterable[Difference]") -> None:
+def _print_table(found: "Iterable[Difference]") -> None:
     """Under each source and stream its records, under each record its fields; then the sums."""
     counts: Counter[str] = Counter()
     for place, records in groupby(found, key=attrgetter("source", "stream")):
@@ -117,3 +123,6 @@ def _write_record(one: "Difference") -> None:
     )
     for field in one.fields:
         terminal.say(f"      {field.path}: {arrow(field.old, field.new)}")
+
+
+_PRINTED = {"table": _print_table, "json": _print_json, "csv": _print_csv}

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
@@ -45,7 +45,7 @@ def export(
             moment = context.past_moment(connection, as_of, source, option="--as-of")
             asked = reports.relation_at(connection, table, moment)
         batches = relations.batches(connection, asked, source)
-        with opened(out, force=force) as file:
+        with closing(batches), opened(out, force=force) as file:
             count = WRITERS[form](file, relations.columns_of(asked.rows), batches)
     if out is not None:
         terminal.complain(f"{terminal.count(count, 'row')} of {table} in {out}")

@@ -1,5 +1,6 @@
 """`etl report`: the ready reports, now or as of a moment in the past; what changed, as a page."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,15 +76,16 @@ def report(
             wanted.ensure_past()
             moment = context.past_moment(connection, as_of, source, option="--as-of")
         rows = report_table.rows_of(connection, wanted, moment, source)
-        if form == "table":
-            terminal.say(wanted.title(moment), style="bold")
-            report_table.write(rows, limit or IN_A_TABLE)
-            return
-        with opened(out, force=force) as file:
-            if form == "html":
-                report_table.write_page(file, rows, wanted.title(moment), limit or IN_A_PAGE)
-            else:
-                report_table.write_rows(file, rows, form, limit)
+        with closing(rows.batches):
+            if form == "table":
+                terminal.say(wanted.title(moment), style="bold")
+                report_table.write(rows, limit or IN_A_TABLE)
+                return
+            with opened(out, force=force) as file:
+                if form == "html":
+                    report_table.write_page(file, rows, wanted.title(moment), limit or IN_A_PAGE)
+                else:
+                    report_table.write_rows(file, rows, form, limit)
 
 
 def _ensure_page(form: Form, as_of: str | None, limit: int | None) -> None:

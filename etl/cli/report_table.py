@@ -1,6 +1,6 @@
 """Reports as people read them, in a terminal or as a page; all columns for programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -39,7 +39,7 @@ class Rows:
 
     shown: Sequence[str]
     columns: Sequence[Column]
-    batches: Iterable[Batch]
+    batches: Generator[Batch, None, None]
 
     @property
     def titles(self) -> list[str]:
@@ -86,7 +86,7 @@ def rows_of(
 def write_rows(file: BinaryIO, rows: Rows, form: str, limit: int | None) -> None:
     """All columns, for programs: CSV, or an object a line."""
     every = (row for batch in rows.batches for row in batch)
-    batches = rows.batches if limit is None else [list(islice(every, limit))]
+    batches: Iterable[Batch] = rows.batches if limit is None else [list(islice(every, limit))]
     write = write_csv if form == "csv" else write_jsonl
     write(file, rows.columns, batches)
 

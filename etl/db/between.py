@@ -4,7 +4,7 @@ The change events of the time tell which records were touched, and the numbers o
 the two versions are read by their keys. What became as it had been is no difference.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,7 @@ def differences(
     *,
     source: str | None = None,
     stream: str | None = None,
-) -> Iterator[Difference]:
+) -> Generator[Difference, None, None]:
     """Every record that differs, by stream, source, project and key."""
     for tables in RECORDS.values():
         if stream in (None, tables.stream):

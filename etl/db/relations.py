@@ -4,7 +4,7 @@ SQLite does not know of what type a view's computed column is, so a column's nam
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -186,7 +186,7 @@ def of_source(asked: FromClause, name: str) -> Select[Any]:
 
 def batches(
     connection: Connection, asked: Relation, source: str | None = None
-) -> Iterator[Sequence[Sequence[Any]]]:
+) -> Generator[Sequence[Sequence[Any]], None, None]:
     """The rows in one order on both databases, some at a time; JSON parsed, MISSING for none."""
     rows = asked.rows
     query = select(rows) if source is None else of_source(rows, source)

@@ -51,6 +51,15 @@ def test_a_ready_report_may_be_a_page(story: Place) -> None:
     )
 
 
+@pytest.mark.parametrize("form", ["table", "csv", "json", "html"])
+def test_a_report_that_ends_before_its_rows_leaves_no_cursor_behind(
+    story: Place, form: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("etl.db.relations.AT_ONCE", 2)
+    ended = story.etl("report", "change_feed", "--limit", "3", "--format", form)
+    assert (ended.code, ended.err + capfd.readouterr().err) == (0, "")
+
+
 @pytest.mark.parametrize("words", [("changes", *PAGE), ("source_freshness", "--format", "csv")])
 def test_a_report_goes_to_a_file_that_is_kept(
     story: Place, tmp_path: Path, words: tuple[str, ...]
