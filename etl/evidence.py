@@ -81,6 +81,7 @@ class Evidence:
     made_at: datetime
     version: str
     asked: Mapping[str, Any]
+    notes: Sequence[str]  # what is not known of that time
     counts: Sequence[Count]
     edits: Sequence[Event]  # updated, restored
     deletions: Sequence[Event]

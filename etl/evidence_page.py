@@ -46,6 +46,7 @@ def _header(evidence: Evidence) -> Html:
         tag("p", "etl · evidence report", class_="brand"),
         tag("h1", evidence.title),
         tag("p", f"{_period(evidence)}{of} Times are UTC.", class_="lead"),
+        [tag("p", note, class_="verdict open") for note in evidence.notes],
         tag("dl", cards, ran, class_="cards"),
     )
 
@@ -196,7 +197,8 @@ def _footer(evidence: Evidence) -> Html:
             "p",
             f"Made at {time(evidence.made_at)} UTC by etl {evidence.version} from its database. "
             "Times are those of etl's observation, unless the vendor's are named. "
-            "Between two runs a record may have changed more than once.",
+            "Between two runs a record may have changed more than once; "
+            "old runs that changed nothing may have been pruned.",
         ),
         tag(
             "p",

@@ -58,6 +58,7 @@ def _gather(connection: "Connection", wish: Wish) -> "Evidence":
         made_at=now,
         version=__version__,
         asked={} if wish.run is not None else {"source": asked.source, "stream": asked.stream},
+        notes=evidence.not_known(connection, asked),
         counts=evidence.counts(connection, asked),
         edits=evidence.events(connection, asked, "updated", "restored"),
         deletions=evidence.events(connection, asked, "deleted"),

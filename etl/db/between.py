@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Text, and_, case, cast, func, not_, or_, select
 
 from etl.db.relations import AT_ONCE, bytewise, value_of
+from etl.db.retention import known_since
 from etl.db.tables import RECORDS, RecordTables, changes
 from etl.diff import FieldChange, field_changes
 from etl.providers import PROVIDERS
@@ -52,24 +53,23 @@ def differences(
     source: str | None = None,
     stream: str | None = None,
 ) -> Generator[Difference, None, None]:
-    """Every record that differs, by stream, source, project and key."""
+    """Every record that differs, by stream, source, project and key.
+
+    Of a source whose history at the first moment was pruned nothing is told.
+    """
+    pruned = [name for name, moment in known_since(connection).items() if first < moment]
     for tables in RECORDS.values():
         if stream in (None, tables.stream):
-            query = _pairs(connection, tables, first, second, source)
+            touched = touched_between(tables.stream, first, second, source)
+            query = _pairs(connection, tables, touched)
+            query = query.where(tables.current.c.source.not_in(pruned))
             with connection.execute(query.execution_options(yield_per=AT_ONCE)) as found:
                 for row in found:
                     yield from _difference(row, tables)
 
 
-def _pairs(
-    connection: Connection,
-    tables: RecordTables,
-    first: datetime,
-    second: datetime,
-    source: str | None,
-) -> Select[Any]:
+def _pairs(connection: Connection, tables: RecordTables, touched: Any) -> Select[Any]:
     """The two states of each record that was touched, where they are not the same."""
-    touched = touched_between(tables.stream, first, second, source)
     current, last = tables.current, changes.alias("last")
     before, closed = tables.history.alias("before"), tables.history.alias("closed")
 

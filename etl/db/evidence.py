@@ -11,10 +11,12 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Select, and_, case, cast, func, or_, select
 
 from etl.db.queries import Filter, change_feed
+from etl.db.retention import known_since
 from etl.db.run_tables import run_streams, runs
 from etl.db.tables import changes
 from etl.diff import FieldChange
 from etl.evidence import OPERATIONS, Completeness, Count, Event, RunFacts
+from etl.shown import time
 
 MOST_EVENTS = 2000  # that are told one by one
 MOST_RUNS = 200
@@ -40,6 +42,15 @@ class Asked:
             run_id=self.run_id,
             operations=operations,
         )
+
+
+def not_known(connection: Connection, asked: Asked) -> list[str]:
+    """Of which source the history of that time was pruned."""
+    return [
+        f"The changes of {name} before {time(moment)} were pruned."
+        for name, moment in sorted(known_since(connection).items())
+        if asked.source in (None, name) and asked.begin < moment
+    ]
 
 
 def counts(connection: Connection, asked: Asked) -> list[Count]:

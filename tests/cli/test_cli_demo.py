@@ -42,7 +42,7 @@ def test_the_demo_shows_every_kind_of_change(demo: Ended) -> None:
 
 def test_every_command_the_demo_shows_works(demo: Ended, folder: Path) -> None:
     commands = _commands(demo.out)
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         first, *words = shlex.split(command)
         if first == "etl" and words not in (["sandbox"], ["init"]):

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, select, text
 from etl.cli.diff import as_json
 from etl.db import asof
 from etl.db.between import Difference, differences, touched_between
+from etl.db.retention import prune
 from etl.db.tables import RECORDS
 from etl.diff import MISSING
 from etl.providers import PROVIDERS
@@ -167,6 +168,19 @@ def test_a_deletion_tells_its_evidence_and_an_update_who_did_it(story: Engine) -
     found = between(story, hour(0), hour(5))
     assert all(one.reason for one in found if one.operation == "deleted")
     assert any(one.actor for one in found if one.operation == "updated" and one.source == "st")
+
+
+def test_of_a_past_that_was_pruned_nothing_is_told_and_of_the_rest_the_same(
+    databases: Databases, twins: Mapping[str, Engine]
+) -> None:
+    with databases("sqlite") as engine:
+        copy_rows(twins["sqlite"], engine)
+        with engine.begin() as connection:
+            prune(connection, now=hour(9), runs_before=None, history_before=hour(3))
+        assert between(engine, hour(2), hour(5)) == []
+        for first, second in ((3, 4), (3, 5), (4, 5)):
+            there = between(twins["sqlite"], hour(first), hour(second))
+            assert between(engine, hour(first), hour(second)) == there
 
 
 def test_a_moment_and_itself_do_not_differ(story: Engine) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from etl.db import evidence
 from etl.db.engine import snapshot
 from etl.db.evidence import Asked
+from etl.db.retention import prune
 from etl.evidence import OPERATIONS, Evidence
 from etl.evidence_page import page
 from etl.sandbox import Fault, Sandbox
@@ -60,6 +61,7 @@ def gathered(connection: Connection, asked: Asked) -> Evidence:
         made_at=hour(10),
         version="0",
         asked={"source": asked.source},
+        notes=evidence.not_known(connection, asked),
         counts=evidence.counts(connection, asked),
         edits=evidence.events(connection, asked, "updated", "restored"),
         deletions=evidence.events(connection, asked, "deleted"),
@@ -118,6 +120,18 @@ def test_a_run_that_failed_is_not_passed_over(story: Engine) -> None:
     assert "1 run of 13 did not see everything" in page(whole)
     good = of(story, Asked(begin=hour(0), end=hour(3)))
     assert "Every stream was read to its proved end in every run." in page(good)
+
+
+def test_what_was_pruned_of_that_time_is_said(
+    databases: Databases, twins: Mapping[str, Engine]
+) -> None:
+    with databases("sqlite") as engine:
+        copy_rows(twins["sqlite"], engine)
+        with engine.begin() as connection:
+            prune(connection, now=hour(9), runs_before=None, history_before=hour(2))
+        told = "The changes of st before 2026-11-01 02:00:00 were pruned."
+        assert told in page(of(engine))
+        assert told not in page(of(engine, Asked(begin=hour(2), end=hour(9))))
 
 
 def test_both_databases_give_the_same_page(twins: Mapping[str, Engine]) -> None:
