@@ -199,4 +199,4 @@ def _next_steps(folder: Path) -> None:
         ("etl sandbox", f"the simulator again; then {etl} sync"),
         ("etl init", "your own configuration; then etl check, etl sync"),
     ):
-        terminal.say(f"  {command:<67}", meaning)
+        terminal.say(f"  {command:<68}", meaning)

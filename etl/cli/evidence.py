@@ -40,7 +40,7 @@ def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) 
     with opened(out, force=force) as file:
         file.write(page(found).encode())
     if out is not None:
-        terminal.complain(f"{terminal.count(found.total(), 'change')} told in {out}")
+        terminal.say(f"{terminal.count(found.total(), 'change')} told in {out}")
 
 
 def _gather(connection: "Connection", wish: Wish) -> "Evidence":

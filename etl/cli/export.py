@@ -48,7 +48,7 @@ def export(
         with closing(batches), opened(out, force=force) as file:
             count = WRITERS[form](file, relations.columns_of(asked.rows), batches)
     if out is not None:
-        terminal.complain(f"{terminal.count(count, 'row')} of {table} in {out}")
+        terminal.say(f"{terminal.count(count, 'row')} of {table} in {out}")
 
 
 @contextmanager

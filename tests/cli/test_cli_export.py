@@ -45,8 +45,8 @@ def test_one_source_goes_to_stdout_as_json_lines(story: Place) -> None:
 def test_a_file_is_written_and_told(story: Place, tmp_path: Path, form: str) -> None:
     place = tmp_path / f"changes.{form}"
     ended = story.etl("export", "change_feed", "--format", form, "--out", str(place))
-    assert (ended.code, ended.out) == (0, "")
-    assert ended.err.endswith(f" rows of change_feed in {place}\n")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.endswith(f" rows of change_feed in {place}\n")
     assert list(tmp_path.iterdir()) == [place]
     if form == "parquet":
         assert parquet.read_table(place).num_rows > 0
