@@ -142,7 +142,7 @@ def _judge(
         filtered=filtered,
         most_questions=len(missing) if job.force_deletes else job.most_questions,
     )
-    held = _unsafe(job, intake, stream, len(verdict.deleted))
+    held = _unsafe(job, intake, stream, len(verdict.deleted)) or (held if verdict.deleted else None)
     return (Verdict() if held is not None and not job.plans else verdict), held
 
 

@@ -147,6 +147,21 @@ def test_held_back_deletions_are_in_the_plan_and_apply_makes_them(engine: Engine
     assert violations(engine) == []
 
 
+def test_what_is_held_back_before_anything_is_asked_is_marked_in_the_plan(sqlite: Engine) -> None:
+    few = {"delete_confirmations": 2}
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox, st={"layers": {"page_size": 5}, "limits": few})
+        sync(sqlite, settings, "st")
+        for row in sandbox.world.live("statsig", "layers"):
+            sandbox.world.delete("statsig", "layers", row.payload["id"])
+        sandbox.world.create("statsig", "layers", id="fresh", name="fresh")
+        sandbox.add_fault(Fault(STATSIG, "patch", times=None, arg=(("id",), None)))
+        assert sync(sqlite, settings, "st").exit_code == 3
+        one = made(sqlite, settings, "st")
+    assert [change.operation for change in one.changes] == ["deleted", "deleted"]
+    assert "of" in one.held["layers"]
+
+
 def test_a_list_that_only_came_empty_plans_no_deletion(sqlite: Engine) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox)
