@@ -25,6 +25,7 @@ from etl.errors import (
     AccessDenied,
     EtlError,
     LeaseLost,
+    ProtocolError,
     RateLimited,
     SourceError,
     TransientError,
@@ -168,6 +169,7 @@ class _Course:
         job = self.job
         with reading(self.shell.engine) as connection:
             before = scopes.stored(connection, job.source)
+            self._raise_if_known(connection)
             for stream in job.streams:
                 outside = scopes.outside(connection, job.source, stream.name)
                 self.intake.outside[stream.name] = outside
@@ -179,6 +181,15 @@ class _Course:
                 self.intake.beat(connection, self.shell.clock())
                 runs.know_identity(connection, self.opened.key.run_id, identity)
         self.scopes = scopes_of(job, identity, before)
+
+    def _raise_if_known(self, connection: Connection) -> None:
+        """A replay brings what is later than all that is known, or nothing: see etl.replay."""
+        past, source = self.shell.past, self.job.source
+        if past is not None and runs.merge_time(connection, source, past.at) != past.at:
+            raise ProtocolError(
+                f"another run of {source} landed since, so {past.at:%Y-%m-%d %H:%M:%S}Z is older "
+                "than what is known; load dumps where no other run is"
+            )
 
     @contextmanager
     def _billed_to(self, stream: Stream) -> Iterator[None]:

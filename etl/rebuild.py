@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,32 +19,38 @@ from etl.record import Reject
 from etl.stream import Json, Partition, Provider, Stream
 from etl.transform import identify
 
+AT_ONCE = 5000  # versions; what is staged is in the scratch database
+
 
 @dataclass(slots=True, kw_only=True)
 class Rebuild:
     """A source made anew in a database of its own, moment after moment.
 
-    keys: external id of a project -> its key, as of the last moment.
+    keys: external id of a project -> its key, as of the last moment. ordinal: of the last row that
+    was staged.
     """
 
     connection: Connection
     source: str
     provider: Provider
     keys: dict[str, str] = field(default_factory=dict)
+    ordinal: int = 0
 
     def add(self, moment: Moment) -> None:
         """What a run observed is merged, at its moment."""
         run = RunKey(run_id=moment.run_id, source=self.source, provider=self.provider.name)
-        batch, gone = Batch(), dict[str, dict[int, str]]()
-        for stream in self.provider.streams:
-            versions = [one for one in moment.versions if one.stream == stream.name]
-            if versions:
-                gone[stream.name] = self._take(stream, versions, batch)
-        staging.write(self.connection, run, batch, moment.at)
+        streams = {stream.name: stream for stream in self.provider.streams}
+        gone: dict[str, dict[int, str]] = {name: {} for name in streams}
+        self.ordinal = 0
+        while part := list(islice(moment.versions, AT_ONCE)):
+            batch = Batch()
+            for name, stream in streams.items():
+                versions = [one for one in part if one.stream == name]
+                gone[name] |= self._take(stream, versions, batch) if versions else {}
+            staging.write(self.connection, run, batch, moment.at)
         for name, reasons in gone.items():
             staging.settle(self.connection, run.run_id, name)
             absent.stage_deletions(self.connection, run.run_id, name, reasons)
-        streams = {stream.name: stream for stream in self.provider.streams}
         merge(self.connection, run, streams, moment.at)
         staging.clear(self.connection, run.run_id)
 
@@ -77,7 +84,8 @@ class Rebuild:
         rows = batch.staged[stream.name]
         batch.rejects += [(stream.name, parent_id, reject) for reject in outcome.rejects]
         for staged in outcome.staged:
-            rows.append((len(rows) + 1, staged))
+            self.ordinal += 1
+            rows.append((self.ordinal, staged))
             if stream.name == "projects":
                 self.keys[staged.external_id] = staged.record.key
             for path, kind in staged.record.drift:

@@ -1,6 +1,6 @@
 """The stored past of a source, moment by moment, as its runs observed it. Reads only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
@@ -16,22 +16,26 @@ from etl.db.tables import RECORDS, RecordTables, changes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What one run observed: rows with stream, parent_id, raw, content_hash, is_deleted, reason."""
+    """What one run observed: rows with stream, parent_id, raw, content_hash, is_deleted, reason.
+
+    versions: the projects' first; they are to be read before the next moment is asked for.
+    """
 
     run_id: int
     at: datetime
-    versions: Sequence[Any]
+    versions: Iterator[Any]
 
 
 def moments(connection: Connection, source: str) -> Iterator[Moment]:
     """Every moment at which something of a source changed, the first one first."""
-    found = merge(
-        *(_versions(connection, source, tables) for tables in RECORDS.values()),
-        *(_closed_versions(connection, source, tables) for tables in RECORDS.values()),
-        key=attrgetter("at"),
+    parts = (
+        part(connection, source, tables)
+        for tables in RECORDS.values()
+        for part in (_versions, _closed_versions)
     )
+    found = merge(*parts, key=attrgetter("at"))
     for (at, run_id), versions in groupby(found, attrgetter("at", "run_id")):
-        yield Moment(run_id=run_id, at=at, versions=list(versions))
+        yield Moment(run_id=run_id, at=at, versions=versions)
 
 
 def lacking(connection: Connection, source: str) -> datetime | None:

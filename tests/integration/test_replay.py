@@ -102,6 +102,19 @@ def test_a_load_that_was_killed_goes_on_behind_the_last_dump(month: Month, sqlit
     assert (rest.dumps[0].at, rest.known) == (hour(24 * 4), 4)
 
 
+def test_a_sync_in_the_middle_of_a_load_ends_it_and_no_time_is_bent(
+    month: Month, sqlite: Engine
+) -> None:
+    loading = load_archive(sqlite, month.settings, first_dumps(month, sqlite, "ly", 5), Wish())
+    next(loading)
+    with Sandbox(World(3, FEW)) as sandbox:
+        sync(sqlite, settings_for(sandbox), "ly", hour(24 * 40))
+    [(_, report)] = list(loading)
+    assert report.status == "failed"
+    assert "another run of ly landed since" in (report.error or "")
+    assert {row["observed_at"] for row in rows(sqlite, changes)} <= {hour(0), hour(24 * 40)}
+
+
 def test_dumps_older_than_what_is_known_are_refused_with_the_moments(
     month: Month, sqlite: Engine
 ) -> None:
