@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from etl.db import absent, runs, staging
+from etl.db import absent, overtaken, staging
 from etl.db.engine import reading, relaxed
 from etl.db.staging import Batch, RunKey
 from etl.load import Before, Head, Outcome, Staged, compare, named_items
@@ -94,10 +94,10 @@ class Intake:
     def _give_way(self, since: datetime) -> None:
         """Where another run landed meanwhile, what it wrote is newer than what is staged."""
         with self.engine.begin() as connection:
-            landed = runs.landed_since(connection, self.run, since)
+            landed = overtaken.landed_since(connection, self.run, since)
             self.overtaken = landed.any
             for name in self.streams if self.overtaken else ():
-                found = staging.drop_overtaken(
+                found = overtaken.drop_overtaken(
                     connection, self.run, name, landed.run_ids, whole=name in landed.whole
                 )
                 self.newer[name] = found.live

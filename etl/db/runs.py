@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from etl.db.run_tables import leases, rejects, run_streams, runs
@@ -161,35 +161,6 @@ def _park_backfills(connection: Connection, source: str, now: datetime) -> None:
             status="parked", finished_at=now, exit_code=TRY_AGAIN, error="made way for another run"
         )
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Landed:
-    """Other runs that were merged while one was not at work; whole: streams that they read."""
-
-    run_ids: Select[tuple[int]]
-    any: bool
-    whole: frozenset[str]
-
-
-def landed_since(connection: Connection, run: RunKey, moment: datetime) -> Landed:
-    """The other runs of the source that were merged at that moment or later.
-
-    What a replay brings was observed long before.
-    """
-    late = (runs.c.observed_at >= moment) | (runs.c.finished_at >= moment)
-    landed = select(runs.c.run_id).where(
-        runs.c.source == run.source,
-        runs.c.run_id != run.run_id,
-        runs.c.observed_at.is_not(None),
-        late,
-    )
-    found = connection.execute(landed.limit(1)).first() is not None
-    whole = select(run_streams.c.stream).where(
-        run_streams.c.run_id.in_(landed), run_streams.c.parent_id == "", run_streams.c.complete
-    )
-    read = connection.execute(whole).scalars() if found else ()
-    return Landed(run_ids=landed, any=found, whole=frozenset(read))
 
 
 def know_identity(connection: Connection, run_id: int, identity: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, exists, false, func, literal, select
+from sqlalchemy import Connection, delete, func, literal, select
 
 from etl.db.run_tables import ledger, rejects, schema_drift
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
@@ -236,51 +236,6 @@ def drop_parents(connection: Connection, run_id: int, stream: str, gone: Collect
             connection.execute(
                 delete(table).where(table.c.run_id == run_id, table.c.parent_id.in_(part))
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overtaken:
-    """What another run wrote since: live rows, dead rows, and (parent id, row) staged before."""
-
-    live: frozenset[int]
-    dead: frozenset[int]
-    met: Sequence[tuple[str, int]]
-
-
-def drop_overtaken(
-    connection: Connection, run: RunKey, stream: str, landed: Select[tuple[int]], *, whole: bool
-) -> Overtaken:
-    """What other runs wrote meanwhile stands; pages that were read before do not undo it.
-
-    landed: the ids of these runs. whole: one of them read all of the stream, so that what is
-    staged says nothing new. Nor is anything kept for a project that is gone by now.
-    """
-    tables, projects = RECORDS[stream], RECORDS["projects"].current.alias("project")
-    current, staged = tables.current, tables.staged
-    row_id, newer = current.c[tables.id], and_(*_newer(current, run, landed))
-    same = and_(
-        *(current.c[name] == staged.c[name] for name in ("parent_id", "external_id")),
-        staged.c.run_id == run.run_id,
-    )
-    found = connection.execute(select(row_id, current.c.is_deleted).where(newer)).all()
-    met = select(current.c.parent_id, row_id).where(newer, ~current.c.is_deleted)
-    overtaken = Overtaken(
-        live=frozenset(one for one, deleted in found if not deleted),
-        dead=frozenset(one for one, deleted in found if deleted),
-        met=[(parent, one) for parent, one in connection.execute(met.where(exists().where(same)))],
-    )
-    of_project = (projects.c.external_id == staged.c.parent_id, projects.c.is_deleted)
-    gone = exists().where(*_newer(projects, run, landed), *of_project)
-    stale = exists().where(newer, same) | (gone if tables.has_project else false())
-    outdated = (
-        staged.c.run_id == run.run_id if whole else and_(staged.c.run_id == run.run_id, stale)
-    )
-    connection.execute(delete(staged).where(outdated))
-    return overtaken
-
-
-def _newer(table: Any, run: RunKey, landed: Select[tuple[int]]) -> tuple[Any, Any]:
-    return table.c.source == run.source, table.c.run_id.in_(landed)
 
 
 def clear(connection: Connection, run_id: int) -> None:
