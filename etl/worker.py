@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60
+POLL_SECONDS = 2.0
 
 Ended = tuple[int, datetime | None]  # exit code, when the vendor allows the next request
 
@@ -129,7 +130,8 @@ class Worker:
                 concurrency=self.concurrency,
                 delete_jobs="always",
                 install_signal_handlers=False,
-                fetch_job_polling_interval=self.beat,
+                listen_notify=False,  # its loss would not be noticed; a job can wait a moment
+                fetch_job_polling_interval=min(self.beat, POLL_SECONDS),
                 update_heartbeat_interval=self.beat,
                 stalled_worker_timeout=self.dead_after,
             )
@@ -161,8 +163,12 @@ class Worker:
         The latter are rare: a job was taken, or ended, and the answer of the database was lost.
         """
         with self.engine.begin() as connection:
-            missed = queue.held_by(connection, worker) - self._at_work
             dead_after = timedelta(seconds=self.dead_after)
+            if not queue.known_alive(connection, worker, dead_after / 2):
+                # procrastinate does not notice that its heart stopped: it watches no more once
+                # its clock for periodic tasks, of which there is none, has ended
+                raise StoreError("the others take this worker for dead, so it ends")
+            missed = queue.held_by(connection, worker) - self._at_work
             taken = queue.take_back(connection, dead_after, missed & self._missed)
         self._missed = missed
         if taken:

@@ -143,6 +143,15 @@ def held_by(connection: Connection, worker: int) -> set[int]:
     return set(connection.execute(text(query), {"id": worker}).scalars())
 
 
+def known_alive(connection: Connection, worker: int, within: timedelta) -> bool:
+    """Whether that worker showed a sign of life in that time."""
+    query = f"""
+        SELECT FROM {SCHEMA}.procrastinate_workers
+        WHERE id = :id AND last_heartbeat > now() - :within
+    """
+    return connection.execute(text(query), {"id": worker, "within": within}).first() is not None
+
+
 def connector_options(engine: Engine) -> dict[str, Any]:
     """What procrastinate's own connections are made with: those of the engine, at home."""
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from etl.config import load
 from etl.db import queue, schema
-from etl.errors import ConfigError, SchemaOutOfDate
+from etl.errors import ConfigError, SchemaOutOfDate, StoreError
 from etl.report import RunReport
 from etl.worker import Worker, queued
 from tests.conftest import Databases
@@ -301,6 +301,17 @@ def test_a_job_that_a_living_worker_lost_is_found_again(engine: Engine) -> None:
     with working(engine, sync, beat=0.1) as wait:
         wait(2)
     assert ran == ["first", "lost"]
+
+
+def test_a_worker_that_the_others_take_for_dead_ends(engine: Engine) -> None:
+    def sync(name: str) -> RunReport:
+        tell(engine, "DELETE FROM procrastinate_workers")
+        return report(name)
+
+    put(engine, "st")
+    worker = Worker(engine=engine, sync=sync, beat=0.1)
+    with pytest.raises(StoreError, match="take this worker for dead"):
+        worker.run()
 
 
 def test_putting_a_source_in_the_queue_is_a_report(engine: Engine, tmp_path: Path) -> None:
