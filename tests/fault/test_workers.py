@@ -181,7 +181,7 @@ def test_two_workers_killed_at_work_lose_nothing_and_run_nothing_twice_at_once(
 def test_when_postgres_was_away_a_worker_goes_on_or_ends_with_an_error(
     mode: str, after: int, working: Start, tmp_path: Path
 ) -> None:
-    """Idle, and at work. procrastinate alone would end with 0, and nobody would start it again.
+    """Near the end of its jobs, and amid them. procrastinate alone would end with 0.
 
     What was at work meanwhile is tried again after a minute.
     """
