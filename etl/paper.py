@@ -10,7 +10,7 @@ from etl.shown import time
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def document(title: str, *body: Child) -> str:
+def document(title: str, *body: Child, broad: bool = False) -> str:
     """A whole document, light and dark; its own policy forbids what it does not need."""
     head = [
         tag("meta", charset="utf-8"),
@@ -19,7 +19,7 @@ def document(title: str, *body: Child) -> str:
         tag("title", f"{title} · etl"),
         tag("style", Html(files("etl").joinpath("paper.css").read_text("utf-8"))),
     ]
-    inner = tag("body", tag("main", body, class_="page"))
+    inner = tag("body", tag("main", body, class_="page broad" if broad else "page"))
     return f"<!doctype html>\n{tag('html', tag('head', head), inner, lang='en')}\n"
 
 

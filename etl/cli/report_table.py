@@ -98,8 +98,13 @@ def write_page(file: BinaryIO, rows: Rows, title: str, limit: int) -> None:
     there = f"The first {limit:,} rows." if more else f"{terminal.count(len(first), 'row')}."
     page = document(
         name,
-        tag("header", tag("h1", name), tag("p", f"{answers}. {there}", class_="lead")),
+        tag(
+            "header",
+            tag("h1", name.replace("_", " ").capitalize()),
+            tag("p", f"{answers}. {there}", class_="lead"),
+        ),
         table([one.replace("_", " ") for one in rows.titles], first) if first else None,
+        broad=True,
     )
     file.write(page.encode())
 
