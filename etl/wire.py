@@ -198,11 +198,11 @@ def _short(path: str) -> str:
 
 
 def _unknown(model: BaseModel, prefix: str = "") -> list[str]:
-    found = [f"{prefix}{name}" for name in model.model_extra or ()]
+    found = [f"{prefix}{name}" for name in model.__pydantic_extra__ or ()]
     for name, alias in _fields(type(model))[1]:
-        path = f"{prefix}{alias}."
         for inner in _inside(getattr(model, name)):
             if isinstance(inner, Wire):
+                path = f"{prefix}{alias}."
                 found += [new for new in _unknown(inner, path) if new not in found]
     return found
 

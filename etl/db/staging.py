@@ -312,7 +312,8 @@ def _write_children(
 
 def _child_row(child: Child, typed: Sequence[str]) -> Row:
     raw, columns = json_text(child.raw), child.columns
-    position = json_text(columns.get("position"))
+    position = columns.get("position")
+    position = "null" if position is None else json_text(position)
     content_hash = hash_of_text(f'{{"position":{position},"raw":{raw}}}')
     if "default_value" in columns:
         columns = {**columns, "default_value": json_text(columns["default_value"])}

@@ -180,6 +180,7 @@ def main() -> None:
     wanted = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results["machine"] = machine()
+    print("cold starts, and a first load with 100 ms a response ...", flush=True)
     results["starts"] = starts()
     results["latency"] = latency()
     with postgres.server() as url:
