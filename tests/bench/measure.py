@@ -1,6 +1,8 @@
 """What a process costs, and the server that it asks: one command measured from start to end."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -44,17 +46,28 @@ class Cost:
     rows: int | None = None
 
 
-def measured(command: list[str], environ: dict[str, str]) -> Cost:
-    """What it costs to run a command to its end."""
-    done = subprocess.run(
+class Failed(Exception):
+    """A command did not end well, or not in time."""
+
+
+def measured(command: list[str], environ: dict[str, str], *, most: float = 1800.0) -> Cost:
+    """What it costs to run a command to its end; Failed when it takes longer than `most`."""
+    with subprocess.Popen(
         [sys.executable, "-S", "-c", _WRAPPER, *command],
         env=environ,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-    )
-    told = json.loads(done.stdout.splitlines()[-1])
+        start_new_session=True,
+    ) as wrapper:
+        try:
+            out, error = wrapper.communicate(timeout=most)
+        except subprocess.TimeoutExpired:
+            os.killpg(wrapper.pid, signal.SIGKILL)
+            raise Failed(f"{command[:4]} took more than {most:.0f} s") from None
+    told = json.loads(out.splitlines()[-1])
     if told["status"] != 0:
-        raise RuntimeError(f"{command[:4]} ended with {told['status']}: {done.stderr[-3000:]}")
+        raise Failed(f"{command[:4]} ended with {told['status']}: {error[-2000:]}")
     return Cost(
         wall=told["wall"], cpu=told["cpu"], memory=told["memory"] / 1024, written=told["written"]
     )

@@ -62,7 +62,11 @@ def targets_of(results: Results) -> Iterator[tuple[str, str, str]]:
 
 def _against(costs: Results, kind: str) -> Iterator[tuple[str, str, str]]:
     ours, floor = costs[f"etl, {kind}"], costs[f"floor, {kind}"]
-    peers = [found for label, found in costs.items() if label.startswith("dlt") and kind in label]
+    peers = [
+        found
+        for label, found in costs.items()
+        if label.startswith("dlt") and kind in label and all(phase in found for phase in PHASES)
+    ]
     for phase, most, least in (("initial", 2.0, 4.0), ("unchanged", 1.7, 7.0)):
         wall = ours[phase]["wall"]
         yield _judged(f"{kind}, {phase}: wall / floor's", wall / floor[phase]["wall"], most)
@@ -135,6 +139,8 @@ def _size(found: Results) -> str:
 
 
 def _row(label: str, phase: str, costs: Results) -> str:
+    if phase not in costs[label]:
+        return f"| {label} | failed, or took too long | | | | | | |\n"
     cost = costs[label][phase]
     floor = costs[f"floor, {label.rpartition(', ')[2]}"][phase]["wall"]
     rows = "" if cost["rows"] is None else f"{cost['rows']:,.0f}"
@@ -179,7 +185,11 @@ WIDTH, BAR, LEFT = 760, 16, 190
 
 def chart(costs: Results) -> str:
     """Wall seconds of all phases as bars, one group a phase."""
-    labels = [label for label in costs if "bare" not in label]
+    labels = [
+        label
+        for label, found in costs.items()
+        if "bare" not in label and all(phase in found for phase in PHASES)
+    ]
     longest = max(costs[label][phase]["wall"] for label in labels for phase in PHASES)
     height = len(PHASES) * (len(labels) * BAR + 40) + 10
     drawn = list(_bars(costs, labels, (WIDTH - LEFT - 70) / longest))

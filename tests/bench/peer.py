@@ -95,7 +95,8 @@ def main(url: str, database: str, folder: str, strategy: str) -> None:
     """One run of the pipeline."""
     postgres = database.startswith("postgresql")
     kind: Any = dlt.destinations.postgres if postgres else dlt.destinations.sqlalchemy
-    keys = {} if postgres else {"create_primary_keys": True}  # its merge joins by them
+    # a merge into SQLite joins by keys, which takes minutes without them; scd2 cannot have them
+    keys = {"create_primary_keys": True} if not postgres and strategy == "merge" else {}
     if postgres:  # dlt wants the host of a socket where libpq reads it percent-encoded
         parts = urlsplit(database)
         folder_of_socket = quote(parse_qs(parts.query)["host"][0], safe="")
