@@ -17,11 +17,18 @@ from etl.notify import tell
 from etl.planning import plan
 from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox
+from tests.conftest import Databases
 from tests.support.database import count
 from tests.support.receiver import Receiver, receiving
 from tests.support.runs import hour, settings_for, small, sync
 
 HELD = "etl: ly: deletions are held back"
+
+
+@pytest.fixture
+def sqlite(databases: Databases) -> Iterator[Engine]:
+    with databases("sqlite") as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -93,28 +100,28 @@ def test_a_channel_that_is_down_gets_it_with_the_next_run(
 
 
 def test_of_two_channels_only_the_one_that_was_down_gets_it_again(
-    engine: Engine, receiver: Receiver
+    sqlite: Engine, receiver: Receiver
 ) -> None:
     with Sandbox(small()) as sandbox, receiving() as other:
         settings = told(sandbox, receiver.url, other.url)
         sandbox.add_fault(failing())
         other.refuses = True
-        synced(engine, settings, "ly", hour(0))
+        synced(sqlite, settings, "ly", hour(0))
         other.refuses = False
-        synced(engine, settings, "ly", hour(1))
+        synced(sqlite, settings, "ly", hour(1))
         assert (len(receiver.titles()), len(other.titles())) == (1, 1)
 
 
-def test_what_ended_before_it_could_be_told_is_not_told(engine: Engine, receiver: Receiver) -> None:
+def test_what_ended_before_it_could_be_told_is_not_told(sqlite: Engine, receiver: Receiver) -> None:
     with Sandbox(small()) as sandbox:
         settings = told(sandbox, receiver.url)
         sandbox.add_fault(failing())
         receiver.refuses = True
-        synced(engine, settings, "ly", hour(0))
+        synced(sqlite, settings, "ly", hour(0))
         sandbox.clear_faults()
         receiver.refuses = False
-        synced(engine, settings, "ly", hour(1))
-    assert (receiver.titles(), count(engine, "notices")) == ([], 0)
+        synced(sqlite, settings, "ly", hour(1))
+    assert (receiver.titles(), count(sqlite, "notices")) == ([], 0)
 
 
 def test_rotated_keys_and_drift_are_told_once_with_what_it_is(
@@ -152,12 +159,12 @@ def test_stale_data_is_told_although_its_runs_only_park(engine: Engine, receiver
     assert receiver.titles() == ["etl: ly: recovered, it is over: the data is stale"]
 
 
-def test_a_source_that_never_came_whole_is_stale_too(engine: Engine, receiver: Receiver) -> None:
+def test_a_source_that_never_came_whole_is_stale_too(sqlite: Engine, receiver: Receiver) -> None:
     with Sandbox(small()) as sandbox:
         settings = told(sandbox, receiver.url)
         sandbox.add_fault(Fault("layers", "status", times=None, arg=503))
         for number in (0, 20, 30):
-            synced(engine, settings, "ly", hour(number))
+            synced(sqlite, settings, "ly", hour(number))
     assert receiver.titles() == ["etl: ly: the data is stale"]
 
 
@@ -169,20 +176,20 @@ def test_the_daemon_tells_too(engine: Engine, receiver: Receiver) -> None:
     assert receiver.titles() == ["etl: ly: the sync failed"]
 
 
-def test_a_plan_tells_nobody(engine: Engine, receiver: Receiver) -> None:
+def test_a_plan_tells_nobody(sqlite: Engine, receiver: Receiver) -> None:
     with Sandbox(small()) as sandbox:
         settings = told(sandbox, receiver.url)
-        sync(engine, settings, "ly", hour(0))
-        report, _ = plan(engine, settings, "ly", Wish(), clock=lambda: hour(1))
-        assert tell(engine, settings, [report], clock=lambda: hour(1)) == []
+        sync(sqlite, settings, "ly", hour(0))
+        report, _ = plan(sqlite, settings, "ly", Wish(), clock=lambda: hour(1))
+        assert tell(sqlite, settings, [report], clock=lambda: hour(1)) == []
     assert receiver.titles() == []
 
 
-def test_without_urls_nothing_is_noted(engine: Engine) -> None:
+def test_without_urls_nothing_is_noted(sqlite: Engine) -> None:
     with Sandbox(small()) as sandbox:
         sandbox.add_fault(failing())
-        assert synced(engine, told(sandbox), "ly", hour(0)) == []
-    assert count(engine, "notices") == 0
+        assert synced(sqlite, told(sandbox), "ly", hour(0)) == []
+    assert count(sqlite, "notices") == 0
 
 
 def test_what_another_process_is_telling_is_left_to_it(engine: Engine, receiver: Receiver) -> None:
@@ -202,11 +209,11 @@ def test_what_another_process_is_telling_is_left_to_it(engine: Engine, receiver:
         assert receiver.titles() == ["etl: ly: the sync failed"]
 
 
-def test_an_url_that_apprise_does_not_know_changes_no_result(engine: Engine) -> None:
+def test_an_url_that_apprise_does_not_know_changes_no_result(sqlite: Engine) -> None:
     with Sandbox(small()) as sandbox:
         settings = told(sandbox, "soup://secret-place:1")
-        report: RunReport = sync(engine, settings, "ly", hour(0))
-        (trouble,) = tell(engine, settings, [report], clock=lambda: hour(0))
+        report: RunReport = sync(sqlite, settings, "ly", hour(0))
+        (trouble,) = tell(sqlite, settings, [report], clock=lambda: hour(0))
     assert report.exit_code == 0
     assert "holds no URL that apprise knows" in trouble
     assert "secret-place" not in trouble
