@@ -1,0 +1,261 @@
+"""The console in a real browser: every page, filter, moment, difference, by mouse and keyboard."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page
+
+from etl.shown import safe
+from etl.web.guard import Token
+from tests.support.browser import Tab, browsing, chromium, tab
+from tests.support.console import HOSTILE, SCRIPT, served
+
+NAVIGATION = ("Overview", "Estate", "Capacity", "Changes", "Runs", "Rejects")
+PAGES = (
+    *("/", "/estate?stream=layers&q=hostile", "/capacity?level=101", "/changes?run=7", "/runs"),
+    *("/runs/7", "/rejects?state=all", "/records/projects/1", "/records/layers/1", "/login"),
+)
+NARROW = {"width": 400, "height": 800}
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    if path is None:
+        pytest.skip(
+            "there is no Chromium here and no package manager to install it: `make browser`"
+        )
+    with browsing(path) as found:
+        yield found
+
+
+@pytest.fixture
+def opened(browser: Browser, console: str) -> Iterator[Tab]:
+    with tab(browser, console) as found:
+        yield found
+
+
+def follow(found: Locator) -> None:
+    """Clicks on what leads to another page, and waits for that."""
+    with found.page.expect_navigation():
+        found.click()
+
+
+def enter(page: Page) -> None:
+    """Sends a form by the keyboard."""
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+def press(page: Page, name: str) -> None:
+    """Sends a form by its button."""
+    follow(page.get_by_role("button", name=name, exact=True))
+
+
+def go(page: Page, name: str) -> None:
+    """Clicks on an entry of the navigation."""
+    follow(page.get_by_role("navigation", name="Pages").get_by_role("link", name=name))
+
+
+def choose_stream(page: Page, name: str) -> None:
+    """Clicks on a tab of the estate."""
+    follow(page.get_by_role("navigation", name="Kinds of records").get_by_role("link", name=name))
+
+
+def rows(page: Page) -> list[str]:
+    """The text of every row of the first table of the content."""
+    return page.locator("main table").first.locator("tbody tr").all_inner_texts()
+
+
+def test_every_page_is_reached_by_clicks(opened: Tab) -> None:
+    page = opened.open("/")
+    for name in NAVIGATION:
+        go(page, name)
+        assert page.locator("h1").count() == 1
+        current = page.locator("nav[aria-label=Pages] a[aria-current=page]")
+        assert current.all_inner_texts() == [name]
+    go(page, "Runs")
+    follow(page.get_by_role("link", name="run 7", exact=True))
+    assert page.locator("h1").inner_text().startswith("Run 7")
+    page.get_by_text("The proof of every single list").click()
+    follow(page.get_by_role("link", name="All changes of this run"))
+    assert "Only changes of run 7" in page.inner_text("main")
+    go(page, "Estate")
+    follow(page.locator("main tbody a").first)
+    follow(page.get_by_role("link", name="All layers of this project"))
+    follow(page.locator("main tbody a").first)
+    page.get_by_text("What the vendor sent").click()
+    assert page.get_by_label("Payload").is_visible()
+
+
+def test_the_filters_of_the_estate(opened: Tab) -> None:
+    page = opened.open("/estate")
+    choose_stream(page, "Layers")
+    page.get_by_label("Key or name contains").fill("hostile-")
+    enter(page)
+    assert len(rows(page)) == len(HOSTILE)
+    page.get_by_label("Source").select_option("st")
+    press(page, "Filter")
+    assert page.get_by_role("heading", name="No layers here").is_visible()
+    follow(page.get_by_role("link", name="Show all layers"))
+    follow(page.get_by_role("link", name="Next page"))
+    follow(page.get_by_role("link", name="First page"))
+    choose_stream(page, "Projects")
+    page.get_by_label("State").select_option("deleted")
+    press(page, "Filter")
+    assert page.get_by_role("heading", name="No projects here").is_visible()
+
+
+def test_the_filters_of_capacity_changes_runs_and_rejects(opened: Tab) -> None:
+    page = opened.open("/capacity")
+    page.get_by_label("Used", exact=True).select_option("101")
+    page.get_by_label("Environment").fill("production")
+    press(page, "Filter")
+    assert "over-booked by 50 %" in page.inner_text("main")
+    page.goto(f"{opened.url}/changes")
+    page.get_by_label("Change", exact=True).select_option("deleted")
+    press(page, "Filter")
+    assert set(page.locator(".event .badge").all_inner_texts()) == {"deleted"}
+    page.get_by_label("Change", exact=True).select_option("")
+    page.get_by_label("Stream").select_option("layers")
+    page.get_by_label("Key contains").fill("checkout")
+    page.get_by_label("Observed in").select_option("30d")
+    press(page, "Filter")
+    assert {text.lower() for text in page.locator(".event .kind").all_inner_texts()} == {"layer"}
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename == "changes.csv"
+    page.goto(f"{opened.url}/runs")
+    page.get_by_label("Source").select_option("ly")
+    page.get_by_label("Status").select_option("ok")
+    press(page, "Filter")
+    assert len(rows(page)) == 4
+    page.goto(f"{opened.url}/rejects")
+    page.locator("select#state").select_option("all")
+    press(page, "Filter")
+    assert "newThing" in page.inner_text("main")
+
+
+def test_the_moment_is_kept_on_every_page_until_now_is_chosen(opened: Tab) -> None:
+    page = opened.open("/estate?q=my-project")
+    assert "My renamed project" in rows(page)[0]
+    page.get_by_label("As of").fill("2026-11-02T12:34:56")
+    press(page, "Go")
+    assert "My Project" in rows(page)[0]
+    for name in NAVIGATION:
+        go(page, name)
+        past = page.get_by_role("complementary", name="Past")
+        assert "as it was at 2026-11-02 12:34:56 UTC" in past.inner_text()
+        assert page.get_by_label("As of").input_value() == "2026-11-02T12:34:56"
+    go(page, "Estate")
+    page.get_by_label("Key or name contains").fill("my-project")
+    enter(page)
+    assert "My Project" in rows(page)[0]
+    follow(page.locator("main tbody a").first)
+    assert page.locator("h1").inner_text() == "My Project"
+    follow(page.get_by_role("link", name="Back to now"))
+    assert page.locator("h1").inner_text() == "My renamed project"
+    follow(page.locator(".life").get_by_role("link", name="version 1"))
+    assert page.locator("h1").inner_text() == "My Project"
+
+
+def test_the_difference_of_two_chosen_versions(opened: Tab) -> None:
+    page = opened.open("/estate?stream=layers&source=st&q=Checkout")
+    follow(page.get_by_role("link", name="Checkout", exact=True))
+    page.get_by_label("From").select_option("1")
+    page.get_by_label("To", exact=True).select_option("3")
+    press(page, "Compare")
+    told = " ".join(page.locator("table.diff").all_inner_texts())
+    assert SCRIPT in told
+    assert "newThing" in told
+
+
+def test_hostile_texts_are_only_text(opened: Tab) -> None:
+    for path in ("/", "/estate", "/estate?stream=layers&source=st", "/capacity", "/changes"):
+        page = opened.open(path)
+        assert "owned" not in page.title()
+        assert page.locator("main img, main script, main iframe").count() == 0
+    page = opened.open("/estate?stream=layers&source=st")
+    links = [page.get_by_role("link", name=safe(text), exact=True).first for text in HOSTILE]
+    places = [link.get_attribute("href") or "" for link in links]
+    for text, place in zip(HOSTILE, places, strict=True):
+        page = opened.open(place)
+        assert page.locator("h1").inner_text() == safe(text)
+        assert page.title() == f"{safe(text)} · etl"
+        assert page.locator("main img").count() == 0
+        assert page.evaluate("document.activeElement === document.body")
+
+
+def test_the_keyboard_reaches_the_content_first(opened: Tab) -> None:
+    page = opened.open("/")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the content")
+    assert skip.evaluate("one => one === document.activeElement && one.offsetHeight > 10")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_light_and_dark_are_switched_and_kept(opened: Tab) -> None:
+    page = opened.open("/")
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(colour)
+    page.get_by_role("button", name="Switch between light and dark").click()
+    dark = page.evaluate(colour)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(colour) == dark
+
+
+def test_without_scripts_everything_works_but_the_switch(browser: Browser, console: str) -> None:
+    with tab(browser, console, java_script_enabled=False) as opened:
+        page = opened.open("/estate")
+        page.get_by_label("As of").fill("2026-11-02T12:34:56")
+        press(page, "Go")
+        assert page.get_by_role("complementary", name="Past").is_visible()
+        assert not page.locator("[data-theme-switch]").is_visible()
+
+
+def test_a_token_opens_the_console(browser: Browser, story: str) -> None:
+    token = "correct horse battery staple"  # noqa: S105  made up here
+    with served(story, token=Token.of(token)) as url, tab(browser, url) as opened:
+        page = opened.open("/runs?status=ok")
+        page.get_by_role("textbox", name="Token").fill("wrong")
+        enter(page)
+        assert page.get_by_role("alert").inner_text() == "That is not the token."
+        page.get_by_role("textbox", name="Token").fill(token)
+        press(page, "Open")
+        assert page.url == f"{url}/runs?status=ok"
+        assert page.locator("h1").inner_text() == "Runs"
+
+
+LOOKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "light": ({}, {}),
+    "dark": ({"color_scheme": "dark"}, {"runOnly": ["color-contrast"]}),
+    "narrow": ({"viewport": NARROW}, {"rules": {"color-contrast": {"enabled": False}}}),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_no_page_has_a_serious_barrier(browser: Browser, console: str, look: str) -> None:
+    """axe's rules; the context lets axe in past the strict CSP, nothing else.
+
+    In the dark only colours are new, on a narrow screen everything but colours.
+    """
+    axe = Axe()
+    context, options = LOOKS[look]
+    with tab(browser, console, bypass_csp=True, **context) as opened:
+        for path in PAGES:
+            page = opened.open(path)
+            page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+            found = axe.run(page, options=options).response["violations"]
+            serious = [
+                (one["id"], one["help"], [node["html"] for node in one["nodes"]][:3])
+                for one in found
+                if one["impact"] in SERIOUS
+            ]
+            assert serious == [], path
+            if look == "narrow":
+                assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
