@@ -5,18 +5,18 @@ BIN := .venv/bin
 # a worker a core, each with a PostgreSQL of its own; the tests of one file stay together
 TESTS := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test check fix fault bench soak lock weaknesses
+.PHONY: help demo test check fix fault bench soak lock weaknesses browser pictures console
 
 help: ## Says what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
 demo: .venv/run ## Syncs three simulated providers into demo.db and shows what can be asked
 	@$(BIN)/etl demo
 
-test: .venv/dev ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
+test: .venv/dev browser ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
 	$(TESTS)
 
-check: .venv/dev ## Format, lint, types, import contracts, tests: what CI runs
+check: .venv/dev browser ## Format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
@@ -29,6 +29,15 @@ fix: .venv/dev ## Formats, and mends what the linter can
 
 fault: .venv/dev ## The fault matrix, with its slow half
 	$(BIN)/pytest -q -m "slow or not bench" tests/fault
+
+browser: ## Installs Chromium for the browser tests where it is missing
+	@.ci/browser
+
+pictures: .venv/dev browser ## Makes the screenshots of docs/web.md anew
+	$(BIN)/python -m tests.support.pictures docs/pictures/web
+
+console: .venv/dev ## The times of the web console's pages over a million layers
+	$(BIN)/pytest -q -s -m bench tests/bench/test_console.py
 
 bench: .venv/dev .bench-venv/ready ## Compares with dlt and the floor, writes docs/benchmarks.md; SIZES=large takes long
 	$(BIN)/python -m tests.bench.compare $(SIZES) $(if $(findstring large,$(SIZES)),--rounds 1 --without-dlt)
