@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     case,
     func,
-    literal,
     or_,
     select,
     tuple_,
@@ -29,6 +29,9 @@ Rows = Sequence[Any]
 
 PAGE = 50
 LOOK = 20_000
+LOOK_INTO = 8000  # at layers whose reservations are summed up
+LOOK_BACK = 2000  # the same in the past, where they stand in payloads
+BATCH = 100
 AT_LEAST = 1000  # of the next source, however much was read of those before
 
 
@@ -100,56 +103,6 @@ def records(
     return Found(rows=_rows(connection, wanted, places), after=None)
 
 
-def record(connection: Connection, stream: str, identifier: int, moment: datetime | None) -> Any:
-    """One record as it is or was, tombstones too; None when there was none."""
-    table = asof.rows(stream, moment, deleted=True)
-    query = select(table).where(table.c[RECORDS[stream].id] == identifier)
-    return connection.execute(query).first()
-
-
-def versions(connection: Connection, stream: str, identifier: int, most: int = 200) -> Rows:
-    """Every state of a record, the newest first, without its content."""
-    tables = RECORDS[stream]
-    current, history = tables.current, tables.history
-    shared = ("version", "operation", "run_id", "is_deleted", "key", "name")
-    closed = select(
-        *(history.c[name] for name in shared), history.c.valid_from, history.c.valid_to
-    ).where(history.c[tables.id] == identifier)
-    still = select(
-        *(current.c[name] for name in shared),
-        current.c.changed_at.label("valid_from"),
-        literal(None, current.c.changed_at.type).label("valid_to"),
-    ).where(current.c[tables.id] == identifier)
-    both = closed.union_all(still).subquery()
-    query = select(both).order_by(both.c.version.desc()).limit(most)
-    return connection.execute(query).all()
-
-
-def payload(connection: Connection, stream: str, identifier: int, version: int) -> Any:
-    """What the vendor sent for that version of a record; None when there is no such version."""
-    tables = RECORDS[stream]
-    for table in (tables.current, tables.history):
-        query = select(table.c.raw).where(
-            table.c[tables.id] == identifier, table.c.version == version
-        )
-        found = connection.execute(query).first()
-        if found is not None:
-            return found.raw
-    return None
-
-
-def children(
-    connection: Connection, name: str, layer_ids: Sequence[int], moment: datetime | None
-) -> Rows:
-    """The live parameters or reservations of these layers."""
-    if not layer_ids:
-        return []
-    table = asof.rows(name, moment)
-    order = table.c.position if name == "layer_parameters" else table.c.environment_key
-    query = select(table).where(table.c.layer_id.in_(layer_ids))
-    return connection.execute(query.order_by(table.c.layer_id, order, table.c.external_id)).all()
-
-
 def _rows(connection: Connection, wanted: Wanted, places: Sequence[Place]) -> Rows:
     """The records at these places, in their order."""
     if not places:
@@ -173,7 +126,7 @@ class _Walk:
 
     def end(self, connection: Connection, look: int) -> tuple[Place | None, int]:
         """The place so many records on, or None when there are fewer; and how many are read."""
-        part = select(*self._order).where(*self._range(None)).order_by(*self._order)
+        part = select(*self._order).where(*self._range(self.start, None)).order_by(*self._order)
         last = connection.execute(part.offset(look - 1).limit(1)).first()
         if last is not None:
             return self._place(last), look
@@ -182,8 +135,25 @@ class _Walk:
 
     def matches(self, connection: Connection, end: Place | None, most: int) -> list[Place]:
         """The first matching records up to that place."""
+        if self.wanted.reserved is None or self.wanted.moment is None:
+            return self._matches(connection, self.start, end, most)
+        kept: list[Place] = []
+        start = self.start
+        while len(kept) < most:
+            batch = self._matches(connection, start, end, BATCH)
+            full = self._full(connection, [place.id for place in batch])
+            kept += [place for place in batch if place.id in full]
+            if len(batch) < BATCH:
+                break
+            start = batch[-1]
+        return kept[:most]
+
+    def _matches(
+        self, connection: Connection, start: Place | None, end: Place | None, most: int
+    ) -> list[Place]:
+        """What one statement finds; of layers that were full those that may have been."""
         tables, moment = RECORDS[self.wanted.stream], self.wanted.moment
-        query = select(*self._order).where(*self._range(end)).order_by(*self._order).limit(most)
+        query = select(*self._order).where(*self._range(start, end))
         if moment is not None:
             closed = tables.history
             query = query.outerjoin_from(
@@ -195,8 +165,16 @@ class _Walk:
                     closed.c.valid_to > moment,
                 ),
             ).where(or_(self._still, closed.c.valid_from.is_not(None)))
-        found = connection.execute(query.where(*self._filters())).all()
-        return [self._place(row) for row in found]
+        query = query.where(*self._filters()).order_by(*self._order).limit(most)
+        return [self._place(row) for row in connection.execute(query)]
+
+    def _full(self, connection: Connection, ids: Sequence[int]) -> set[int]:
+        """Which of these layers held such reservations at the moment."""
+        if not ids:
+            return set()
+        held = asof.rows("layer_reservations", self.wanted.moment)
+        query = self._groups(held).where(held.c.layer_id.in_(ids))
+        return set(connection.execute(query).scalars())
 
     @property
     def _order(self) -> tuple[ColumnElement[Any], ...]:
@@ -206,14 +184,14 @@ class _Walk:
             return (identifier,)
         return (tables.current.c.key, identifier)
 
-    def _range(self, end: Place | None) -> list[ColumnElement[bool]]:
+    def _range(self, start: Place | None, end: Place | None) -> list[ColumnElement[bool]]:
         current = RECORDS[self.wanted.stream].current
         project = self.wanted.project_id
         asked = [
             current.c.source == self.source if project is None else current.c.project_id == project
         ]
-        if self.start is not None:
-            asked.append(tuple_(*self._order) > tuple_(*self._values(self.start)))
+        if start is not None:
+            asked.append(tuple_(*self._order) > tuple_(*self._values(start)))
         if end is not None:
             asked.append(tuple_(*self._order) <= tuple_(*self._values(end)))
         return asked
@@ -246,16 +224,23 @@ class _Walk:
             names = (self._then("key"), self._then("name"))
             asked.append(or_(*(name.icontains(wanted.text, autoescape=True) for name in names)))
         if wanted.reserved is not None:
-            asked.append(self._reserved(wanted.reserved))
+            asked.append(self._reserved())
         return asked
 
-    def _reserved(self, least: int) -> ColumnElement[bool]:
-        """Whether an environment of the layer holds reservations of so many percent."""
-        held = asof.rows("layer_reservations", self.wanted.moment)
+    def _reserved(self) -> ColumnElement[bool]:
+        """Whether a layer holds such reservations; at a moment: whether it ever held some."""
+        held = RECORDS["layers"].children[1].current
+        query = self._groups(held)
+        if self.wanted.moment is not None:
+            query = select(held.c.layer_id)
         mine = held.c.layer_id == RECORDS["layers"].current.c.layer_id
-        query = select(held.c.environment_key).where(mine).group_by(held.c.environment_key)
-        if self.wanted.environment:
-            query = query.where(held.c.environment_key == self.wanted.environment)
-        if least:
-            query = query.having(func.sum(held.c.reservation_percent) >= least)
-        return query.correlate(RECORDS["layers"].current).exists()
+        live = [~held.c.is_deleted] if self.wanted.moment is None else []
+        return query.where(mine, *live).correlate(RECORDS["layers"].current).exists()
+
+    def _groups(self, held: Any) -> Select[Any]:
+        """Layers with an environment in which so many percent are reserved."""
+        least, environment = self.wanted.reserved, self.wanted.environment
+        query = select(held.c.layer_id).group_by(held.c.layer_id, held.c.environment_key)
+        if environment:
+            query = query.where(held.c.environment_key == environment)
+        return query.having(func.sum(held.c.reservation_percent) >= least) if least else query

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
-from etl.db import browse, feed
+from etl.db import browse, feed, life
 from etl.db.browse import Wanted
 from etl.db.tables import RECORDS
 from etl.diff import FieldChange, field_changes
@@ -77,13 +77,11 @@ def record(connection: Connection, asked: Asked) -> Values:
     """One record: its fields, its life, what differs between two versions, what belongs to it."""
     stream = asked.route["stream"]
     identifier = number(asked.route["id"], "record") if stream in STREAMS else 0
-    row = browse.record(connection, stream, identifier, asked.moment) if identifier else None
+    row = life.record(connection, stream, identifier, asked.moment) if identifier else None
     if row is None:
         raise HTTPException(404, _absent(connection, stream, identifier))
-    life = [
-        one
-        for one in browse.versions(connection, stream, identifier)
-        if one.valid_from <= asked.then
+    versions = [
+        one for one in life.versions(connection, stream, identifier) if one.valid_from <= asked.then
     ]
     events = feed.Asked(until=asked.moment, stream=stream, record_id=identifier)
     return {
@@ -92,15 +90,15 @@ def record(connection: Connection, asked: Asked) -> Values:
         "row": row,
         "fields": _fields(row, stream),
         "project": _project(connection, asked, row, stream),
-        "versions": life,
-        "diff": _diff(connection, asked, row.provider, life),
+        "versions": versions,
+        "diff": _diff(connection, asked, row.provider, versions),
         "events": feed.events(connection, events, asked.number("before")),
         **_children(connection, asked, stream, row),
     }
 
 
 def _absent(connection: Connection, stream: str, identifier: int) -> str:
-    if identifier and browse.record(connection, stream, identifier, None) is not None:
+    if identifier and life.record(connection, stream, identifier, None) is not None:
         return "This record was not known yet at that moment. Choose a later one, or now."
     return "There is no such record."
 
@@ -114,7 +112,7 @@ def _fields(row: Any, stream: str) -> list[tuple[str, Any]]:
 def _project(connection: Connection, asked: Asked, row: Any, stream: str) -> Any:
     if stream == "projects" or row.project_id is None:
         return None
-    return browse.record(connection, "projects", row.project_id, asked.moment)
+    return life.record(connection, "projects", row.project_id, asked.moment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +124,11 @@ class Diff:
     fields: Sequence[FieldChange]
 
 
-def _diff(connection: Connection, asked: Asked, provider: str, life: Sequence[Any]) -> Diff | None:
+def _diff(
+    connection: Connection, asked: Asked, provider: str, versions: Sequence[Any]
+) -> Diff | None:
     """Between the versions asked for; the last two where none is."""
-    known = [one.version for one in life]
+    known = [one.version for one in versions]
     if len(known) < 2:
         return None
     old, new = asked.number("old") or known[1], asked.number("new") or known[0]
@@ -136,7 +136,7 @@ def _diff(connection: Connection, asked: Asked, provider: str, life: Sequence[An
     identifier = number(asked.route["id"], "record")
     states = []
     for version in (old, new):
-        found = browse.payload(connection, stream.name, identifier, version)
+        found = life.payload(connection, stream.name, identifier, version)
         if version not in known or found is None:
             raise ConfigError(f"there is no version {version} of this record")
         states.append(content_of(found, stream))
@@ -146,9 +146,9 @@ def _diff(connection: Connection, asked: Asked, provider: str, life: Sequence[An
 def _children(connection: Connection, asked: Asked, stream: str, row: Any) -> Values:
     if stream == "layers":
         ids = [row.layer_id]
-        reserved = browse.children(connection, "layer_reservations", ids, asked.moment)
+        reserved = life.children(connection, "layer_reservations", ids, asked.moment)
         return {
-            "parameters": browse.children(connection, "layer_parameters", ids, asked.moment),
+            "parameters": life.children(connection, "layer_parameters", ids, asked.moment),
             "reservations": reserved,
             "uses": list(_uses(reserved)),
         }
@@ -195,10 +195,11 @@ def capacity(connection: Connection, asked: Asked) -> Values:
         environment=environment,
         moment=asked.moment,
     )
-    found = browse.records(connection, wanted, asked.place(), most=LAYERS_A_PAGE)
+    look = browse.LOOK_INTO if asked.moment is None else browse.LOOK_BACK
+    found = browse.records(connection, wanted, asked.place(), most=LAYERS_A_PAGE, look=look)
     ids = [row.layer_id for row in found.rows]
     held: dict[int, list[Any]] = {}
-    for one in browse.children(connection, "layer_reservations", ids, asked.moment):
+    for one in life.children(connection, "layer_reservations", ids, asked.moment):
         if not environment or one.environment_key == environment:
             held.setdefault(one.layer_id, []).append(one)
     return {
@@ -208,7 +209,7 @@ def capacity(connection: Connection, asked: Asked) -> Values:
         "levels": LEVELS,
         "environments": sorted({one.environment_key for rows in held.values() for one in rows}),
         "all_sources": browse.sources(connection),
-        "look": browse.LOOK,
+        "look": look,
     }
 
 
@@ -216,7 +217,7 @@ def _chosen(connection: Connection, asked: Asked) -> tuple[Any, tuple[str, ...]]
     """The project that is asked for, and the sources: one, those of a vendor, or all."""
     project_id = asked.number("project")
     if project_id is not None:
-        project = browse.record(connection, "projects", project_id, asked.moment)
+        project = life.record(connection, "projects", project_id, asked.moment)
         if project is None:
             raise HTTPException(404, "There is no such project, or it was not known yet.")
         return project, (project.source,)

@@ -29,7 +29,12 @@ PAGES = (
     *("/estate?stream=layers&state=deleted", "/estate?stream=layers&project=2001&q=nothing"),
     *("/records/projects/17", "/records/projects/2001", "/records/layers/20"),
     *("/records/layers/999999", "/capacity", "/capacity?level=80", "/capacity?level=101"),
-    *("/capacity?project=17", "/changes", "/changes?operation=created&stream=layers"),
+    *(
+        "/capacity?project=17",
+        "/capacity?environment=nothing",
+        "/changes",
+        "/changes?operation=created&stream=layers",
+    ),
     *("/changes?q=nothing", "/changes?since=7d", "/changes?run=1", "/changes.atom"),
     *("/runs", "/runs?status=failed", "/runs/1", "/rejects"),
 )
