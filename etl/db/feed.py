@@ -86,8 +86,9 @@ def _extreme(connection: Connection, asked: Asked, which: Any) -> int | None:
     if asked.record_id is None:
         narrow = replace(narrow, stream=None)
     conditions = _conditions(narrow)
-    # the sum keeps SQLite from walking through all changes by their id, the conditions unread
-    identifier = changes.c.change_id + 0 if conditions else changes.c.change_id
+    # the sum keeps SQLite from walking through all changes by their id instead of by their time
+    timed = asked.since is not None or asked.until is not None
+    identifier = changes.c.change_id + 0 if timed else changes.c.change_id
     query = select(which(identifier)).where(*conditions)
     found: int | None = connection.execute(query).scalar()
     return found

@@ -94,7 +94,9 @@ def pages_of(engine: Engine) -> dict[str, str]:
     """The name of each picture and the page it shows: the records with the most to tell."""
     with engine.connect() as connection:
         layer = connection.execute(
-            text("SELECT layer_id FROM layers WHERE NOT is_deleted ORDER BY version DESC LIMIT 1")
+            text(
+                "SELECT layer_id FROM layers WHERE operation = 'updated' ORDER BY version DESC LIMIT 1"
+            )
         ).scalar_one()
         run = connection.execute(
             text(
@@ -105,8 +107,8 @@ def pages_of(engine: Engine) -> dict[str, str]:
         "overview": "/",
         "estate": "/estate?stream=layers",
         "record": f"/records/layers/{layer}",
-        "difference": f"/records/layers/{layer}#diff-head",
-        "capacity": "/capacity?source=acme-launchdarkly",
+        "difference": f"/records/layers/{layer}?old=1#diff-head",
+        "capacity": "/capacity?level=80",
         "changes": "/changes?stream=layers&operation=updated",
         "runs": "/runs",
         "run": f"/runs/{run}",
@@ -117,7 +119,7 @@ def pages_of(engine: Engine) -> dict[str, str]:
 
 def take(browser: Browser, console: str, pages: dict[str, str], folder: Path, scheme: str) -> None:
     """The pictures of one colour scheme."""
-    look = {"locale": "en-GB", "color_scheme": scheme, "viewport": {"width": 1180, "height": 820}}
+    look = {"locale": "en-GB", "color_scheme": scheme, "viewport": {"width": 1180, "height": 740}}
     with tab(browser, console, **look) as opened:
         for name, path in pages.items():
             file = folder / f"{name}-{scheme}.png"
