@@ -29,8 +29,8 @@ Rows = Sequence[Any]
 
 PAGE = 50
 LOOK = 20_000
-LOOK_INTO = 8000  # at layers whose reservations are summed up
-LOOK_BACK = 2000  # the same in the past, where they stand in payloads
+LOOK_INTO = 4000  # at layers whose reservations are summed up
+LOOK_BACK = 1000  # the same in the past, where they stand in payloads
 BATCH = 100
 AT_LEAST = 1000  # of the next source, however much was read of those before
 

@@ -4,17 +4,18 @@ A page is found by its place, and a search reads at most so many changes at a ti
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, select
 
 from etl.db.queries import json_value
+from etl.db.run_tables import runs
 from etl.db.tables import change_fields, changes
 
 PAGE = 50
-LOOK = 60_000
+LOOK = 40_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,7 @@ def events(
     look: int = LOOK,
 ) -> Events:
     """The next page of changes older than that one, with their fields."""
-    first = _extreme(connection, replace(asked, until=None), func.min)
-    last = _extreme(connection, replace(asked, since=None), func.max)
+    first, last = _bounds(connection, asked)
     if first is None or last is None:
         return Events(rows=(), fields={}, before=None)
     newest = last if before is None else min(last, before - 1)
@@ -80,18 +80,26 @@ def events(
     return Events(rows=rows, fields=fields, before=following, searching=searching)
 
 
-def _extreme(connection: Connection, asked: Asked, which: Any) -> int | None:
-    """The newest or oldest change of that time, run and record: an index knows."""
-    narrow = replace(asked, source=None, operation=None, text="")
-    if asked.record_id is None:
-        narrow = replace(narrow, stream=None)
-    conditions = _conditions(narrow)
-    # the sum keeps SQLite from walking through all changes by their id instead of by their time
-    timed = asked.since is not None or asked.until is not None
-    identifier = changes.c.change_id + 0 if timed else changes.c.change_id
-    query = select(which(identifier)).where(*conditions)
-    found: int | None = connection.execute(query).scalar()
-    return found
+def _bounds(connection: Connection, asked: Asked) -> tuple[int | None, int | None]:
+    """No wanted change is older than the first or newer than the second; None: there is none."""
+    first, last = (select(which(changes.c.change_id)) for which in (func.min, func.max))
+    if asked.record_id is not None:
+        same = (changes.c.record_id == asked.record_id, changes.c.stream == asked.stream)
+        first, last = first.where(*same), last.where(*same)
+    elif asked.run_id is not None:
+        first, last = (one.where(changes.c.run_id == asked.run_id) for one in (first, last))
+    else:
+        if asked.since is not None:
+            first = _of_runs(func.min, runs.c.observed_at >= asked.since)
+        if asked.until is not None:
+            last = _of_runs(func.max, runs.c.observed_at <= asked.until)
+    return connection.execute(first).scalar(), connection.execute(last).scalar()
+
+
+def _of_runs(which: Any, condition: ColumnElement[bool]) -> Select[Any]:
+    """The first or last change of these runs: each is asked by index, whatever it changed."""
+    of_run = select(which(changes.c.change_id)).where(changes.c.run_id == runs.c.run_id)
+    return select(which(of_run.scalar_subquery())).where(condition)
 
 
 def _conditions(asked: Asked) -> list[ColumnElement[bool]]:
@@ -100,9 +108,13 @@ def _conditions(asked: Asked) -> list[ColumnElement[bool]]:
         found.append(changes.c.observed_at >= asked.since)
     if asked.until is not None:
         found.append(changes.c.observed_at <= asked.until)
-    names = ("source", "stream", "operation", "run_id", "record_id")
+    names = ("source", "operation", "run_id", "record_id")
     told = {name: value for name in names if (value := getattr(asked, name)) is not None}
     found += [changes.c[name] == value for name, value in told.items()]
+    if asked.stream is not None:
+        # alone it is no reason to read the index of records instead of the newest changes
+        stream = changes.c.stream if asked.record_id is not None else changes.c.stream.concat("")
+        found.append(stream == asked.stream)
     if asked.text:
         found.append(changes.c.key.icontains(asked.text, autoescape=True))
     return found

@@ -1,6 +1,5 @@
 """The web console for tests: a database with a past and hostile names, served over real HTTP."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from sqlalchemy import Engine
 from etl.db.engine import open_reader
 from etl.sandbox import Sandbox, World
 from etl.web.app import application
-from etl.web.server import server
+from etl.web.server import listen, server
 from tests.support.runs import hour, settings_for, small, sync_all
 
 NOW = hour(100)
@@ -90,7 +89,7 @@ def served(url: str, *, now: datetime = NOW, **door: Any) -> Iterator[str]:
     """The console over the database of that URL; gives its own URL."""
     engine = open_reader(url)
     console = application(engine, clock=lambda: now, **door)
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     running = server(console)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()

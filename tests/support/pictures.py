@@ -93,22 +93,22 @@ def settings_of(url: str) -> Settings:
 def pages_of(engine: Engine) -> dict[str, str]:
     """The name of each picture and the page it shows: the records with the most to tell."""
     with engine.connect() as connection:
-        layer = connection.execute(
-            text(
-                "SELECT layer_id FROM layers WHERE operation = 'updated' ORDER BY version DESC LIMIT 1"
+        layer, project, run = (
+            connection.execute(text(query)).scalar_one()
+            for query in (
+                "SELECT layer_id FROM layers WHERE operation = 'updated' AND provider = 'statsig' "
+                "ORDER BY version DESC LIMIT 1",
+                "SELECT project_id FROM projects WHERE key = 'my-project'",
+                "SELECT run_id FROM changes GROUP BY run_id "
+                "ORDER BY COUNT(*) DESC LIMIT 1 OFFSET 3",
             )
-        ).scalar_one()
-        run = connection.execute(
-            text(
-                "SELECT run_id FROM changes GROUP BY run_id ORDER BY COUNT(*) DESC LIMIT 1 OFFSET 3"
-            )
-        ).scalar_one()
+        )
     return {
         "overview": "/",
         "estate": "/estate?stream=layers",
         "record": f"/records/layers/{layer}",
         "difference": f"/records/layers/{layer}?old=1#diff-head",
-        "capacity": "/capacity?level=80",
+        "capacity": f"/capacity?project={project}",
         "changes": "/changes?stream=layers&operation=updated",
         "runs": "/runs",
         "run": f"/runs/{run}",
