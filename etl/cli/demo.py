@@ -192,7 +192,6 @@ def _next_steps(folder: Path) -> None:
         (f"{etl} report", "the ready reports; each also --as-of a moment"),
         (f"{etl} history projects payments", "the life of one record"),
         (f"{etl} report changes --format html --out week.html", "the same with proofs, a page"),
-        (f"{etl} web", "the same in a browser; needs: pip install 'etl[web]'"),
         (
             f"sqlite3 {shlex.quote(str(folder / 'demo.db'))}",
             "the tables and views of docs/schema.md",
