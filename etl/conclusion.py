@@ -90,7 +90,7 @@ def _not_there(
         return {}
     known = {*intake.parents(stream.name).values(), *(one.key for one in candidates)}
     unknown = [key for key in job.selection.projects if key not in known]
-    said = f"the provider has no {', '.join(unknown)} (404), and nothing is stored of it"
+    said = f"the provider has no {', '.join(unknown)} (404), and nothing live is stored of it"
     return {"": said} if unknown else {}
 
 
