@@ -6,6 +6,7 @@ sizes is kept in docs/benchmarks.json.
 
 import argparse
 import json
+import os
 import platform
 import socket
 import statistics
@@ -164,6 +165,7 @@ def machine() -> dict[str, str]:
     peer = subprocess.run([str(PEER), "-c", asks], capture_output=True, text=True)
     return {
         "machine": f"{model}, {cores} cores, {platform.system()} {platform.release()}",
+        "load when it began": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
         **{name: version(name) for name in ("httpx", "sqlalchemy", "psycopg", "pydantic")},
         "dlt": peer.stdout.strip() or "not installed",
