@@ -53,7 +53,7 @@ def test_audit_names_what_is_broken_with_examples_and_the_remedy(done: Place) ->
     assert "BAD  columns: 25 violations of: typed columns are what this code makes" in ended.out
     assert ended.out.count("description not as computed from its raw") == 5
     assert "and 20 more" in ended.out
-    assert "to repair: set content_hash = ''" in ended.out
+    assert "to repair: `etl reprocess` makes them anew from the stored payloads" in ended.out
 
 
 def test_audit_as_json_of_a_broken_database_is_whole_and_exit_1(done: Place) -> None:
