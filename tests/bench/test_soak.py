@@ -56,7 +56,7 @@ class Soak:
 
     sandbox: Sandbox
     config: Path
-    began: float = field(default_factory=time.time)
+    began: float
     random: Random = field(default_factory=lambda: Random(20261121))  # noqa: S311  no secret
     daemon: subprocess.Popen[str] | None = None
     happened: list[tuple[float, str]] = field(default_factory=list)
@@ -155,17 +155,21 @@ def _every(random: Random, until: float, least: float, most: float) -> Iterator[
 @contextmanager
 def soaking(folder: Path) -> Iterator[Soak]:
     """A daemon on the sandbox; gone at the end of the block."""
-    with Sandbox(World(7, SIZES)) as sandbox:
+    began = time.time()
+
+    def clock() -> float:
+        return STARTED_AT + (time.time() - began) * SPEED
+
+    with Sandbox(World(7, SIZES), clock=clock) as sandbox:
         config = folder / "etl.toml"
-        tables = {
-            name: {"limits": {"rate_limits": [], "delete_confirmations": 50}} for name in SOURCES
-        }
+        limits = {"attempts": 3, "timeout": 20.0 * SPEED, "delete_confirmations": 50}
+        tables = {name: {"limits": limits} for name in SOURCES}
         written = config_text(sandbox, f"sqlite:///{folder / 'soak.db'}", **tables)
         for provider in SOURCES.values():
             line = f'provider = "{provider}"\n'
             written = written.replace(line, f'{line}schedule = "*/5 * * * *"\n')
         config.write_text(written)
-        soak = Soak(sandbox, config)
+        soak = Soak(sandbox, config, began)
         soak.start()
         try:
             yield soak
