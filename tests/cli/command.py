@@ -22,7 +22,7 @@ from etl.cli import main
 from etl.sandbox import Sandbox, World
 from tests.support.runs import config_text, environ, small
 
-SECONDS = 30
+SECONDS = 60
 ESCAPE = "\x1b"
 BIDI = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]")
 
@@ -142,6 +142,6 @@ def free_port() -> int:
 
 def page(port: int, name: str) -> str:
     """What the daemon says there."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=60) as answer:
         found: bytes = answer.read()
         return found.decode()

@@ -36,7 +36,7 @@ def test_the_daemon_runs_what_is_due_and_ends_on_sigterm(tmp_path: Path) -> None
         daemon.send_signal(signal.SIGHUP)
         reloaded = next(text for text in daemon.stderr if "configuration was read again" in text)
         daemon.send_signal(signal.SIGTERM)
-        out, _ = daemon.communicate(timeout=20)
+        out, _ = daemon.communicate(timeout=60)
     assert "st: ok" in told
     assert "3 sources" in reloaded
     assert (daemon.returncode, "stopped" in out) == (0, True)

@@ -48,7 +48,7 @@ def locked(path: Path) -> Iterator[Callable[[], None]]:
         def release() -> None:
             if process.poll() is None and process.stdin and not process.stdin.closed:
                 process.stdin.close()
-                process.wait(10)
+                process.wait(60)
 
         yield release
         release()

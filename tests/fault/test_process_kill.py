@@ -94,19 +94,19 @@ def test_the_second_of_two_processes_is_sent_away_before_it_asks(
 
     def hold(_world: World) -> None:
         waiting.set()
-        over.wait(30)
+        over.wait(60)
 
     with Sandbox(small()) as sandbox:
         config = config_for(engine, sandbox, tmp_path)
         sandbox.add_fault(Fault("statsig */layers*", "mutate", arg=hold))
         words = ("--config", str(config), "sync", "st")
         with subprocess.Popen(line(*words), env=variables(), stdout=subprocess.DEVNULL) as first:
-            assert waiting.wait(30)
+            assert waiting.wait(60)
             before = len(sandbox.requests)
             second = process(*words, at=tmp_path)
             assert (second.code, len(sandbox.requests), first.poll()) == (75, before, None)
             over.set()
-            assert first.wait(30) == 0
+            assert first.wait(60) == 0
         assert f"is being synced by process {first.pid}" in second.out
         assert counts(engine)["statsig"] == sandbox.counts()["statsig"]
 
@@ -170,14 +170,14 @@ def test_a_paused_holder_that_wakes_up_after_the_takeover_writes_nothing(
         with subprocess.Popen(
             line(*words), env=variables(), stdout=subprocess.PIPE, text=True
         ) as child:
-            assert paused.wait(30)
+            assert paused.wait(60)
             with engine.begin() as connection:
                 lease = "UPDATE leases SET host = 'elsewhere', expires_at = :at"
                 connection.execute(text(lease), {"at": _moment(engine, 0)})
             assert sync(engine, settings, "st").status == "ok"
             before = contents(engine), rows(engine, "runs"), rows(engine, "run_streams")
             os.kill(child.pid, signal.SIGCONT)
-            told, _ = child.communicate(timeout=30)
+            told, _ = child.communicate(timeout=60)
             assert child.returncode == 75
         assert "was taken over by another run" in told
         assert counts(engine)["statsig"] == sandbox.counts()["statsig"]

@@ -79,7 +79,7 @@ def test_of_processes_that_migrate_at_once_one_does_and_the_others_wait(
             with pytest.raises(subprocess.TimeoutExpired):
                 processes[0].wait(1.5)
             assert [one.poll() for one in processes] == [None, None, None]
-        told = [one.communicate(timeout=30) for one in processes]
+        told = [one.communicate(timeout=60) for one in processes]
         assert [one.returncode for one in processes] == [0, 0, 0], told
         assert shape(empty_engine)[2] == schema.HEAD
         assert schema.differences(empty_engine) == []

@@ -49,7 +49,7 @@ def stopped(
     with subprocess.Popen(
         command, env=variables(), stdout=out, stderr=subprocess.PIPE, text=True
     ) as process:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while not due() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         assert process.poll() is None, "it ended before the signal"

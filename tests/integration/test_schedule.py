@@ -17,7 +17,7 @@ from etl.retry import rest
 from etl.schedule import Schedule, cron_of
 
 NOW = datetime.now(UTC)
-PATIENCE = 20.0  # seconds until a test gives up
+PATIENCE = 60.0  # seconds until a test gives up
 
 CONFIG = """
 [sources.one]

@@ -177,7 +177,7 @@ def test_serve_ends_well_on_a_signal(client: httpx.Client, sent: signal.Signals)
     with served() as (process, url):
         assert client.get(f"{url}/_sandbox/counts").status_code == 200
         process.send_signal(sent)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
 
 
 def test_serve_does_what_the_scenario_says(client: httpx.Client, tmp_path: Path) -> None:

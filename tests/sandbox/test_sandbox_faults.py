@@ -194,11 +194,11 @@ def test_stall_keeps_the_client_waiting_and_not_the_end_of_the_sandbox(
 ) -> None:
     begun = time.monotonic()
     with (
-        small(Fault("layers", "stall", arg=60)) as sandbox,
+        small(Fault("layers", "stall", arg=600)) as sandbox,
         pytest.raises(httpx.ReadTimeout),
     ):
         client.get(sandbox.url + LISTS["layers"], headers=HEADERS["layers"], timeout=0.05)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60
 
 
 def test_slow_sends_byte_by_byte(client: httpx.Client) -> None:

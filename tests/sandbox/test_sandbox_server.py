@@ -274,4 +274,4 @@ def test_the_sandbox_imports_nothing_else_of_etl() -> None:
 
 
 def _connected(sandbox: Sandbox) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2])), timeout=5)
+    return socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2])), timeout=60)
