@@ -151,7 +151,7 @@ def _problem(details: ErrorDetails) -> Problem:
         message = "a name of a source is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
         return Problem(key[:-1], message)
     if kind == "extra_forbidden":
-        return Problem(key, _unknown(str(key[-1]), value, model))
+        return Problem(key, _unknown(key, value, model))
     if secret := _secret(key):
         return Problem(key, f"{secret_form(secret)}, never the secret itself")
     return Problem(key, _mismatch(kind, value, details))
@@ -197,8 +197,10 @@ def _table_at(model: type[BaseModel] | None, word: str | int) -> type[BaseModel]
     return next(tables, None)
 
 
-def _unknown(word: str, value: object, model: type[BaseModel] | None) -> str:
-    known = list(model.model_fields) if model else []
+def _unknown(key: Key, value: object, model: type[BaseModel] | None) -> str:
+    word = str(key[-1])
+    in_secret = model is None and _secret(key[:-1])
+    known = ["env", "file"] if in_secret else list(model.model_fields) if model else []
     kind = "table" if isinstance(value, dict) else "key"
     hint = did_you_mean(word, known) or f"; known here: {listed(known)}"
     return f"unknown {kind}{hint}"

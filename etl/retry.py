@@ -25,6 +25,7 @@ LONGEST_REST = timedelta(hours=6)
 MOST_FAILURES = 5  # in a row, until a job is given up; the next tick of its schedule is a new one
 LANDED = (OK, PARTIAL, UnsafeChange.exit_code)
 FOR_PEOPLE = (ConfigError.exit_code, AccessDenied.exit_code)
+LONGEST_ASKED = 86_400.0  # a refusal that asks for more is asked again after a day
 LONGEST_ANNOUNCED = 60.0  # beyond the vendor's windows; a refusal would say it again
 
 _RESETS = ("x-ratelimit-reset", "x-ratelimit-auth-token-reset")
@@ -63,13 +64,13 @@ def wait_before_retry(failure: Failure, attempt: int, *, now: float, jitter: flo
 
 
 def asked_pause(headers: Mapping[str, str], *, now: float) -> float | None:
-    """The seconds that a refusal asks to wait, never negative; None when it does not say."""
+    """The seconds that a refusal asks to wait, 0 to a day; None when it does not say."""
     retry_after = _retry_after(headers.get("retry-after"), now)
     if retry_after is not None:
-        return retry_after
+        return min(retry_after, LONGEST_ASKED)
     resets = [_reset(headers.get(name), now) for name in _RESETS]
     known = [wait for wait in resets if wait is not None]
-    return max(known) if known else None
+    return min(max(known), LONGEST_ASKED) if known else None
 
 
 def pause_after(

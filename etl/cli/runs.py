@@ -134,11 +134,12 @@ def list_runs(
     if not found:
         terminal.say(f"no run of {source}" if source else "no run yet; `etl sync` makes one")
         return
-    columns = ("run#", "source", "status", "exit#", "started (UTC)", "took#", "requests#")
+    columns = ("run#", "source", "kind", "status", "exit#", "started (UTC)", "took#", "requests#")
     rows = (
         (
             row.run_id,
             row.source,
+            row.kind,
             row.status,
             row.exit_code,
             terminal.time(row.started_at),

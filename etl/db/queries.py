@@ -33,10 +33,12 @@ def freshness(
 ) -> Rows:
     """A row a source and stream: last complete snapshot, last start, how the last run ended.
 
+    A backfill of a part says nothing of the whole stream, so it counts only when nothing else ran.
     until: of the runs that had begun by then.
     """
     asked: list[ColumnElement[bool]] = [runs.c.source.in_(sources)] if sources else []
     whole = and_(run_streams.c.complete, runs.c.observed_at.is_not(None))
+    of_stream = or_(runs.c.kind != "backfill", run_streams.c.complete)
     if until is not None:
         asked.append(runs.c.started_at <= until)
         whole = and_(whole, runs.c.observed_at <= until)
@@ -46,7 +48,9 @@ def freshness(
             runs.c.provider,
             run_streams.c.stream,
             func.max(case((whole, runs.c.observed_at))).label("last_complete_at"),
-            func.max(runs.c.run_id).label("last_run_id"),
+            func.coalesce(
+                func.max(case((of_stream, runs.c.run_id))), func.max(runs.c.run_id)
+            ).label("last_run_id"),
         )
         .join(run_streams, run_streams.c.run_id == runs.c.run_id)
         .where(runs.c.kind != "dry_run", run_streams.c.parent_id == "", *asked)

@@ -85,3 +85,14 @@ def test_other_options_beside_resume_are_refused(here: Place) -> None:
 def test_a_window_that_ends_before_it_begins_is_refused(here: Place) -> None:
     ended = here.etl("backfill", "st", "--created-since", "1d", "--created-until", "2d")
     assert (ended.code, "is not before" in ended.err) == (2, True)
+
+
+def test_the_state_of_a_stream_is_not_that_of_a_backfilled_part(here: Place) -> None:
+    assert here.etl("sync", "ld").code == 0
+    before = here.etl("status", "ld", "--json").json
+    assert here.etl("backfill", "ld", "--project", "search").code == 0
+    after = here.etl("status", "ld", "--json").json
+    for row in (*before, *after):
+        del row["age_seconds"]
+    assert after == before
+    assert "backfill" in here.etl("runs", "ld").out

@@ -5,6 +5,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +118,7 @@ def test_runs_are_the_newest_first(story: Place) -> None:
 def test_runs_as_a_table_tell_what_changed(story: Place) -> None:
     shown = story.etl("runs", "ly").out
     assert "14 created" in shown
+    assert (" kind " in shown, " sync " in shown) == (True, True)
     assert "1 deleted" in shown
     assert "1 restored" in shown
 
@@ -317,3 +319,14 @@ def _lines(shown: str) -> Iterator[Any]:
 
 def _csv(shown: str) -> Iterator[dict[str, str]]:
     return csv.DictReader(io.StringIO(shown, newline=""))
+
+
+def test_the_looking_examples_of_the_readme_run(story: Place) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("Those that only look, as they are typed:")[2].split("```")[1]
+    third = next(run for run in story.etl("runs", "--json").json if run["run_id"] == 3)
+    block = block.replace("diff 7d", f"diff {third['finished_at']}")  # its past is seconds long
+    lines = [line.partition("#")[0].split() for line in block.splitlines()[1:]]
+    ended = {" ".join(words): story.etl(*words[1:]) for words in lines}
+    assert len(ended) == 12
+    assert {said: one.err for said, one in ended.items() if one.code != 0} == {}

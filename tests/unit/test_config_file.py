@@ -95,6 +95,10 @@ def test_a_file_without_sources_is_refused(tmp_path):
             "delete_count, delete_confirmations, resume_within",
         ),
         (
+            SOURCE + "[notices]\nurls = [{ vault = 'x' }]\n",
+            "F:5: notices.urls[0].vault: unknown key; known here: env, file",
+        ),
+        (
             SOURCE + "[database]\n'two\twords' = 1\n",
             'F:5: database."two\\twords": unknown key; known here: url',
         ),

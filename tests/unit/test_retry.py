@@ -52,6 +52,16 @@ def test_a_day_is_asked_for_as_a_day():
     assert wait(retry_after="86400") == 86400.0
 
 
+@pytest.mark.parametrize("text", ["31536000", formatdate(NOW + 31_536_000, usegmt=True)])
+def test_a_year_is_asked_again_after_a_day(text):
+    assert wait(retry_after=text) == 86400.0
+
+
+def test_a_reset_in_a_year_is_asked_again_after_a_day():
+    headers = {"x-ratelimit-reset": str((NOW + 31_536_000) * 1000)}
+    assert asked_pause(headers, now=NOW) == 86400.0
+
+
 def test_jitter_comes_on_top_of_what_is_asked():
     assert wait(retry_after="30", jitter=0.5) == 30.5
 
