@@ -47,6 +47,20 @@ def test_a_notice_that_cannot_be_sent_is_said_and_changes_no_exit_code(
     assert receiver.url not in ended.err
 
 
+def test_held_deletions_that_were_applied_are_told_as_over_by_the_next_sync(
+    done: Place, receiver: Receiver
+) -> None:
+    for row in done.sandbox.world.live("layers", "projects"):
+        done.sandbox.world.delete("layers", "projects", row.payload["id"])
+    assert done.etl("sync", "ly").code == 3
+    file = str(done.config.with_name("plan.json"))
+    assert (done.etl("plan", "ly", "--out", file).code, done.etl("apply", file).code) == (0, 0)
+    assert len(receiver.titles()) == 1
+    assert done.etl("sync", "ly").code == 0
+    assert receiver.titles() == ["etl: ly: recovered, it is over: deletions are held back"]
+    assert done.etl("notices", "--json").json == []
+
+
 def test_the_test_message_arrives(done: Place, receiver: Receiver) -> None:
     assert done.etl("notices", "--test").out == "env ETL_NOTICES_URL: sent\n"
     assert receiver.titles() == ["etl: a test"]
