@@ -13,7 +13,7 @@ from etl.text import json_text
 
 BUSY_SECONDS = 30
 OLDEST_SQLITE = (3, 35)
-CACHE_KIB = 32 * 1024  # SQLite's own 2 MB do not hold the indexes of a merge
+CACHE_KIB = 16 * 1024  # SQLite's own 2 MB do not hold the indexes of a merge
 CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commit of a load waits
 
 
