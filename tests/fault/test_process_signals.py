@@ -23,13 +23,18 @@ from tests.support.runs import asked, config_text, settings_for, small, sync
 
 PAGED: dict[str, Any] = {"st": {"layers": {"page_size": 5}}, "ly": {"projects": {"page_size": 3}}}
 FOR_EVER = 300  # seconds that a stalled answer takes
-SECONDS = 10.0  # within which a process must be gone
+SECONDS = 30.0  # within which a process must be gone
 COMBINED = [
     ("sqlite", signal.SIGTERM),
     pytest.param("sqlite", signal.SIGINT, marks=pytest.mark.slow),
     pytest.param("postgres", signal.SIGTERM, marks=pytest.mark.slow),
     pytest.param("postgres", signal.SIGINT, marks=pytest.mark.slow),
 ]
+
+
+def heeding() -> None:
+    """SIGINT is heard, also where whoever started the suite in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stopped(
@@ -47,7 +52,12 @@ def stopped(
     command = line("--config", str(config), "sync", source)
     out = subprocess.DEVNULL
     with subprocess.Popen(
-        command, env=variables(), stdout=out, stderr=subprocess.PIPE, text=True
+        command,
+        env=variables(),
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heeding,
     ) as process:
         until = time.monotonic() + 60
         while not due() and process.poll() is None and time.monotonic() < until:
