@@ -87,7 +87,8 @@ class Evidence:
     deletions: Sequence[Event]
     creations: Sequence[Event]
     completeness: Sequence[Completeness]
-    runs: Sequence[RunFacts]
+    runs: Sequence[RunFacts]  # the newest of those with something to tell
+    telling_runs: int
     all_runs: int
 
     def total(self, *operations: str) -> int:

@@ -83,11 +83,17 @@ def runs(evidence: Evidence) -> Html:
     if not rows:
         return Html()
     columns = ("run", "started", "status", "requests#", "records#", "changed", "remarks")
-    quiet = evidence.all_runs - len(rows)
+    quiet = evidence.all_runs - evidence.telling_runs
     note = (
         f"{count(quiet, 'other run')} found nothing new, and so wrote nothing." if quiet else None
     )
-    return tag("section", tag("h2", "Runs"), table(columns, rows), tag("p", note, class_="note"))
+    return tag(
+        "section",
+        tag("h2", "Runs"),
+        table(columns, rows),
+        cut(len(rows), evidence.telling_runs, "runs", which="newest"),
+        tag("p", note, class_="note"),
+    )
 
 
 def _well(run: RunFacts) -> bool:
@@ -104,11 +110,11 @@ def _place(one: Event) -> str:
     return f"{one.stream} of {one.source}"
 
 
-def cut(shown: int, total: int, what: str) -> Html | None:
+def cut(shown: int, total: int, what: str, *, which: str = "first") -> Html | None:
     """What is said where not all of them are told."""
     if shown >= total:
         return None
-    return tag("p", f"The first {shown:,} of {total:,} {what} are told here.", class_="note")
+    return tag("p", f"The {which} {shown:,} of {total:,} {what} are told here.", class_="note")
 
 
 def key(one: Event) -> Html:

@@ -50,7 +50,7 @@ def _gather(connection: "Connection", wish: Wish) -> "Evidence":
 
     now = utc_now()
     title, asked = _asked(connection, wish, now)
-    runs, all_runs = evidence.ran(connection, asked)
+    runs, telling_runs, all_runs = evidence.ran(connection, asked)
     return Evidence(
         title=title,
         begin=asked.begin,
@@ -65,6 +65,7 @@ def _gather(connection: "Connection", wish: Wish) -> "Evidence":
         creations=evidence.events(connection, asked, "created"),
         completeness=evidence.completeness(connection, asked),
         runs=runs,
+        telling_runs=telling_runs,
         all_runs=all_runs,
     )
 

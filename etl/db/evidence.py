@@ -133,16 +133,20 @@ def completeness(connection: Connection, asked: Asked) -> list[Completeness]:
     ]
 
 
-def ran(connection: Connection, asked: Asked) -> tuple[list[RunFacts], int]:
-    """The newest runs that changed something or were not whole, and how many runs there were."""
+def ran(
+    connection: Connection, asked: Asked, *, most: int = MOST_RUNS
+) -> tuple[list[RunFacts], int, int]:
+    """The newest runs that changed something or were not whole, how many those are, and all."""
     sums = _sums().subquery()
     told = or_(sums.c.changed > 0, runs.c.status != "ok", sums.c.incomplete > 0)
     query = select(runs, sums).outerjoin(sums, sums.c.of_run == runs.c.run_id).where(*_ran(asked))
     if asked.run_id is None:
         query = query.where(told)
-    found = connection.execute(query.order_by(runs.c.run_id.desc()).limit(MOST_RUNS)).all()
+    found = connection.execute(query.order_by(runs.c.run_id.desc()).limit(most)).all()
     every = connection.execute(select(func.count()).select_from(runs).where(*_ran(asked)))
-    return [_run(connection, row) for row in found], int(every.scalar_one())
+    telling = connection.execute(select(func.count()).select_from(query.subquery()))
+    facts = [_run(connection, row) for row in found]
+    return facts, int(telling.scalar_one()), int(every.scalar_one())
 
 
 def _sums() -> Select[Any]:

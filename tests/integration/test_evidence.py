@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -53,7 +54,7 @@ def story(request: pytest.FixtureRequest, twins: Mapping[str, Engine]) -> Engine
 
 def gathered(connection: Connection, asked: Asked) -> Evidence:
     """The values of a report."""
-    runs, all_runs = evidence.ran(connection, asked)
+    runs, telling_runs, all_runs = evidence.ran(connection, asked)
     return Evidence(
         title="What changed",
         begin=asked.begin,
@@ -68,6 +69,7 @@ def gathered(connection: Connection, asked: Asked) -> Evidence:
         creations=evidence.events(connection, asked, "created"),
         completeness=evidence.completeness(connection, asked),
         runs=runs,
+        telling_runs=telling_runs,
         all_runs=all_runs,
     )
 
@@ -111,6 +113,15 @@ def test_a_source_and_a_stream_may_be_asked_for(story: Engine) -> None:
     found = of(story, Asked(begin=hour(0), end=hour(9), source="st", stream="layers"))
     assert set(found.by("source", "stream")) == {("st", "layers")}
     assert [(one.source, one.stream) for one in found.completeness] == [("st", "layers")]
+
+
+def test_a_list_of_runs_that_is_cut_says_so(story: Engine) -> None:
+    whole = of(story)
+    with snapshot(story) as connection:
+        few, telling, every = evidence.ran(connection, WHOLE, most=1)
+    assert (few, telling, every) == (list(whole.runs[:1]), len(whole.runs), 13)
+    assert f"The newest 1 of {telling} runs are told here." in page(replace(whole, runs=few))
+    assert "runs are told here" not in page(whole)
 
 
 def test_a_run_that_failed_is_not_passed_over(story: Engine) -> None:

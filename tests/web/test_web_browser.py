@@ -1,6 +1,7 @@
 """The console in a real browser: every page, filter, moment, difference, by mouse and keyboard."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from etl.shown import safe
 from etl.web.guard import Token
+from tests.cli.command import etl
 from tests.support.browser import Tab, browsing, chromium, tab
 from tests.support.console import HOSTILE, SCRIPT, served
 
@@ -259,3 +261,30 @@ def test_no_page_has_a_serious_barrier(browser: Browser, console: str, look: str
             assert serious == [], path
             if look == "narrow":
                 assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
+
+
+@pytest.fixture(scope="module")
+def evidence(story: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evidence of all that happened, as `etl report` writes it."""
+    folder = tmp_path_factory.mktemp("evidence")
+    config, page = folder / "etl.toml", folder / "evidence.html"
+    source = '[sources.ly]\nprovider = "layers"\napi_key = { env = "KEY_ly" }\n'
+    config.write_text(f'[database]\nurl = "{story}"\n{source}')
+    asked = ("report", "changes", "--since", "2026-10-01", "--format", "html", "--out", str(page))
+    ended = etl("--config", str(config), *asked)
+    assert (ended.code, ended.err) == (0, "")
+    return page
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_evidence_report_opens_by_itself_without_a_serious_barrier(
+    browser: Browser, evidence: Path, look: str
+) -> None:
+    context, options = LOOKS[look]
+    with tab(browser, evidence.parent.as_uri(), bypass_csp=True, **context) as opened:
+        page = opened.open("/evidence.html")
+        assert SCRIPT in page.inner_text("body")
+        found = Axe().run(page, options=options).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in SERIOUS] == []
+        if look == "narrow":
+            assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
