@@ -26,11 +26,19 @@ from etl.retry import LANDED, rest
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 16
+SPREAD = 5  # seconds
 
 
 def cron_of(source: SourceSettings) -> BaseTrigger | None:
-    """The trigger of a source's cron line; None for a source that is only run by hand."""
-    return None if source.schedule is None else cron_trigger(source.schedule, source.timezone)
+    """The trigger of a source's cron line; None for a source that is only run by hand.
+
+    Sources of the same minute do not all begin in the same instant.
+    """
+    if source.schedule is None:
+        return None
+    trigger = cron_trigger(source.schedule, source.timezone)
+    trigger.jitter = SPREAD
+    return trigger
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,8 +139,16 @@ class Schedule:
             self.last[name] = report
             self._judge(report)
             self.done(report)
+            self._tell(name)
         finally:
             turn.release()
+
+    def _tell(self, name: str) -> None:
+        """When a source is due next, behind the line of its run."""
+        with self._planning:
+            due = None if self.stopping.is_set() else self.next_runs().get(name)
+        if due is not None:
+            log.info("%s: next run %s", name, due.isoformat(timespec="seconds"))
 
     def _judge(self, report: RunReport) -> None:
         """When a source is tried again that did not come to its end."""

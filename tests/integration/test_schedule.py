@@ -1,5 +1,6 @@
 """The daemon's clockwork, on real triggers that come fast, without a real wait."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from etl.config import Settings, load
 from etl.errors import ConfigError
 from etl.report import RunReport
 from etl.retry import rest
-from etl.schedule import Schedule, cron_of
+from etl.schedule import SPREAD, Schedule, cron_of
 
 NOW = datetime.now(UTC)
 PATIENCE = 60.0  # seconds until a test gives up
@@ -106,6 +107,43 @@ def test_every_source_with_a_schedule_is_due_at_its_cron_time(begin) -> None:
     due = schedule.next_runs()
     assert set(due) == {"one", "two"}
     assert (due["one"].minute % 15, due["two"].weekday(), due["two"].hour) == (0, 0, 6)
+
+
+def test_sources_of_the_same_minute_are_spread_over_some_seconds(config: Path) -> None:
+    trigger = cron_of(load(config, environ={}, secrets=False).sources["one"])
+    assert trigger is not None
+    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    late = {trigger.get_next_fire_time(None, noon) - noon for _ in range(20)}
+    assert len(late) > 1
+    assert timedelta() <= min(late) <= max(late) <= timedelta(seconds=SPREAD)
+
+
+class Heard(logging.Handler):
+    """Notes that a line with these words was logged."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words, self.there = words, threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.words in record.getMessage():
+            self.there.set()
+
+
+def test_the_log_tells_when_a_source_is_due_next(begin) -> None:
+    heard, logger = Heard("one: next run 2"), logging.getLogger("etl.schedule")
+    level = logger.level
+    logger.addHandler(heard)
+    logger.setLevel(logging.INFO)
+    try:
+        begin(
+            Runs(lambda name, _count: report(name)),
+            last_started=lambda name: None if name == "one" else NOW,
+        )
+        assert heard.there.wait(PATIENCE)
+    finally:
+        logger.removeHandler(heard)
+        logger.setLevel(level)
 
 
 def test_a_source_that_never_ran_runs_at_once(begin) -> None:
