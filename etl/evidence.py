@@ -89,6 +89,7 @@ class Evidence:
     completeness: Sequence[Completeness]
     runs: Sequence[RunFacts]  # the newest of those with something to tell
     telling_runs: int
+    bad_runs: int  # failed, or did not see everything; listed or not
     all_runs: int
 
     def total(self, *operations: str) -> int:

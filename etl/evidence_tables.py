@@ -10,10 +10,9 @@ def completeness(evidence: Evidence) -> Html:
     """How often each stream was read to its proved end, and how that is known."""
     found = evidence.completeness
     short = [one for one in found if one.complete < one.runs]
-    ended = [run for run in evidence.runs if not _well(run)]
-    if short or ended:
+    if short or evidence.bad_runs:
         verdict = (
-            f"{count(len(ended), 'run')} of {evidence.all_runs:,} did not see everything. "
+            f"{count(evidence.bad_runs, 'run')} of {evidence.all_runs:,} did not see everything. "
             "What was not seen was not taken for deleted."
         )
     else:
@@ -34,7 +33,7 @@ def completeness(evidence: Evidence) -> Html:
         )
         for one in found
     ]
-    told = tag("p", verdict, class_="verdict open" if short or ended else "verdict")
+    told = tag("p", verdict, class_="verdict open" if short or evidence.bad_runs else "verdict")
     return tag(
         "section",
         tag("h2", "Was everything seen?"),

@@ -50,7 +50,7 @@ def _gather(connection: "Connection", wish: Wish) -> "Evidence":
 
     now = utc_now()
     title, asked = _asked(connection, wish, now)
-    runs, telling_runs, all_runs = evidence.ran(connection, asked)
+    runs, (telling_runs, bad_runs, all_runs) = evidence.ran(connection, asked)
     return Evidence(
         title=title,
         begin=asked.begin,
@@ -66,6 +66,7 @@ def _gather(connection: "Connection", wish: Wish) -> "Evidence":
         completeness=evidence.completeness(connection, asked),
         runs=runs,
         telling_runs=telling_runs,
+        bad_runs=bad_runs,
         all_runs=all_runs,
     )
 

@@ -135,8 +135,8 @@ def completeness(connection: Connection, asked: Asked) -> list[Completeness]:
 
 def ran(
     connection: Connection, asked: Asked, *, most: int = MOST_RUNS
-) -> tuple[list[RunFacts], int, int]:
-    """The newest runs that changed something or were not whole, how many those are, and all."""
+) -> tuple[list[RunFacts], tuple[int, int, int]]:
+    """The newest runs that have something to tell; how many those are, how many not whole, all."""
     sums = _sums().subquery()
     told = or_(sums.c.changed > 0, runs.c.status != "ok", sums.c.incomplete > 0)
     query = select(runs, sums).outerjoin(sums, sums.c.of_run == runs.c.run_id).where(*_ran(asked))
@@ -145,8 +145,10 @@ def ran(
     found = connection.execute(query.order_by(runs.c.run_id.desc()).limit(most)).all()
     every = connection.execute(select(func.count()).select_from(runs).where(*_ran(asked)))
     telling = connection.execute(select(func.count()).select_from(query.subquery()))
+    not_whole = or_(runs.c.status != "ok", func.coalesce(sums.c.incomplete, 1) != 0)
+    bad = connection.execute(select(func.count()).select_from(query.where(not_whole).subquery()))
     facts = [_run(connection, row) for row in found]
-    return facts, int(telling.scalar_one()), int(every.scalar_one())
+    return facts, (int(telling.scalar_one()), int(bad.scalar_one()), int(every.scalar_one()))
 
 
 def _sums() -> Select[Any]:

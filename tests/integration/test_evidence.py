@@ -54,7 +54,7 @@ def story(request: pytest.FixtureRequest, twins: Mapping[str, Engine]) -> Engine
 
 def gathered(connection: Connection, asked: Asked) -> Evidence:
     """The values of a report."""
-    runs, telling_runs, all_runs = evidence.ran(connection, asked)
+    runs, (telling_runs, bad_runs, all_runs) = evidence.ran(connection, asked)
     return Evidence(
         title="What changed",
         begin=asked.begin,
@@ -70,6 +70,7 @@ def gathered(connection: Connection, asked: Asked) -> Evidence:
         completeness=evidence.completeness(connection, asked),
         runs=runs,
         telling_runs=telling_runs,
+        bad_runs=bad_runs,
         all_runs=all_runs,
     )
 
@@ -118,8 +119,12 @@ def test_a_source_and_a_stream_may_be_asked_for(story: Engine) -> None:
 def test_a_list_of_runs_that_is_cut_says_so(story: Engine) -> None:
     whole = of(story)
     with snapshot(story) as connection:
-        few, telling, every = evidence.ran(connection, WHOLE, most=1)
-    assert (few, telling, every) == (list(whole.runs[:1]), len(whole.runs), 13)
+        few, counted = evidence.ran(connection, WHOLE, most=1)
+        none, unseen = evidence.ran(connection, WHOLE, most=0)
+    telling = len(whole.runs)
+    assert few == list(whole.runs[:1])
+    assert (counted, unseen) == ((telling, 1, 13), (telling, 1, 13))
+    assert "1 run of 13 did not see everything" in page(replace(whole, runs=none))
     assert f"The newest 1 of {telling} runs are told here." in page(replace(whole, runs=few))
     assert "runs are told here" not in page(whole)
 
