@@ -7,6 +7,7 @@ agree where the provider gives one, nothing moved while it was walked and every 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any
 
 from etl.stream import Page, Partition, Request
@@ -197,6 +198,25 @@ def account(walk: Walk) -> dict[str, Any]:
         "resumed": walk.resumed,
     }
     return {name: value for name, value in said.items() if value or name in ("end", "came")}
+
+
+def lists(walks: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """Every list of run_streams.walks by its key: of, status, counts, how its end is known."""
+    alike = [(key, walk) for walk in walks or () for key in walk["of"]]
+    names = ("status", "expected", "came", "pages", "walks")
+    return [
+        {"of": key, "ended": _ended(walk), **{name: walk.get(name) for name in names}}
+        for key, walk in sorted(alike, key=itemgetter(0))
+    ]
+
+
+def _ended(walk: Mapping[str, Any]) -> str:
+    """Why a list is not known to be whole, or how its end is known; for people."""
+    known = ["end mark reached" if walk["end"] else "end mark not reached"]
+    known += ["pages overlap"] if walk.get("overlap") else []
+    known += [f"{walk['gaps']} gaps"] if walk.get("gaps") else []
+    known += ["gone on from a checkpoint"] if walk.get("resumed") else []
+    return walk.get("reason") or "; ".join(known)
 
 
 def as_json(walk: Walk) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Annotated, Any
 
 import typer
@@ -203,17 +202,11 @@ def show(
 
 def _list_rows(streams: Iterable[Any]) -> Iterator[tuple[object, ...]]:
     """A row for each list that a run walked."""
+    from etl.walk import lists
+
+    names = ("of", "status", "expected", "came", "pages", "walks", "ended")
     for row in streams:
-        alike = [(key, walk) for walk in row.walks or () for key in walk["of"]]
-        for key, walk in sorted(alike, key=itemgetter(0)):
-            known = [
-                "end mark reached" if walk["end"] else "end mark not reached",
-                *(["pages overlap"] if walk.get("overlap") else []),
-                *([f"{walk['gaps']} gaps"] if walk.get("gaps") else []),
-                *(["gone on from a checkpoint"] if walk.get("resumed") else []),
-            ]
-            counts = (walk.get(name) for name in ("expected", "came", "pages", "walks"))
-            yield row.stream, key, walk["status"], *counts, walk.get("reason") or "; ".join(known)
+        yield from ((row.stream, *(one[name] for name in names)) for one in lists(row.walks))
 
 
 def _stream_row(row: Any) -> tuple[object, ...]:

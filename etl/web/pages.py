@@ -5,12 +5,12 @@ Pages of records are in estate; how values look is said in templates.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
+from etl import walk
 from etl.db import activity, browse, feed, queries
 from etl.db.activity import OPERATIONS
 from etl.web.asked import STREAMS, Asked, number
@@ -126,7 +126,7 @@ def run(connection: Connection, asked: Asked) -> Values:
     found, streams = queries.one_run(connection, run_id)
     if found is None:
         raise HTTPException(404, f"There is no run {run_id}.")
-    lists = [one for row in streams for one in _lists(row)]
+    lists = [{"stream": row.stream, **one} for row in streams for one in walk.lists(row.walks)]
     return {
         "run": found,
         "streams": [row for row in streams if row.parent_id == ""],
@@ -136,29 +136,6 @@ def run(connection: Connection, asked: Asked) -> Values:
         "events": feed.events(connection, feed.Asked(run_id=run_id), None, most=LATEST),
         "later": asked.moment is not None and found.started_at > asked.moment,
     }
-
-
-def _lists(row: Any) -> list[dict[str, Any]]:
-    """The lists that a run walked of one stream, each with its proof."""
-    alike = [(key, walk) for walk in row.walks or () for key in walk["of"]]
-    names = ("status", "expected", "came", "pages", "walks")
-    return [
-        {
-            "stream": row.stream,
-            "of": key,
-            "ended": walk.get("reason") or _ended(walk),
-            **{name: walk.get(name) for name in names},
-        }
-        for key, walk in sorted(alike, key=itemgetter(0))
-    ]
-
-
-def _ended(walk: Mapping[str, Any]) -> str:
-    known = ["end mark reached" if walk["end"] else "end mark not reached"]
-    known += ["pages overlap"] if walk.get("overlap") else []
-    known += [f"{walk['gaps']} gaps"] if walk.get("gaps") else []
-    known += ["gone on from a checkpoint"] if walk.get("resumed") else []
-    return "; ".join(known)
 
 
 def rejects(connection: Connection, asked: Asked) -> Values:
