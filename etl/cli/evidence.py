@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from etl.db.evidence import Asked
-    from etl.evidence import Evidence
 
 SINCE = "7d"
 
@@ -33,42 +32,18 @@ class Wish:
 
 def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) -> None:
     """Writes the report to a file, or to stdout where none is named."""
+    from etl.app import utc_now
+    from etl.db import evidence
     from etl.evidence_page import page
 
+    now = utc_now()
     with context.reading(common) as connection:
-        found = _gather(connection, wish)
+        title, asked = _asked(connection, wish, now)
+        found = evidence.gather(connection, asked, title=title, made_at=now, version=__version__)
     with opened(out, force=force) as file:
         file.write(page(found).encode())
     if out is not None:
         terminal.say(f"{terminal.count(found.total(), 'change')} told in {out}")
-
-
-def _gather(connection: "Connection", wish: Wish) -> "Evidence":
-    from etl.app import utc_now
-    from etl.db import evidence
-    from etl.evidence import Evidence
-
-    now = utc_now()
-    title, asked = _asked(connection, wish, now)
-    runs, (telling_runs, bad_runs, all_runs) = evidence.ran(connection, asked)
-    return Evidence(
-        title=title,
-        begin=asked.begin,
-        end=asked.end,
-        made_at=now,
-        version=__version__,
-        asked={} if wish.run is not None else {"source": asked.source, "stream": asked.stream},
-        notes=evidence.not_known(connection, asked),
-        counts=evidence.counts(connection, asked),
-        edits=evidence.events(connection, asked, "updated", "restored"),
-        deletions=evidence.events(connection, asked, "deleted"),
-        creations=evidence.events(connection, asked, "created"),
-        completeness=evidence.completeness(connection, asked),
-        runs=runs,
-        telling_runs=telling_runs,
-        bad_runs=bad_runs,
-        all_runs=all_runs,
-    )
 
 
 def _asked(connection: "Connection", wish: Wish, now: datetime) -> "tuple[str, Asked]":

@@ -15,7 +15,7 @@ from etl.db.retention import known_since
 from etl.db.run_tables import run_streams, runs
 from etl.db.tables import changes
 from etl.diff import FieldChange
-from etl.evidence import OPERATIONS, Completeness, Count, Event, RunFacts
+from etl.evidence import OPERATIONS, Completeness, Count, Event, Evidence, RunFacts
 from etl.shown import time
 
 MOST_EVENTS = 2000  # that are told one by one
@@ -42,6 +42,31 @@ class Asked:
             run_id=self.run_id,
             operations=operations,
         )
+
+
+def gather(
+    connection: Connection, asked: Asked, *, title: str, made_at: datetime, version: str
+) -> Evidence:
+    """All that a report tells."""
+    found, (telling_runs, bad_runs, all_runs) = ran(connection, asked)
+    return Evidence(
+        title=title,
+        begin=asked.begin,
+        end=asked.end,
+        made_at=made_at,
+        version=version,
+        asked={} if asked.run_id is not None else {"source": asked.source, "stream": asked.stream},
+        notes=not_known(connection, asked),
+        counts=counts(connection, asked),
+        edits=events(connection, asked, "updated", "restored"),
+        deletions=events(connection, asked, "deleted"),
+        creations=events(connection, asked, "created"),
+        completeness=completeness(connection, asked),
+        runs=found,
+        telling_runs=telling_runs,
+        bad_runs=bad_runs,
+        all_runs=all_runs,
+    )
 
 
 def not_known(connection: Connection, asked: Asked) -> list[str]:

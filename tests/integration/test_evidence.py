@@ -54,25 +54,8 @@ def story(request: pytest.FixtureRequest, twins: Mapping[str, Engine]) -> Engine
 
 def gathered(connection: Connection, asked: Asked) -> Evidence:
     """The values of a report."""
-    runs, (telling_runs, bad_runs, all_runs) = evidence.ran(connection, asked)
-    return Evidence(
-        title="What changed",
-        begin=asked.begin,
-        end=asked.end,
-        made_at=hour(10),
-        version="0",
-        asked={"source": asked.source},
-        notes=evidence.not_known(connection, asked),
-        counts=evidence.counts(connection, asked),
-        edits=evidence.events(connection, asked, "updated", "restored"),
-        deletions=evidence.events(connection, asked, "deleted"),
-        creations=evidence.events(connection, asked, "created"),
-        completeness=evidence.completeness(connection, asked),
-        runs=runs,
-        telling_runs=telling_runs,
-        bad_runs=bad_runs,
-        all_runs=all_runs,
-    )
+    told = {"title": "What changed", "version": "0"}
+    return evidence.gather(connection, asked, made_at=hour(10), **told)
 
 
 def of(engine: Engine, asked: Asked = WHOLE) -> Evidence:
