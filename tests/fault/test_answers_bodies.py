@@ -26,7 +26,7 @@ PAGED: dict[str, Any] = {
 }
 MIB = 2**20
 DEADLINE = 0.4
-LONG = 60.0  # what drips would take for ever; the message says which deadline it was
+LONG = 60.0  # these answers drip for ever; of a handshake this bound is all that tells
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
