@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from etl.errors import ConfigError
 from etl.report import RunReport
 from etl.retry import rest
 from etl.schedule import SPREAD, Schedule, cron_of
+from tests.support.runs import ended
 
 NOW = datetime.now(UTC)
 PATIENCE = 60.0  # seconds until a test gives up
@@ -32,19 +34,7 @@ provider = "layers"
 """
 
 
-def report(source: str, status: str = "ok", exit_code: int = 0, **more: Any) -> RunReport:
-    """A run that ended so."""
-    return RunReport(
-        run_id=1,
-        source=source,
-        provider="layers",
-        kind="sync",
-        status=status,
-        exit_code=exit_code,
-        started_at=NOW,
-        finished_at=NOW,
-        **more,
-    )
+report = partial(ended, NOW)
 
 
 class Runs:

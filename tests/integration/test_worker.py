@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from etl.errors import ConfigError, SchemaOutOfDate, StoreError
 from etl.report import RunReport
 from etl.worker import Worker, queued
 from tests.conftest import Databases
+from tests.support.runs import ended
 
 PATIENCE = 60.0  # seconds until a test gives up
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -38,19 +40,7 @@ def engine(bare: Engine) -> Engine:
     return bare
 
 
-def report(source: str, status: str = "ok", exit_code: int = 0, **more: Any) -> RunReport:
-    """A run that ended so."""
-    return RunReport(
-        run_id=1,
-        source=source,
-        provider="layers",
-        kind="sync",
-        status=status,
-        exit_code=exit_code,
-        started_at=NOW,
-        finished_at=NOW,
-        **more,
-    )
+report = partial(ended, NOW)
 
 
 def put(engine: Engine, source: str, **how: Any) -> bool:

@@ -75,6 +75,23 @@ def hour(number: int) -> datetime:
     return START + timedelta(hours=number)
 
 
+def ended(
+    at: datetime, source: str, status: str = "ok", exit_code: int = 0, **more: Any
+) -> RunReport:
+    """A run that ended so."""
+    return RunReport(
+        run_id=1,
+        source=source,
+        provider="layers",
+        kind="sync",
+        status=status,
+        exit_code=exit_code,
+        started_at=at,
+        finished_at=at,
+        **more,
+    )
+
+
 def of(report: RunReport, stream: str) -> StreamReport:
     """What the report says of that stream."""
     return next(found for found in report.streams if found.stream == stream)
