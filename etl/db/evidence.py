@@ -16,10 +16,11 @@ from etl.db.run_tables import run_streams, runs
 from etl.db.tables import changes
 from etl.diff import FieldChange
 from etl.evidence import OPERATIONS, Completeness, Count, Event, Evidence, RunFacts
-from etl.shown import time
+from etl.shown import count, time
 
 MOST_EVENTS = 2000  # that are told one by one
 MOST_RUNS = 200
+MOST_GAPS = 200  # of a run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,9 +215,14 @@ def _gaps(connection: Connection, row: Any) -> Iterator[str]:
         return
     query = select(run_streams).where(run_streams.c.run_id == row.run_id, ~run_streams.c.complete)
     order = (run_streams.c.stream, run_streams.c.parent_key)
-    for found in connection.execute(query.order_by(*order).limit(MOST_RUNS)):
+    for found in connection.execute(query.order_by(*order).limit(MOST_GAPS)):
         of = f" of {found.parent_key}" if found.parent_key else ""
         yield f"{found.stream}{of}: {found.incomplete_reason or found.status}"
+    every = select(func.count()).select_from(query.subquery())
+    more = int(connection.execute(every).scalar_one()) - MOST_GAPS
+    if more > 0:
+        told = f"`etl show {row.run_id} --partitions` tells all"
+        yield f"and {count(more, 'more list')} not seen to the end; {told}"
 
 
 def _ran(asked: Asked) -> list[Any]:

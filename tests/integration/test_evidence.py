@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
 from etl.db import evidence
 from etl.db.engine import snapshot
 from etl.db.evidence import Asked
 from etl.db.retention import prune
+from etl.db.run_tables import run_streams
 from etl.evidence import OPERATIONS, Evidence
 from etl.evidence_page import page
 from etl.sandbox import Fault, Sandbox
@@ -110,6 +111,27 @@ def test_a_list_of_runs_that_is_cut_says_so(story: Engine) -> None:
     assert "1 run of 13 did not see everything" in page(replace(whole, runs=none))
     assert f"The newest 1 of {telling} runs are told here." in page(replace(whole, runs=few))
     assert "runs are told here" not in page(whole)
+
+
+def test_lists_of_a_run_that_are_cut_are_counted(databases: Databases) -> None:
+    """A run in which no project's lists could be read: more than are told one by one."""
+    with databases("sqlite") as engine:
+        with Sandbox(small(5)) as sandbox:
+            sandbox.add_fault(Fault("launchdarkly */layers", "status", times=None, arg=404))
+            assert sync(engine, settings_for(sandbox), "ld", hour(0)).exit_code != 0
+        with engine.connect() as connection:
+            query = select(run_streams).where(~run_streams.c.complete)
+            missed = len(connection.execute(query).all())
+        assert missed > 2
+        whole = of(engine).runs[0].remarks
+        assert len([one for one in whole if one.startswith("layers")]) == missed
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evidence, "MOST_GAPS", 2)
+            few = of(engine).runs[0].remarks
+        assert [one for one in few if one.startswith("layers")] == [*whole[:2]]
+        assert few[-1] == (
+            f"and {missed - 2} more lists not seen to the end; `etl show 1 --partitions` tells all"
+        )
 
 
 def test_a_run_that_failed_is_not_passed_over(story: Engine) -> None:
