@@ -11,6 +11,8 @@ import typer
 from etl.cli import context, terminal
 from etl.errors import ConfigError
 
+Form = Literal["csv", "jsonl", "parquet"]
+
 
 def add_to(app: typer.Typer) -> None:
     """Registers the command."""
@@ -19,10 +21,10 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     ctx: typer.Context,
-    table: Annotated[str, typer.Argument(help="A table or view of docs/schema.md.")],
-    form: Annotated[
-        Literal["csv", "jsonl", "parquet"], typer.Option("--format", help="How to write it.")
-    ],
+    table: Annotated[
+        str | None, typer.Argument(help="A table or view; without a name they are listed.")
+    ] = None,
+    form: Annotated[Form | None, typer.Option("--format", help="How to write it.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file; default: stdout.")] = None,
     as_of: Annotated[
         str | None, typer.Option(help="As it was 7d, 12h, 30min ago, or at an ISO date or time.")
@@ -34,6 +36,13 @@ def export(
     from etl.db import relations, reports
     from etl.export import WRITERS, pyarrow
 
+    if table is None:
+        if (form, out, as_of, source) != (None, None, None, None):
+            raise ConfigError("name a table or view; `etl export` alone lists them")
+        _write_list(ctx.obj)
+        return
+    if form is None:
+        raise ConfigError(f"name the format: --format {', '.join(WRITERS)}")
     if form == "parquet":
         pyarrow()
         if out is None:
@@ -49,6 +58,21 @@ def export(
             count = WRITERS[form](file, relations.columns_of(asked.rows), batches)
     if out is not None:
         terminal.say(f"{terminal.count(count, 'row')} of {table} in {out}")
+
+
+def _write_list(common: context.Common) -> None:
+    """Every table and view, and what it holds."""
+    from etl.db.catalog import exportable
+
+    with context.reading(common) as connection:
+        rows = [
+            (one.name, one.tells, "yes" if one.keeps_past else "no")
+            for one in exportable(connection)
+        ]
+    terminal.out.print(terminal.table(("table or view", "holds", "--as-of"), rows))
+    terminal.say(
+        "etl export NAME --format csv, jsonl or parquet writes one; columns: docs/schema.md"
+    )
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from etl.errors import ConfigError
 from etl.export import Column, Kind
 
 AT_ONCE = 1000  # rows in memory
+EVENTS = ("changes", "change_feed")  # known at a moment by their times
 
 TABLES: MappingProxyType[str, Table] = MappingProxyType(
     {
@@ -129,13 +130,18 @@ def relation_at(connection: Connection, name: str, moment: datetime) -> Relation
         rows = asof.rows(table_name, moment, deleted=name == table_name)
         own_ids = set(now.order) <= set(rows.c.keys())
         return Relation(rows, now.order if own_ids else ("layer_id", "external_id"))
-    if name in ("changes", "change_feed"):
+    if name in EVENTS:
         return Relation(
             select(now.rows).where(now.rows.c.observed_at <= moment).subquery(name), now.order
         )
-    known = (*asof.TABLES, *(f"{one}_current" for one in asof.TABLES), "changes", "change_feed")
+    known = (*asof.TABLES, *(f"{one}_current" for one in asof.TABLES), *EVENTS)
     goes_with = f"{', '.join(known)} and what `etl report` lists"
     raise ConfigError(f"{name} is of no other time; --as-of goes with {goes_with}")
+
+
+def keeps_past(name: str) -> bool:
+    """Whether `relation_at` knows it at a moment."""
+    return name in EVENTS or name.removesuffix("_current") in asof.TABLES
 
 
 def _of_ours(reflected: TypeEngine[Any]) -> TypeEngine[Any]:

@@ -158,6 +158,12 @@ def relation(connection: Connection, report: Report, moment: datetime | None = N
 def relation_at(connection: Connection, name: str, moment: datetime) -> Relation:
     """A table, view or report as it was at a moment; ConfigError where its past is not kept."""
     report = REPORTS.get(name)
-    if report is None or report.now_only is not None or name == "change_feed":
+    if report is None or report.now_only is not None or name in relations.EVENTS:
         return relations.relation_at(connection, name, moment)
     return relation(connection, report, moment)
+
+
+def keeps_past(name: str) -> bool:
+    """Whether `relation_at` knows it at a moment."""
+    report = REPORTS.get(name)
+    return relations.keeps_past(name) if report is None else report.now_only is None

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,32 @@ def test_a_table_goes_to_stdout_as_csv(story: Place) -> None:
     there = story.sandbox.counts()
     assert len(rows) == sum(found["projects"] for found in there.values())
     assert (ended.code, ended.err) == (0, "")
+
+
+def test_without_a_name_all_that_can_be_exported_is_listed(story: Place) -> None:
+    ended = story.etl("export")
+    assert (ended.code, ended.err) == (0, "")
+    listed = [
+        line.strip() for line in ended.out.splitlines() if line.strip().endswith((" yes", " no"))
+    ]
+    moment = story.etl("runs", "--json").json[0]["observed_at"]
+    for line in listed:
+        name, tells, keeps_past = re.split(r" {2,}", line)
+        assert tells
+        command = ("export", name, "--format", "jsonl")
+        assert story.etl(*command).code == 0
+        assert story.etl(*command, "--as-of", moment).code == (0 if keeps_past == "yes" else 2)
+    assert len(listed) == len(set(listed)) > 30
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [("runs", "--format csv, jsonl, parquet"), ("--format csv", "`etl export` alone lists them")],
+)
+def test_half_a_question_is_exit_2_with_the_way_out(story: Place, words: str, what: str) -> None:
+    ended = story.etl("export", *words.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert what in ended.err
 
 
 def test_one_source_goes_to_stdout_as_json_lines(story: Place) -> None:
