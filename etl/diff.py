@@ -6,13 +6,15 @@ named by their key, so that an insertion does not look like a change of everythi
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.text import Json, json_text
+from etl.text import Json, json_text, json_type
 
 MOST_PATH = 500  # letters; a path is part of a primary key, and an index entry has its limit
+
+VANISHED, RETYPED = "vanished", "retyped"
 
 _PLAIN = re.compile(r"[^\s.\[\]\"']+")
 
@@ -59,6 +61,21 @@ def _differences(
     order = [name for name in before if name in after]
     if listed and order != [name for name in after if name in before]:
         yield FieldChange(path, list(before), list(after))
+
+
+def reshaped(changes: Iterable[FieldChange]) -> Iterator[tuple[str, str, str]]:
+    """(path, vanished or retyped, of what JSON type): top-level fields that went or became another.
+
+    A field of which there is nothing now but null is not retyped.
+    """
+    for change in changes:
+        if change.old is MISSING or not change.path or set(change.path) & set('.["'):
+            continue
+        old = json_type(change.old)
+        if change.new is MISSING:
+            yield change.path, VANISHED, old
+        elif "null" not in (old, new := json_type(change.new)) and old != new:
+            yield change.path, RETYPED, f"{old} to {new}"
 
 
 _Parts = tuple[Mapping[str, Json], Mapping[str, Json], bool]

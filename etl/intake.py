@@ -18,6 +18,7 @@ from etl.db.staging import Batch, RunKey
 from etl.load import Before, Head, Outcome, Staged, compare, named_items
 from etl.seen import Seen
 from etl.stream import Json, Stream, whole
+from etl.text import json_type
 from etl.walk import Walk, again, as_json, begin, from_json, note_ids
 
 CHECKPOINT_SECONDS = 0.2
@@ -330,15 +331,4 @@ def type_at(value: Json, path: str) -> str:
         if not isinstance(value, dict) or step not in value:
             return "unknown"
         value = value[step]
-    return _TYPES.get(type(value), "unknown")
-
-
-_TYPES = {
-    dict: "object",
-    list: "array",
-    str: "string",
-    bool: "boolean",
-    int: "number",
-    float: "number",
-    type(None): "null",
-}
+    return json_type(value)

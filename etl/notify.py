@@ -66,9 +66,12 @@ def _events(connection: Connection, report: RunReport) -> Findings:
     """What happened once, in a run that changed something."""
     if report.run_id is None or not report.changed:
         return Findings()
+    asked = quarantine.DriftAsked(source=report.source, since=report.started_at)
     drifted = [
         f"{one.stream}: {one.path or 'an item'}: {one.kind}, {one.type}"
-        for one in quarantine.drift(connection, report.source, report.started_at)
+        for one in sorted(
+            quarantine.drift(connection, asked)[0], key=lambda one: (one.stream, one.path)
+        )
     ]
     told = {ROTATION: store.rotated(connection, report.run_id), DRIFT: drifted}
     return Findings(

@@ -44,3 +44,19 @@ def is_key(text: str) -> bool:
     if len(text) <= MOST_KEY_BYTES // 4:  # no letter takes more than four bytes
         return True
     return len(text.encode("utf-8", "replace")) <= MOST_KEY_BYTES
+
+
+def json_type(value: Json) -> str:
+    """The JSON type of a value."""
+    return _TYPES[type(value)]
+
+
+_TYPES: dict[type, str] = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    type(None): "null",
+}

@@ -157,7 +157,9 @@ def drift(
 
     after = None if since is None else terminal.moment(since, utc_now())
     with context.reading(ctx.obj) as connection:
-        found = quarantine.drift(connection, source, after)
+        asked = quarantine.DriftAsked(source=source, since=after)
+        found, _ = quarantine.drift(connection, asked)
+    found.sort(key=lambda one: (one.source, one.stream, one.path, one.kind))
     if not found:
         _raise_if_unknown(ctx.obj, source)
     if as_json:

@@ -1,4 +1,4 @@
-"""Runs, rejects and drift, in pages and by time, for people who look. Reads only."""
+"""Runs and rejects, in pages and by time, for people who look. Reads only."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ from sqlalchemy import (
     select,
 )
 
-from etl.db.run_tables import COUNTS, rejects, run_streams, runs, schema_drift
+from etl.db.run_tables import COUNTS, rejects, run_streams, runs
 
 Rows = Sequence[Any]
 
@@ -157,15 +157,3 @@ def open_rejects(connection: Connection, until: datetime | None) -> int:
         waits = and_(rejects.c.first_seen_at <= until, or_(waits, resolved > until))
     query = select(func.count(case((waits, 1))))
     return connection.execute(query.select_from(rejects)).scalar_one()
-
-
-def noted_drift(
-    connection: Connection, source: str | None, until: datetime | None, most: int = 200
-) -> Rows:
-    """What runs noted of the shape of items that they did not expect, the newest first."""
-    query = select(schema_drift).order_by(schema_drift.c.drift_id.desc()).limit(most)
-    if source is not None:
-        query = query.where(schema_drift.c.source == source)
-    if until is not None:
-        query = query.where(schema_drift.c.first_seen_at <= until)
-    return connection.execute(query).all()

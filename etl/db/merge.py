@@ -5,7 +5,7 @@ place, every change gets its event and its field diffs. The caller's transaction
 write that readers see; staged deletions are there only for proved ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,6 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Integer,
-    Select,
     Text,
     and_,
     case,
@@ -28,17 +27,12 @@ from sqlalchemy import (
     update,
 )
 
+from etl.db.field_changes import record_fields
 from etl.db.run_tables import staged_deletions
 from etl.db.staging import RunKey
-from etl.db.tables import RECORDS, ChildTables, RecordTables, change_fields, changes
+from etl.db.tables import RECORDS, ChildTables, RecordTables, changes
 from etl.db.types import Flag, UtcDateTime
-from etl.db.upsert import Row, copy_rows
-from etl.diff import MISSING, field_changes
 from etl.stream import Stream
-from etl.text import json_text
-from etl.transform import content_of
-
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +68,8 @@ def merge(
         for child in tables.children:
             _merge_children(connection, tables, child, moment)
         _record_changes(connection, tables, moment)
-    for name, stream in streams.items():
-        _record_fields(connection, RECORDS[name], stream, moment)
+    for stream in streams.values():
+        record_fields(connection, run, stream, now)
 
 
 def _close_versions(connection: Connection, tables: RecordTables, moment: Moment) -> None:
@@ -349,48 +343,3 @@ def _actor(tables: RecordTables) -> Any:
 
 
 _WHO = ("email", "name", "id")
-
-
-def _record_fields(
-    connection: Connection, tables: RecordTables, stream: Stream, moment: Moment
-) -> None:
-    """The field diffs of every record that was updated or restored."""
-    current, history = tables.current, tables.history
-    pairs: Select[Any] = (
-        select(changes.c.change_id, history.c.raw, current.c.raw)
-        .select_from(
-            changes.join(current, current.c[tables.id] == changes.c.record_id).join(
-                history,
-                and_(
-                    history.c[tables.id] == current.c[tables.id],
-                    history.c.version == current.c.version - 1,
-                ),
-            )
-        )
-        .where(
-            changes.c.run_id == moment.run.run_id,
-            changes.c.stream == tables.stream,
-            changes.c.operation.in_(("updated", "restored")),
-        )
-        .order_by(changes.c.change_id)
-    )
-    columns = ("change_id", "path", "old_value", "new_value")
-    found = connection.execute(pairs).all()
-    for part in _parts(found):
-        rows = _field_rows(part, stream)
-        copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
-
-
-def _field_rows(pairs: Sequence[Any], stream: Stream) -> Iterator[Row]:
-    for change_id, old, new in pairs:
-        before, after = content_of(old, stream), content_of(new, stream)
-        for change in field_changes(before, after, stream.keyed):
-            yield change_id, change.path, _value(change.old), _value(change.new)
-
-
-def _value(value: Any) -> str | None:
-    return None if value is MISSING else json_text(value)
-
-
-def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))

@@ -8,28 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    Text,
-    and_,
-    case,
-    cast,
-    exists,
-    func,
-    literal,
-    select,
-)
+from sqlalchemy import Connection, and_, select
 
 from etl.db.run_tables import rejects, schema_drift
-from etl.db.tables import RECORDS, change_fields, changes
+from etl.db.tables import RECORDS
+from etl.diff import RETYPED, VANISHED
 from etl.providers import PROVIDERS
 from etl.record import Reject
 from etl.stream import Partition
 from etl.transform import identify, transform
 
 AT_ONCE = 200  # payloads may be large
+KINDS = ("added", RETYPED, VANISHED, "new value", "unusable", "one id twice in a page")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +44,13 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """One thing about the shape of a stream's items that is new; records: how many show it.
+    """One thing about the shape of a stream's items that is new.
 
-    kind: added, unusable, one id twice in a page; vanished, retyped.
+    kind: of KINDS. records: how many showed it, where that is counted.
+    last_seen_at, records: None where a moment is looked at and it was seen later too.
     """
 
+    drift_id: int
     source: str
     provider: str
     stream: str
@@ -66,8 +58,22 @@ class Drift:
     kind: str
     type: str
     first_seen_at: datetime
-    last_seen_at: datetime
-    records: int | None = None
+    last_seen_at: datetime | None
+    records: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftAsked:
+    """Which drift: first seen from since to until; before: older than the one of that id."""
+
+    source: str | None = None
+    kind: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+
+
+EVERYTHING = DriftAsked()
 
 
 def quarantined(
@@ -109,114 +115,37 @@ def replay(item: Quarantined) -> Reject | None:
     return record if isinstance(record, Reject) else None
 
 
-def drift(connection: Connection, source: str | None, since: datetime | None) -> list[Drift]:
-    """All drift first seen since then, by source, stream and path."""
-    found = [
-        *_noted(connection, source),
-        *_vanished(connection, source),
-        *_retyped(connection, source),
-    ]
-    return sorted(
-        (one for one in found if since is None or one.first_seen_at >= since),
-        key=lambda one: (one.source, one.stream, one.path, one.kind, one.type),
-    )
+def drift(
+    connection: Connection, asked: DriftAsked = EVERYTHING, *, most: int | None = None
+) -> tuple[list[Drift], int | None]:
+    """The newest drift first; and where to go on. What came after `until` is not told."""
+    table = schema_drift
+    query = select(table).order_by(table.c.drift_id.desc())
+    for column, value in ((table.c.source, asked.source), (table.c.type, asked.kind)):
+        if value is not None:
+            query = query.where(column == value)
+    if asked.since is not None:
+        query = query.where(table.c.first_seen_at >= asked.since)
+    if asked.until is not None:
+        query = query.where(table.c.first_seen_at <= asked.until)
+    if asked.before is not None:
+        query = query.where(table.c.drift_id < asked.before)
+    found = connection.execute(query if most is None else query.limit(most + 1)).all()
+    told = [_drift(row, asked.until) for row in found[:most]]
+    return told, told[-1].drift_id if len(found) > len(told) else None
 
 
-def _noted(connection: Connection, source: str | None) -> Iterator[Drift]:
-    """What the runs wrote down while they read."""
-    query = select(schema_drift)
-    for row in connection.execute(_of(query, schema_drift, source)):
-        yield Drift(
-            source=row.source,
-            provider=row.provider,
-            stream=row.stream,
-            path=row.path,
-            kind=row.type,
-            type=row.sample_type,
-            first_seen_at=row.first_seen_at,
-            last_seen_at=row.last_seen_at,
-        )
-
-
-def _vanished(connection: Connection, source: str | None) -> Iterator[Drift]:
-    """Top-level fields that updates took away, and that no live record of the stream has now."""
-    old, new = change_fields.c.old_value, change_fields.c.new_value
-    query = _changed_fields(old.is_not(None), new.is_(None), _json_type(old))
-    for row in connection.execute(_of(query, changes, source)).all():
-        if not _is_anywhere(connection, row):
-            yield _drift(row, "vanished", row.old_type)
-
-
-def _retyped(connection: Connection, source: str | None) -> Iterator[Drift]:
-    """Top-level fields whose values came to have another JSON type, null aside."""
-    old, new = (_json_type(column) for column in (change_fields.c.old_value, _NEW))
-    query = _changed_fields(
-        change_fields.c.old_value.is_not(None),
-        and_(_NEW.is_not(None), old != new, old != "null", new != "null"),
-        old,
-        new,
-    )
-    for row in connection.execute(_of(query, changes, source)):
-        yield _drift(row, "retyped", f"{row.old_type} to {row.new_type}")
-
-
-_NEW = change_fields.c.new_value
-
-
-def _changed_fields(
-    before: ColumnElement[bool],
-    after: ColumnElement[bool],
-    old_type: ColumnElement[str],
-    new_type: ColumnElement[str] | None = None,
-) -> Select[Any]:
-    """Top-level paths of updates with such values, grouped: when, how often, of what types."""
-    kind = [old_type.label("old_type")]
-    if new_type is not None:
-        kind.append(new_type.label("new_type"))
-    place = (changes.c.source, changes.c.provider, changes.c.stream, change_fields.c.path)
-    return (
-        select(
-            *place,
-            *kind,
-            func.count().label("records"),
-            func.min(changes.c.observed_at).label("first_seen_at"),
-            func.max(changes.c.observed_at).label("last_seen_at"),
-        )
-        .select_from(change_fields)
-        .join(changes, changes.c.change_id == change_fields.c.change_id)
-        .where(before, after, *(~change_fields.c.path.contains(mark) for mark in '.["'))
-        .group_by(*place, *kind)
-    )
-
-
-def _is_anywhere(connection: Connection, row: Any) -> bool:
-    """Whether a live record of the stream still has a value at that top-level path."""
-    table = RECORDS[row.stream].current
-    value = func.coalesce(cast(table.c.raw[row.path], Text), "null")
-    has = exists().where(table.c.source == row.source, ~table.c.is_deleted, value != "null")
-    return bool(connection.execute(select(literal(1)).where(has)).first())
-
-
-def _json_type(column: ColumnElement[Any]) -> ColumnElement[str]:
-    """The JSON type of a stored value, told by the first letter of its text."""
-    start = func.substr(cast(column, Text), 1, 1)
-    named = {'"': "string", "{": "object", "[": "array", "t": "boolean", "f": "boolean"}
-    return case(named | {"n": "null"}, value=start, else_="number")
-
-
-def _of(query: Select[Any], table: Any, source: str | None) -> Select[Any]:
-    return query if source is None else query.where(table.c.source == source)
-
-
-def _drift(row: Any, kind: str, types: str) -> Drift:
+def _drift(row: Any, until: datetime | None) -> Drift:
+    later = until is not None and row.last_seen_at > until
     return Drift(
+        drift_id=row.drift_id,
         source=row.source,
         provider=row.provider,
         stream=row.stream,
         path=row.path,
-        kind=kind,
-        type=types,
+        kind=row.type,
+        type=row.sample_type,
         first_seen_at=row.first_seen_at,
-        last_seen_at=row.last_seen_at,
-        records=row.records,
+        last_seen_at=None if later else row.last_seen_at,
+        records=None if later else row.records,
     )

@@ -94,6 +94,7 @@ schema_drift = Table(
     Column("path", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("sample_type", Text, nullable=False),
+    Column("records", BigInteger),  # that a merge found vanished or retyped
     Column("first_seen_at", UtcDateTime, nullable=False),
     Column("last_seen_at", UtcDateTime, nullable=False),
     UniqueConstraint("source", "stream", "path", "type"),

@@ -34,6 +34,7 @@ PAGES: Mapping[str, tuple[str, Page]] = {
     "/runs": ("runs.html", pages.runs),
     "/runs/{run}": ("run.html", pages.run),
     "/rejects": ("rejects.html", pages.rejects),
+    "/drift": ("drift.html", pages.drift),
 }
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
 from etl import walk
-from etl.db import activity, browse, feed, queries
+from etl.db import activity, browse, feed, quarantine, queries
 from etl.db.activity import OPERATIONS
 from etl.web.asked import STREAMS, Asked, number
 from etl.web.charts import Chart, pieces, stacked
@@ -139,7 +139,7 @@ def run(connection: Connection, asked: Asked) -> Values:
 
 
 def rejects(connection: Connection, asked: Asked) -> Values:
-    """Items that could not be used, and what is new about the shape of those that could."""
+    """Items that could not be used."""
     source = asked.optional("source")
     state = asked.one_of("state", ("open", "all"))
     found, before = activity.reject_page(
@@ -153,6 +153,22 @@ def rejects(connection: Connection, asked: Asked) -> Values:
         "rejects": found,
         "before": before,
         "state": state,
-        "drift": activity.noted_drift(connection, source, asked.moment),
+        "all_sources": browse.sources(connection),
+    }
+
+
+def drift(connection: Connection, asked: Asked) -> Values:
+    """What is new about the shape of items that were stored, the newest first."""
+    wanted = quarantine.DriftAsked(
+        source=asked.optional("source"),
+        kind=asked.optional("kind"),
+        until=asked.moment,
+        before=asked.number("before"),
+    )
+    found, before = quarantine.drift(connection, wanted, most=activity.PAGE)
+    return {
+        "drift": found,
+        "before": before,
+        "kinds": quarantine.KINDS,
         "all_sources": browse.sources(connection),
     }

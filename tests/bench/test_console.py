@@ -37,6 +37,7 @@ PAGES = (
     ),
     *("/changes?q=nothing", "/changes?since=7d", "/changes?run=1", "/changes.atom"),
     *("/runs", "/runs?status=failed", "/runs/1", "/rejects"),
+    *("/drift", "/drift?source=acme-statsig&kind=vanished"),
 )
 
 

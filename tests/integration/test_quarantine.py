@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, update
 
 from etl.db.engine import snapshot
-from etl.db.quarantine import Drift, Quarantined, drift, quarantined, replay
-from etl.db.run_tables import rejects
+from etl.db.quarantine import Drift, DriftAsked, Quarantined, drift, quarantined, replay
+from etl.db.run_tables import rejects, schema_drift
 from etl.record import Reject
+from etl.reprocess import preview, reprocess, wanted_of
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import contents, count
 from tests.support.runs import SMALL, hour, settings_for, small, sync, sync_all
@@ -34,7 +35,9 @@ def drifted(
     engine: Engine, source: str | None = None, since: datetime | None = None
 ) -> list[Drift]:
     with snapshot(engine) as connection:
-        return drift(connection, source, since)
+        found, more = drift(connection, DriftAsked(source=source, since=since))
+        assert more is None
+    return sorted(found, key=lambda one: (one.source, one.stream, one.path))
 
 
 def told(found: list[Drift]) -> list[tuple[str, str, str, str]]:
@@ -210,6 +213,68 @@ def test_a_field_that_becomes_null_is_not_retyped(engine: Engine) -> None:
         sync(engine, settings, "ly")
         assert sync(engine, settings, "ly").changed == 1
     assert drifted(engine) == []
+
+
+def test_a_field_that_goes_bit_by_bit_vanishes_with_the_last_record(engine: Engine) -> None:
+    with Sandbox(World(7, Sizes(layers_projects=2))) as sandbox:
+        settings = settings_for(sandbox)
+        sync(engine, settings, "ly", hour(0))
+        for step, row in enumerate(sandbox.world.live("layers", "projects"), start=1):
+            row.payload.pop("ownerEmail")
+            sandbox.world.version += 1
+            sync(engine, settings, "ly", hour(step))
+    (found,) = drifted(engine)
+    assert (found.kind, found.records, found.first_seen_at) == ("vanished", 1, hour(2))
+
+
+def test_drift_that_comes_again_adds_to_what_is_known(engine: Engine) -> None:
+    with Sandbox(World(7, Sizes(layers_projects=1))) as sandbox:
+        settings = settings_for(sandbox)
+        (row,) = sandbox.world.live("layers", "projects")
+        for step, value in enumerate([1, "one", 2, [3]]):
+            row.payload["newThing"] = value
+            sandbox.world.version += 1
+            sync(engine, settings, "ly", hour(step))
+    found = next(one for one in drifted(engine) if one.kind == "retyped")
+    assert found.type == "number to string, string to number, number to array"
+    assert (found.records, found.first_seen_at, found.last_seen_at) == (3, hour(1), hour(3))
+
+
+def test_drift_is_found_again_in_the_past(engine: Engine) -> None:
+    """As it is after an update of etl from one that did not note it."""
+    with Sandbox(World(7, Sizes(layers_projects=2))) as sandbox:
+        settings = settings_for(sandbox)
+        sync(engine, settings, "ly", hour(0))
+        drop(sandbox, "ownerEmail")
+        sync(engine, settings, "ly", hour(1))
+    noted = contents(engine)["schema_drift"]
+    assert len(noted) == 1
+    wanted = wanted_of(settings.sources["ly"])
+    assert preview(engine, wanted).counts == {}
+    with engine.begin() as connection:
+        connection.execute(delete(schema_drift))
+    assert reprocess(engine, wanted).counts == {("schema_drift", "added"): 1}
+    assert contents(engine)["schema_drift"] == noted
+
+
+def test_drift_comes_in_pages_and_as_it_was_known_at_a_moment(engine: Engine) -> None:
+    with Sandbox(World(7, Sizes(layers_projects=2))) as sandbox:
+        settings = settings_for(sandbox)
+        for step in range(4):
+            for row in sandbox.world.live("layers", "projects"):
+                row.payload.update({"first": step, f"new{step}": True})
+            sandbox.world.version += 1
+            sync(engine, settings, "ly", hour(step))
+    with snapshot(engine) as connection:
+        first, more = drift(connection, most=3)
+        rest, end = drift(connection, DriftAsked(before=more), most=3)
+        then, _ = drift(connection, DriftAsked(until=hour(1)))
+    assert [one.path for one in (*first, *rest)] == ["new3", "new2", "new1", "new0", "first"]
+    assert end is None
+    times = {one.path: (one.first_seen_at, one.last_seen_at) for one in then}
+    assert times == {
+        name: (hour(at), None) for name, at in (("new1", 1), ("new0", 0), ("first", 0))
+    }
 
 
 def test_a_payload_is_json_as_it_came(engine: Engine) -> None:

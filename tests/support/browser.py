@@ -35,7 +35,7 @@ def browsing(path: str) -> Iterator[Browser]:
 
 @dataclass(slots=True, kw_only=True)
 class Tab:
-    """A page of the console, and what went wrong on it so far."""
+    """A page of the console or a file, and what went wrong on it so far."""
 
     page: Page
     url: str
@@ -46,23 +46,27 @@ class Tab:
         self.page.goto(self.url + path)
         return self.page
 
+    def requested(self, url: str) -> None:
+        """Wrong is all that is not of the console's host; of a file, all but that file."""
+        asked, ours = urlsplit(url), urlsplit(self.url)
+        same = asked[:2] == ours[:2]
+        if not same or (ours.scheme == "file" and asked.path != ours.path):
+            self.wrong.append(f"a request to {url}")
+
 
 @contextmanager
 def tab(browser: Browser, url: str, **options: Any) -> Iterator[Tab]:
-    """A tab of its own; whatever it did wrong ends the block with an error."""
+    """A tab of its own; whatever it did wrong ends the block with an error.
+
+    The page's own policy holds in it, also while axe looks.
+    """
     context = browser.new_context(**options)
     context.set_default_timeout(PATIENCE)
     found = Tab(page=context.new_page(), url=url)
-    host = urlsplit(url).netloc
-
-    def requested(request: Any) -> None:
-        if urlsplit(request.url).netloc != host:
-            found.wrong.append(f"a request to {request.url}")
-
     found.page.on("console", lambda message: found.wrong.append(f"console: {message.text}"))
     found.page.on("pageerror", lambda error: found.wrong.append(f"error: {error}"))
     found.page.on("dialog", lambda dialog: found.wrong.append(f"dialog: {dialog.message}"))
-    context.on("request", requested)
+    context.on("request", lambda request: found.requested(request.url))
     try:
         yield found
         if found.wrong:

@@ -2,6 +2,7 @@
 
 Half of them LaunchDarkly's, in 2000 projects, with reservations; half Statsig's, with parameters.
 One in twenty was updated since, every fiftieth is deleted; a month of runs every half hour.
+Their vendors sent 20,000 fields that nobody knows.
 """
 
 # ruff: noqa: S608  SQL of constants
@@ -39,7 +40,7 @@ def fill(path: Path) -> None:
     for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -400000"):
         database.execute(f"PRAGMA {setting}")
     database.execute("BEGIN")
-    for statement in (*_runs(), *_projects(), *_layers(), *_children(), *_changes()):
+    for statement in (*_runs(), *_projects(), *_layers(), *_children(), *_changes(), _drift()):
         database.execute(statement)
     database.execute("COMMIT")
     database.execute("PRAGMA journal_mode = WAL")
@@ -163,3 +164,15 @@ def _changes() -> list[str]:
         "INSERT INTO change_fields (change_id, path, old_value, new_value) SELECT change_id, "
         "'description', '\"old\"', '\"new\"' FROM changes WHERE operation = 'updated'",
     ]
+
+
+def _drift() -> str:
+    """Fields under names that the vendor makes up, as feature flags may bring them."""
+    kind = "CASE i % 10 WHEN 0 THEN 'vanished' WHEN 1 THEN 'retyped' ELSE 'added' END"
+    return _COUNT.format(20_000) + (
+        "INSERT INTO schema_drift (source, provider, stream, path, type, sample_type, records, "
+        "first_seen_at, last_seen_at) SELECT CASE i % 2 WHEN 0 THEN 'acme-launchdarkly' ELSE "
+        "'acme-statsig' END, CASE i % 2 WHEN 0 THEN 'launchdarkly' ELSE 'statsig' END, 'layers', "
+        f"'field-' || i, {kind}, 'string', CASE WHEN i % 10 < 2 THEN i END, '{FIRST}', '{THEN}' "
+        "FROM n"
+    )

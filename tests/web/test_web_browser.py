@@ -1,5 +1,6 @@
 """The console in a real browser: every page, filter, moment, difference, by mouse and keyboard."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from tests.cli.command import etl
 from tests.support.browser import Tab, browsing, chromium, tab
 from tests.support.console import HOSTILE, SCRIPT, served
 
-NAVIGATION = ("Overview", "Estate", "Capacity", "Changes", "Runs", "Rejects")
+NAVIGATION = ("Overview", "Estate", "Capacity", "Changes", "Runs", "Rejects", "Drift")
 PAGES = (
     *("/", "/estate?stream=layers&q=hostile", "/capacity?level=101", "/changes?run=7", "/runs"),
-    *("/runs/7", "/rejects?state=all", "/records/projects/1", "/records/layers/1", "/login"),
+    *("/runs/7", "/rejects?state=all", "/drift", "/records/projects/1", "/records/layers/1"),
+    "/login",
 )
 NARROW = {"width": 400, "height": 800}
 SERIOUS = ("serious", "critical")
@@ -138,6 +140,17 @@ def test_the_filters_of_capacity_changes_runs_and_rejects(opened: Tab) -> None:
     page.goto(f"{opened.url}/rejects")
     page.locator("select#state").select_option("all")
     press(page, "Filter")
+    assert page.get_by_role("heading", name="No reject").is_visible()
+
+
+def test_the_filters_of_drift(opened: Tab) -> None:
+    page = opened.open("/drift")
+    page.get_by_label("What").select_option("added")
+    press(page, "Filter")
+    assert [row.split()[0] for row in rows(page)] == ["newThing"]
+    page.get_by_label("What").select_option("vanished")
+    press(page, "Filter")
+    follow(page.get_by_role("link", name="Show all drift"))
     assert "newThing" in page.inner_text("main")
 
 
@@ -242,13 +255,13 @@ LOOKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_page_has_a_serious_barrier(browser: Browser, console: str, look: str) -> None:
-    """axe's rules; the context lets axe in past the strict CSP, nothing else.
+    """axe's rules, under the page's own policy.
 
     In the dark only colours are new, on a narrow screen everything but colours.
     """
     axe = Axe()
     context, options = LOOKS[look]
-    with tab(browser, console, bypass_csp=True, **context) as opened:
+    with tab(browser, console, **context) as opened:
         for path in PAGES:
             page = opened.open(path)
             page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
@@ -281,10 +294,32 @@ def test_the_evidence_report_opens_by_itself_without_a_serious_barrier(
     browser: Browser, evidence: Path, look: str
 ) -> None:
     context, options = LOOKS[look]
-    with tab(browser, evidence.parent.as_uri(), bypass_csp=True, **context) as opened:
-        page = opened.open("/evidence.html")
+    with tab(browser, evidence.as_uri(), **context) as opened:
+        page = opened.open("")
         assert SCRIPT in page.inner_text("body")
         found = Axe().run(page, options=options).response["violations"]
         assert [one["id"] for one in found if one["impact"] in SERIOUS] == []
         if look == "narrow":
             assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "noticed", "policy"),
+    [
+        ("<script>document.title = 'ran'</script>", "Content Security Policy", True),
+        ('<img src="http://127.0.0.1:9/x.png">', "Content Security Policy", True),
+        ('<img src="http://127.0.0.1:9/x.png">', "a request to http://127", False),
+        ('<img src="other.png">', "a request to file:.*/other.png", False),
+    ],
+)
+def test_a_report_that_ran_or_loaded_something_would_be_noticed(
+    browser: Browser, evidence: Path, tmp_path: Path, wrong: str, noticed: str, policy: bool
+) -> None:
+    """The test above is worth something: it sees what the page is not to do."""
+    spoiled = evidence.read_text(encoding="utf-8").replace("</main>", f"{wrong}</main>")
+    if not policy:
+        spoiled = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", spoiled)
+    file = tmp_path / "spoiled.html"
+    file.write_text(spoiled, encoding="utf-8")
+    with pytest.raises(AssertionError, match=noticed), tab(browser, file.as_uri()) as opened:
+        opened.open("")

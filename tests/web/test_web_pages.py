@@ -22,7 +22,7 @@ PAGES = (
     *("/capacity", "/capacity?level=101", "/capacity?environment=test", "/capacity?project=1"),
     *("/changes", "/changes?operation=deleted&since=7d", "/changes?stream=layers&q=Check"),
     *("/changes?run=1", "/changes.csv", "/changes.atom", "/runs", "/runs?status=ok&source=ld"),
-    *("/runs/4", "/rejects", "/rejects?state=all", "/records/projects/1", "/records/layers/1"),
+    *("/runs/4", "/rejects", "/drift", "/records/projects/1", "/records/layers/1"),
     *("/records/environments/1", "/login"),
 )
 THEN = "2026-11-02T12:00:00"  # between the second sync and the third

@@ -1,0 +1,120 @@
+"""What a merge changed, field by field: the fields of the change feed, and what that says of shape.
+
+A field that no record has any more, or whose values came to have another type, is drift.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+
+from etl.db.run_tables import schema_drift
+from etl.db.staging import RunKey
+from etl.db.tables import RECORDS, RecordTables, change_fields, changes
+from etl.db.upsert import Row, copy_rows
+from etl.diff import MISSING, VANISHED, field_changes, reshaped
+from etl.stream import Stream
+from etl.text import json_text
+from etl.transform import content_of
+
+_AT_ONCE = 500
+
+Shapes = Counter[tuple[str, str, str]]
+"""(path, vanished or retyped, JSON types) -> in how many records."""
+
+
+def record_fields(connection: Connection, run: RunKey, stream: Stream, now: datetime) -> None:
+    """The field diffs of every record that was updated or restored, and the drift they show."""
+    tables = RECORDS[stream.name]
+    current, history = tables.current, tables.history
+    pairs: Select[Any] = (
+        select(changes.c.change_id, history.c.raw, current.c.raw)
+        .select_from(
+            changes.join(current, current.c[tables.id] == changes.c.record_id).join(
+                history,
+                and_(
+                    history.c[tables.id] == current.c[tables.id],
+                    history.c.version == current.c.version - 1,
+                ),
+            )
+        )
+        .where(
+            changes.c.run_id == run.run_id,
+            changes.c.stream == tables.stream,
+            changes.c.operation.in_(("updated", "restored")),
+        )
+        .order_by(changes.c.change_id)
+    )
+    columns = ("change_id", "path", "old_value", "new_value")
+    shapes: Shapes = Counter()
+    found = connection.execute(pairs).all()
+    for part in _parts(found):
+        rows = _field_rows(part, stream, shapes)
+        copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
+    _note(connection, run, tables, shapes, now)
+
+
+def _field_rows(pairs: Sequence[Any], stream: Stream, shapes: Shapes) -> Iterator[Row]:
+    for change_id, old, new in pairs:
+        before, after = content_of(old, stream), content_of(new, stream)
+        found = field_changes(before, after, stream.keyed)
+        shapes.update(reshaped(found))
+        for change in found:
+            yield change_id, change.path, _value(change.old), _value(change.new)
+
+
+def _value(value: Any) -> str | None:
+    return None if value is MISSING else json_text(value)
+
+
+def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
+
+
+def _note(
+    connection: Connection, run: RunKey, tables: RecordTables, shapes: Shapes, now: datetime
+) -> None:
+    """Adds to what is known: the types that are new, the number of records, the time."""
+    for (path, kind, types), records in sorted(shapes.items()):
+        if kind == VANISHED and _is_anywhere(connection, run.source, tables, path):
+            continue
+        place = {"source": run.source, "stream": tables.stream, "path": path, "type": kind}
+        at = [schema_drift.c[name] == value for name, value in place.items()]
+        known = connection.execute(select(schema_drift).where(*at)).one_or_none()
+        if known is None:
+            row = {"provider": run.provider, "sample_type": types, "records": records}
+            times = {"first_seen_at": now, "last_seen_at": now}
+            connection.execute(insert(schema_drift).values(**place, **row, **times))
+            continue
+        told = known.sample_type.split(", ")
+        connection.execute(
+            update(schema_drift)
+            .where(*at)
+            .values(
+                sample_type=", ".join(told if types in told else [*told, types]),
+                records=schema_drift.c.records + records,
+                last_seen_at=now,
+            )
+        )
+
+
+def _is_anywhere(connection: Connection, source: str, tables: RecordTables, path: str) -> bool:
+    """Whether a live record of the stream still has a value at that top-level path."""
+    table = tables.current
+    value = func.coalesce(cast(table.c.raw[path], Text), "null")
+    has = exists().where(table.c.source == source, ~table.c.is_deleted, value != "null")
+    return bool(connection.execute(select(literal(1)).where(has)).first())
