@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from etl import app
 from etl.backfill import Outlook, outlook, to_the_end, wish_of
 from etl.config import Settings
-from etl.db import queries
+from etl.db import queries, relations
 from etl.db.engine import reading
 from etl.errors import ConfigError
 from etl.report import RunReport
@@ -135,6 +135,36 @@ def test_a_part_is_no_complete_snapshot(engine: Engine) -> None:
     assert reasons == {f"only records of {KEY} were asked for"}
     with reading(engine) as connection:
         assert {row.last_complete_at for row in queries.freshness(connection)} == {None}
+
+
+def fresh(engine: Engine) -> tuple[list[tuple[Any, ...]], ...]:
+    """What `etl status` and the view say: stream, last complete snapshot, last start and run."""
+    names = ("stream", "last_complete_at", "started_at", "last_run_id")
+    with reading(engine) as connection:
+        status = [tuple(row._mapping[n] for n in names) for row in queries.freshness(connection)]
+        view = relations.relation(connection, "source_freshness").rows
+        shown = select(view.c.stream, view.c.last_complete_at, view.c.last_started_at,
+                       view.c.last_run_id).order_by(view.c.source, view.c.stream)  # fmt: skip
+        return status, [tuple(row) for row in connection.execute(shown)]
+
+
+def test_the_view_of_freshness_and_status_agree_about_backfills_of_a_part(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        backfill(engine, settings, "ld", projects=(KEY,))
+        status, view = fresh(engine)
+        assert view == status
+        assert {row[3] for row in view} == {1}  # nothing else ran
+        whole = sync(engine, settings, "ld").run_id
+        after_sync = fresh(engine)
+        assert after_sync[1] == after_sync[0]
+        assert {row[3] for row in after_sync[1]} == {whole}
+        backfill(engine, settings, "ld", projects=(KEY,))
+        assert fresh(engine) == after_sync  # it says nothing of the whole
+        full = backfill(engine, settings, "ld").run_id
+        status, view = fresh(engine)
+    assert view == status
+    assert {row[3] for row in view} == {full}
 
 
 def test_only_what_was_created_in_the_window_is_touched(engine: Engine) -> None:
