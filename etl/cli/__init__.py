@@ -32,6 +32,8 @@ from etl.cli.context import Common, set_up_logs
 from etl.cli.terminal import BAD, complain
 from etl.errors import EtlError
 
+DAEMONS = ("schedule", "worker")  # nobody sees what they do but for their logs
+
 app = typer.Typer(
     name="etl",
     help="Keeps a local SQL database in step with the projects and layers of LaunchDarkly, "
@@ -59,8 +61,9 @@ def common(
         typer.Option("--config", help="The configuration file; default: config/etl.toml."),
     ] = None,
     log: Annotated[
-        Literal["off", "text", "json"], typer.Option(help="Logs on stderr, for people or machines.")
-    ] = "off",
+        Literal["off", "text", "json"] | None,
+        typer.Option(help="Logs on stderr; default: text of schedule and worker, else off."),
+    ] = None,
     log_level: Annotated[Literal["debug", "info", "warning"], typer.Option()] = "info",
     _version_wanted: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
@@ -68,6 +71,7 @@ def common(
 ) -> None:
     """What every command shares."""
     context.obj = Common(config_path)
+    log = log or ("text" if context.invoked_subcommand in DAEMONS else "off")
     if log == "off":
         logging.getLogger("etl").addHandler(logging.NullHandler())
     else:

@@ -1,5 +1,6 @@
 """`etl web`: the console for a browser, read-only, on loopback unless told otherwise."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def web(
     if token_env is not None or token_file is not None:
         token = secret("the token", env=token_env, file=token_file)
     engine = open_reader(context.settings(ctx.obj).database_url)
+    # uvicorn ends well on a signal, then raises it again for whoever was there before
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         require(engine)
         door = Door(host=host, port=port, token=token, hosts=tuple(allow_host or ()))
