@@ -2,9 +2,11 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # apprise brings it without types
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -13,7 +15,7 @@ from etl.cron import cron_trigger
 
 FOLDER = Path(__file__).parents[2] / "docs" / "deploy"
 UNITS = sorted(FOLDER.glob("*.service")) + sorted(FOLDER.glob("*.timer"))
-COMMAND = re.compile(r"\.venv/bin/etl ([^|>\n]+)")
+COMMAND = re.compile(r'(?:\.venv/bin/|"sh", "-c", ")etl ([^|>";\n]+)')
 
 
 def commands() -> list[str]:
@@ -71,7 +73,7 @@ def test_the_containers_run_commands_with_options_that_exist() -> None:
             found.append(words[place])
             options = [word for word in words[place:] if word.startswith("--")]
             assert all(option in shown.output for option in options), said
-    assert sorted(found) == ["schedule", "sync", "worker", "worker"]
+    assert sorted(found) == ["schedule", "worker", "worker"]
 
 
 def test_a_daemon_is_always_started_again() -> None:
@@ -81,5 +83,36 @@ def test_a_daemon_is_always_started_again() -> None:
 
 def test_try_again_later_is_no_failure_anywhere() -> None:
     assert "SuccessExitStatus=5 75" in (FOLDER / "etl-sync.service").read_text()
-    assert "values: [75]" in (FOLDER / "cronjob.yaml").read_text()
-    assert "-eq 75" in (FOLDER / "crontab").read_text()
+    cron = next(line for line in (FOLDER / "crontab").read_text().splitlines() if "etl sync" in line)
+    cron = cron.replace("cd /srv/etl && .venv/bin/etl sync", "(exit CODE)")
+    pod = re.findall(r'"sh", "-c", "(.*)"', (FOLDER / "cronjob.yaml").read_text())[0]
+    pod = pod.replace("etl --log json sync", "(exit CODE)")
+    for line, wanted in (
+        (cron.partition("*    ")[2].rpartition("*    ")[2].strip(), {0: 0, 75: 0, 5: 1, 1: 1}),
+        (pod, {0: 0, 75: 0, 5: 0, 1: 1, 3: 3}),
+    ):
+        assert "(exit CODE)" in line
+        ended = {code: _shell(line.replace("CODE", str(code))) for code in wanted}
+        assert ended == wanted, line
+
+
+def _shell(line: str) -> int:
+    return subprocess.run(["sh", "-c", line], check=False).returncode
+
+
+def test_the_image_holds_what_its_lines_copy_and_its_user_may_write_to_its_data() -> None:
+    text = (FOLDER / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE)
+    assert copied == ["requirements.lock pyproject.toml README.md", "etl", "migrations"]
+    assert all((FOLDER.parents[1] / name).exists() for names in copied for name in names.split())
+    assert re.search(r"install -d -o etl .*/srv/etl/data[\s\S]*VOLUME /srv/etl/data", text)
+
+
+def test_the_manifests_are_yaml_and_mount_what_they_name() -> None:
+    for path in FOLDER.glob("*.yaml"):
+        for found in yaml.safe_load_all(path.read_text()):
+            pods = found["spec"].get("jobTemplate", {}).get("spec", found["spec"])
+            pod = pods["template"]["spec"]
+            named = {volume["name"] for volume in pod["volumes"]}
+            inside = [*pod["containers"], *pod.get("initContainers", [])]
+            assert {mount["name"] for one in inside for mount in one["volumeMounts"]} <= named
