@@ -150,17 +150,22 @@ def load(
     environ: Mapping[str, str] | None = None,
     only: Collection[str] = (),
     secrets: bool = True,
+    notices: bool | None = None,
 ) -> Settings:
     """The settings of this file and environment; ConfigError names everything that is wrong.
 
-    `only`: the sources to resolve, all when empty. Without `secrets` no secret is looked for.
+    `only`: the sources to resolve, all when empty. Without `secrets` no key is looked for, and
+    no URL of notices either, unless `notices` says so.
     """
     environ = os.environ if environ is None else environ
     path = path or Path(environ.get("ETL_CONFIG") or DEFAULT_PATH)
     text = _text(path)
     table = _table(path, text)
     asked = _asked(path, table, only)
-    found, problems = secrets_at(_places(table, asked) if secrets else {}, path.parent, environ)
+    places = _places(table, asked) if secrets else {}
+    if secrets if notices is None else notices:
+        places |= _notice_places(table)
+    found, problems = secrets_at(places, path.parent, environ)
     if secrets and not asked:
         problems.append(Problem(("sources",), "there is none; add a table [sources.NAME]"))
     if problems:
@@ -294,10 +299,13 @@ def _places(table: FileTable, asked: Mapping[str, SourceTable]) -> dict[Key, Sec
         or f"missing; {secret_form('api_key', f'{source.provider.upper()}_API_KEY')}"
         for name, source in asked.items()
     }
-    places |= {(*_NOTICE_URLS, number): url for number, url in enumerate(table.notices.urls)}
     if table.security.fingerprint_key:
         places[_FINGERPRINT_KEY] = table.security.fingerprint_key
     return places
+
+
+def _notice_places(table: FileTable) -> dict[Key, SecretTable | str]:
+    return {(*_NOTICE_URLS, number): url for number, url in enumerate(table.notices.urls)}
 
 
 def _source(name: str, table: SourceTable, found: Mapping[Key, SecretStr]) -> SourceSettings:

@@ -1,7 +1,7 @@
 """What people are told without asking: causes as values, found in the report of a run. Pure.
 
-A state (failure, held, stale) lasts: it is told once, and once more when it has ended. An event
-(rotation, drift) is told once.
+A state (failure, backfill, held, stale) lasts: it is told once, and once more when it has ended. An
+event (rotation, drift) is told once.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,17 @@ from dataclasses import dataclass
 
 from etl.report import RunReport
 
-FAILURE, HELD, STALE, ROTATION, DRIFT = "failure", "held", "stale", "rotation", "drift"
+FAILURE, BACKFILL, HELD, STALE = "failure", "backfill", "held", "stale"
+ROTATION, DRIFT = "rotation", "drift"
 EVENTS = (ROTATION, DRIFT)
+TELLING = (
+    "sync",
+    "backfill",
+    "apply",
+)  # kinds of runs; a dry run, a replay of the past tell nobody
 _TITLES = {
     FAILURE: "the sync failed",
+    BACKFILL: "a backfill failed",
     HELD: "deletions are held back",
     STALE: "the data is stale",
     ROTATION: "SDK or mobile keys were rotated",
@@ -45,9 +52,11 @@ class Findings:
 def found_in(report: RunReport) -> Findings:
     """The failures and held-back deletions of a run; one that did not come to its end has none."""
     if report.status in ("failed", "denied"):
+        kind = BACKFILL if report.kind == "backfill" else FAILURE
         message = report.error or report.status
-        cause = Cause(kind=FAILURE, source=report.source, detail=report.status, message=message)
-        return Findings(there=[cause])
+        return Findings(
+            there=[Cause(kind=kind, source=report.source, detail=report.status, message=message)]
+        )
     if report.status not in ("ok", "partial", "held"):
         return Findings()
     there = [
@@ -60,9 +69,26 @@ def found_in(report: RunReport) -> Findings:
         for stream in report.streams
         if stream.status == "held"
     ]
-    gone = [(FAILURE, "failed"), (FAILURE, "denied")]
-    gone += [(HELD, stream.stream) for stream in report.streams if stream.status == "ok"]
+    gone = [(kind, status) for kind in _over(report) for status in ("failed", "denied")]
+    gone += [
+        (HELD, stream.stream)
+        for stream in report.streams
+        if stream.status == "ok" and (stream.complete or report.kind != "backfill")
+    ]
     return Findings(there=there, gone=gone)
+
+
+def _over(report: RunReport) -> Sequence[str]:
+    """The failures that a run which landed shows to be over.
+
+    A backfill that has read everything shows that syncs work, a sync that has makes up for a
+    backfill. A plan that is applied has read nothing.
+    """
+    if report.kind == "apply":
+        return ()
+    whole = report.status == "ok" and all(stream.complete for stream in report.streams)
+    own, other = (BACKFILL, FAILURE) if report.kind == "backfill" else (FAILURE, BACKFILL)
+    return (own, other) if whole else (own,)
 
 
 def _held(report: RunReport, stream: str) -> str:

@@ -21,7 +21,17 @@ from etl.db.engine import reading
 from etl.db.notices import Notice
 from etl.db.queries import freshness
 from etl.errors import ConfigError
-from etl.notices import DRIFT, ROTATION, STALE, Cause, Findings, found_in, listing, title_of
+from etl.notices import (
+    DRIFT,
+    ROTATION,
+    STALE,
+    TELLING,
+    Cause,
+    Findings,
+    found_in,
+    listing,
+    title_of,
+)
 from etl.providers import PROVIDERS
 from etl.report import RunReport
 
@@ -54,7 +64,7 @@ def tell(
 def _note(engine: Engine, settings: Settings, reports: Sequence[RunReport], now: datetime) -> None:
     with engine.begin() as connection:
         for report in reports:
-            if report.kind != "dry_run":
+            if report.kind in TELLING:
                 store.note(connection, report.source, found_in(report), now)
                 store.note(connection, report.source, _events(connection, report), now)
         for source in settings.sources.values():
@@ -66,12 +76,13 @@ def _events(connection: Connection, report: RunReport) -> Findings:
     """What happened once, in a run that changed something."""
     if report.run_id is None or not report.changed:
         return Findings()
-    asked = quarantine.DriftAsked(source=report.source, since=report.started_at)
+    began, others = store.looked(connection, report.run_id)
+    asked = quarantine.DriftAsked(source=report.source, since=began)
+    found, _ = quarantine.drift(connection, asked)
     drifted = [
         f"{one.stream}: {one.path or 'an item'}: {one.kind}, {one.type}"
-        for one in sorted(
-            quarantine.drift(connection, asked)[0], key=lambda one: (one.stream, one.path)
-        )
+        for one in sorted(found, key=lambda one: (one.stream, one.path))
+        if not any(begin <= one.first_seen_at <= end for begin, end in others)
     ]
     told = {ROTATION: store.rotated(connection, report.run_id), DRIFT: drifted}
     return Findings(

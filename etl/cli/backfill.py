@@ -11,7 +11,7 @@ import typer
 
 from etl.cli import context, terminal
 from etl.cli.load import load_dumps
-from etl.cli.sync import STOPPED, bars, show
+from etl.cli.sync import STOPPED, bars, notify, show
 from etl.errors import ConfigError
 from etl.report import RunReport, as_json
 from etl.selection import Selection
@@ -119,6 +119,7 @@ def _run(engine: "Engine", settings: "Settings", source: str, wish: "Wish", *, q
         print(json.dumps({"runs": [as_json(report)]}))
     else:
         show(report)
+    notify(engine, settings, report)
     return report.exit_code
 
 

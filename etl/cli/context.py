@@ -25,11 +25,20 @@ class Common:
     config: Path | None = None
 
 
-def settings(common: Common, sources: Sequence[str] = (), *, secrets: bool = False) -> "Settings":
-    """The settings for these sources; without `secrets` no key is needed."""
+def settings(
+    common: Common,
+    sources: Sequence[str] = (),
+    *,
+    secrets: bool = False,
+    notices: bool | None = None,
+) -> "Settings":
+    """The settings for these sources; without `secrets` no key is needed.
+
+    notices: whether URLs of notices are; default: where keys are.
+    """
     from etl.config import load
 
-    return load(common.config, only=sources, secrets=secrets)
+    return load(common.config, only=sources, secrets=secrets, notices=notices)
 
 
 def database(common: Common, *, at_once: int = 1) -> "Engine":

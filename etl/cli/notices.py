@@ -55,7 +55,7 @@ def _line(one: Any) -> tuple[object, ...]:
 def _test(common: context.Common) -> None:
     from etl.notify import NotSent, targets_of
 
-    targets = targets_of(context.settings(common, secrets=True))
+    targets = targets_of(context.settings(common, notices=True))
     if not targets:
         raise ConfigError('no URL is configured: [notices] urls = [{ env = "ETL_NOTICES_URL" }]')
     failed = 0

@@ -108,10 +108,12 @@ def apply(
     from etl.planning import apply as apply_all
 
     plans = from_bytes(_content(file), str(file), __version__)
-    settings = context.settings(ctx.obj)
+    settings = context.settings(ctx.obj, notices=True)
     engine = context.database(ctx.obj)
     try:
         reports = apply_all(engine, settings, plans)
+        for report in reports:
+            sync.notify(engine, settings, report)
     finally:
         engine.dispose()
     if as_json_reports:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, delete, or_, select, update
 from etl.db.run_tables import notices, runs
 from etl.db.tables import change_fields, changes
 from etl.db.upsert import upsert
-from etl.notices import EVENTS, FAILURE, Cause, Findings
+from etl.notices import BACKFILL, EVENTS, FAILURE, TELLING, Cause, Findings
 from etl.wire import SECRET_FIELDS
 
 CLAIM = timedelta(minutes=10)  # longer than a notice takes to send
@@ -32,8 +32,8 @@ class Notice:
 def note(connection: Connection, source: str, findings: Findings, now: datetime) -> None:
     """The causes that a run found are open, those that it disproved have ended."""
     for cause in findings.there:
-        if cause.kind == FAILURE:  # another way to fail takes the place of the old one
-            other = and_(notices.c.detail != cause.detail, notices.c.kind == FAILURE)
+        if cause.kind in (FAILURE, BACKFILL):  # another way to fail takes the place of the old one
+            other = and_(notices.c.detail != cause.detail, notices.c.kind == cause.kind)
             connection.execute(delete(notices).where(notices.c.source == source, other))
         _open(connection, cause, now)
     for kind, detail in findings.gone:
@@ -133,6 +133,23 @@ def rotated(connection: Connection, run_id: int) -> list[str]:
         .order_by(changes.c.change_id, change_fields.c.path)
     )
     return [f"{project}/{key}: {path}" for project, key, path in connection.execute(query)]
+
+
+def looked(connection: Connection, run_id: int) -> tuple[datetime, list[tuple[datetime, datetime]]]:
+    """Since when a run looked, and the times in which later ones did: what is of then is theirs.
+
+    A plan that was applied looked when it was made.
+    """
+    this = connection.execute(select(runs).where(runs.c.run_id == run_id)).one()
+    query = select(runs.c.started_at, runs.c.finished_at).where(
+        runs.c.source == this.source,
+        runs.c.kind.in_(TELLING),
+        runs.c.started_at > this.started_at,
+        runs.c.observed_at.is_not(None),
+        runs.c.run_id != run_id,
+    )
+    began = min(this.started_at, this.observed_at or this.started_at)
+    return began, [(row.started_at, row.finished_at) for row in connection.execute(query)]
 
 
 def first_started(connection: Connection, source: str) -> datetime | None:

@@ -57,9 +57,7 @@ class Lasting:
 
 
 @contextmanager
-def started(
-    at: Path, *typed: str, more: tuple[str, ...] = (), **environ: str
-) -> Iterator[Lasting]:
+def started(at: Path, *typed: str, more: tuple[str, ...] = (), **environ: str) -> Iterator[Lasting]:
     """The line as typed, then what must be there besides; killed at the end, whatever happens."""
     told = at / f"{'-'.join(typed)}.txt"
     with told.open("wb") as file:
@@ -146,7 +144,10 @@ def test_the_queue_is_filled_and_a_worker_empties_it(
                 worker.says(f"{name}: ok")
             assert health(int(port))["status"] == "ok"
             assert clock.stopped() == (0, "stopped; what is queued waits for a worker")
-            assert worker.stopped() == (0, "stopped; jobs that were at work wait for another worker")
+            assert worker.stopped() == (
+                0,
+                "stopped; jobs that were at work wait for another worker",
+            )
         runs = etl("runs", "--json").json
     assert {run["source"]: run["status"] for run in runs} == dict.fromkeys(SOURCES, "ok")
 
@@ -171,7 +172,7 @@ def test_a_console_with_a_token_answers_those_who_have_it(empty: Path) -> None:
     words = typed.replace("0.0.0.0", "127.0.0.1").split()[1:]  # noqa: S104  not listened on
     with started(empty, *words, more=("--port", str(port))) as web:
         web.says("the console is at")
-        asked = urllib.request.Request(  # noqa: S310  loopback
+        asked = urllib.request.Request(
             f"http://127.0.0.1:{port}/changes.csv",
             headers={"Authorization": f"Bearer {'0f' * 32}", "Host": "etl.example.com"},
         )
@@ -187,7 +188,7 @@ def test_the_sandbox_answers_the_keys_that_it_tells(tmp_path: Path) -> None:
         told = sandbox.told.read_text()
         assert f"the sandbox listens on http://127.0.0.1:{port}; ctrl-c ends it" in told
         key = told.partition("SANDBOX_STATSIG_KEY=")[2].split()[0]
-        asked = urllib.request.Request(  # noqa: S310  loopback
+        asked = urllib.request.Request(
             f"http://127.0.0.1:{port}/console/v1/layers", headers={"STATSIG-API-KEY": key}
         )
         with urllib.request.urlopen(asked, timeout=SECONDS) as answer:  # noqa: S310

@@ -47,18 +47,44 @@ def test_a_notice_that_cannot_be_sent_is_said_and_changes_no_exit_code(
     assert receiver.url not in ended.err
 
 
-def test_held_deletions_that_were_applied_are_told_as_over_by_the_next_sync(
+def test_held_deletions_that_were_applied_are_told_as_over_at_once_and_no_key_is_needed(
     done: Place, receiver: Receiver
 ) -> None:
     for row in done.sandbox.world.live("layers", "projects"):
         done.sandbox.world.delete("layers", "projects", row.payload["id"])
     assert done.etl("sync", "ly").code == 3
     file = str(done.config.with_name("plan.json"))
-    assert (done.etl("plan", "ly", "--out", file).code, done.etl("apply", file).code) == (0, 0)
-    assert len(receiver.titles()) == 1
+    assert done.etl("plan", "ly", "--out", file).code == 0
+    assert receiver.titles() == ["etl: ly: deletions are held back"]
+    assert done.etl("apply", file, ly="").code == 0
+    over = ["etl: ly: recovered, it is over: deletions are held back"]
+    assert receiver.titles() == over
+    assert done.etl("apply", file).code == 0  # it was applied before
     assert done.etl("sync", "ly").code == 0
-    assert receiver.titles() == ["etl: ly: recovered, it is over: deletions are held back"]
+    assert receiver.titles() == []
     assert done.etl("notices", "--json").json == []
+
+
+def test_a_backfill_that_fails_is_told_once_and_its_end_once(
+    done: Place, receiver: Receiver
+) -> None:
+    done.sandbox.add_fault(Fault("layers", "status", times=None, arg=400))
+    for _ in range(2):
+        assert done.etl("backfill", "ly").code == 1
+    assert receiver.titles() == ["etl: ly: a backfill failed"]
+    done.sandbox.clear_faults()
+    assert done.etl("backfill", "ly").code == 0
+    assert receiver.titles() == ["etl: ly: recovered, it is over: a backfill failed"]
+
+
+def test_a_notice_of_a_backfill_that_cannot_be_sent_changes_no_exit_code(
+    done: Place, receiver: Receiver
+) -> None:
+    receiver.refuses = True
+    done.sandbox.add_fault(Fault("layers", "status", times=None, arg=401))
+    ended = done.etl("backfill", "ly", "--json")
+    assert (ended.code, "was not sent to env ETL_NOTICES_URL" in ended.err) == (4, True)
+    assert ended.json["runs"][0]["status"] == "denied"
 
 
 def test_the_test_message_arrives(done: Place, receiver: Receiver) -> None:

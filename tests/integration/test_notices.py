@@ -17,6 +17,7 @@ from etl.notify import tell
 from etl.planning import plan
 from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox
+from etl.selection import Selection
 from tests.conftest import Databases
 from tests.support.database import count
 from tests.support.receiver import Receiver, receiving
@@ -174,6 +175,110 @@ def test_the_daemon_tells_too(engine: Engine, receiver: Receiver) -> None:
         report = _syncing(engine, Running())(told(sandbox, receiver.url), "ly")
     assert report.status == "failed"
     assert receiver.titles() == ["etl: ly: the sync failed"]
+
+
+WHOLE = Selection()
+SEARCH = Selection(projects=("search",))
+
+
+def ran(
+    engine: Engine, settings: Settings, at: datetime, selection: Selection | None = None
+) -> RunReport:
+    """A sync of LaunchDarkly, or a backfill, told of."""
+    report = sync(engine, settings, "ld", at, backfill=selection)
+    assert tell(engine, settings, [report], clock=lambda: at) == []
+    return report
+
+
+def test_a_part_that_works_shows_nothing_of_the_rest_and_the_whole_does(
+    engine: Engine, receiver: Receiver
+) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        sandbox.add_fault(Fault("launchdarkly /api/v2/projects[?]*", "status", times=None, arg=400))
+        assert ran(engine, settings, hour(0)).status == "failed"
+        assert receiver.titles() == ["etl: ld: the sync failed"]
+        assert ran(engine, settings, hour(1), SEARCH).status == "ok"
+        assert ran(engine, settings, hour(2), WHOLE).status == "failed"
+        assert receiver.titles() == ["etl: ld: a backfill failed"]
+        assert ran(engine, settings, hour(3), SEARCH).status == "ok"
+        assert receiver.titles() == ["etl: ld: recovered, it is over: a backfill failed"]
+        sandbox.clear_faults()
+        assert ran(engine, settings, hour(4), WHOLE).status == "ok"
+        assert receiver.titles() == ["etl: ld: recovered, it is over: the sync failed"]
+
+
+def test_a_whole_sync_makes_up_for_a_backfill_that_failed(
+    sqlite: Engine, receiver: Receiver
+) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        sandbox.add_fault(Fault("launchdarkly", "status", times=None, arg=400))
+        ran(sqlite, settings, hour(0), SEARCH)
+        sandbox.clear_faults()
+        ran(sqlite, settings, hour(1))
+    assert receiver.titles() == [
+        "etl: ld: a backfill failed",
+        "etl: ld: recovered, it is over: a backfill failed",
+    ]
+
+
+def test_a_backfill_tells_rotated_keys_and_drift_and_no_sync_tells_them_again(
+    engine: Engine, receiver: Receiver
+) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        ran(engine, settings, hour(0))
+        one, other = sandbox.world.live("launchdarkly", "environments", "search")[:2]
+        key, another = one.payload["key"], other.payload["apiKey"]
+        sandbox.world.update("launchdarkly", "environments", key, "search", apiKey=another)
+        sandbox.world.update("launchdarkly", "projects", "search", newThing=1)
+        ran(engine, settings, hour(1), SEARCH)
+        assert sorted(receiver.titles()) == [
+            "etl: ld: SDK or mobile keys were rotated",
+            "etl: ld: the shape of the records changed",
+        ]
+        ran(engine, settings, hour(2))
+    assert receiver.titles() == []
+
+
+def test_drift_that_a_sync_found_while_a_backfill_waited_is_told_by_the_sync_only(
+    engine: Engine, receiver: Receiver
+) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url, st={"layers": {"page_size": 5}})
+        synced(engine, settings, "st", hour(0))
+        sandbox.add_fault(Fault("statsig /console/v1/layers?*", "status", after=2, arg=503))
+        parked = sync(engine, settings, "st", hour(1), backfill=WHOLE)
+        first, *_, last = (one.payload["id"] for one in sandbox.world.live("statsig", "layers"))
+        sandbox.world.update("statsig", "layers", first, newThing=1)
+        sandbox.world.update("statsig", "layers", last, newThing=1)
+        synced(engine, settings, "st", hour(2))
+        assert receiver.titles() == ["etl: st: the shape of the records changed"]
+        for name in (first, last):  # whichever page it is on
+            sandbox.world.update("statsig", "layers", name, description="other")
+        report = sync(engine, settings, "st", hour(3), backfill=WHOLE)
+        assert tell(engine, settings, [report], clock=lambda: hour(3)) == []
+    assert (parked.status, report.run_id, report.attempts) == ("parked", parked.run_id, 2)
+    assert report.changed > 0
+    assert receiver.titles() == []
+
+
+def test_deletions_that_a_backfill_holds_back_are_told_until_a_sync_can_make_them(
+    sqlite: Engine, receiver: Receiver
+) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = told(sandbox, receiver.url)
+        synced(sqlite, settings, "ly", hour(0))
+        fault = Fault("layers /v1/projects[?]*", "empty_list", times=None)
+        sandbox.add_fault(fault)
+        for number in (1, 2):
+            report = sync(sqlite, settings, "ly", hour(number), backfill=WHOLE)
+            tell(sqlite, settings, [report], clock=lambda: hour(number))  # noqa: B023
+        assert receiver.titles() == [HELD]
+        sandbox.clear_faults()
+        synced(sqlite, settings, "ly", hour(3))
+    assert receiver.titles() == ["etl: ly: recovered, it is over: deletions are held back"]
 
 
 def test_a_plan_tells_nobody(sqlite: Engine, receiver: Receiver) -> None:

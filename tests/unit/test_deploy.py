@@ -83,7 +83,9 @@ def test_a_daemon_is_always_started_again() -> None:
 
 def test_try_again_later_is_no_failure_anywhere() -> None:
     assert "SuccessExitStatus=5 75" in (FOLDER / "etl-sync.service").read_text()
-    cron = next(line for line in (FOLDER / "crontab").read_text().splitlines() if "etl sync" in line)
+    cron = next(
+        line for line in (FOLDER / "crontab").read_text().splitlines() if "etl sync" in line
+    )
     cron = cron.replace("cd /srv/etl && .venv/bin/etl sync", "(exit CODE)")
     pod = re.findall(r'"sh", "-c", "(.*)"', (FOLDER / "cronjob.yaml").read_text())[0]
     pod = pod.replace("etl --log json sync", "(exit CODE)")
@@ -97,7 +99,7 @@ def test_try_again_later_is_no_failure_anywhere() -> None:
 
 
 def _shell(line: str) -> int:
-    return subprocess.run(["sh", "-c", line], check=False).returncode
+    return subprocess.run(["/bin/sh", "-c", line], check=False).returncode
 
 
 def test_the_image_holds_what_its_lines_copy_and_its_user_may_write_to_its_data() -> None:
