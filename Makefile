@@ -33,8 +33,8 @@ fault: .venv/dev ## The fault matrix, with its slow half
 browser: ## Installs Chromium for the browser tests where it is missing
 	@.ci/browser
 
-pictures: .venv/dev browser ## Makes the screenshots of docs/web.md anew
-	$(BIN)/python -m tests.support.pictures docs/pictures/web
+pictures: .venv/dev browser ## Makes the screenshots of docs/ anew: the console, an evidence report
+	$(BIN)/python -m tests.support.pictures docs/pictures
 
 console: .venv/dev ## The times of the web console's pages over a million layers
 	$(BIN)/pytest -q -s -m bench tests/bench/test_console.py

@@ -131,7 +131,7 @@ def run(connection: Connection, asked: Asked) -> Values:
         "run": found,
         "streams": [row for row in streams if row.parent_id == ""],
         "lists": lists[:MOST_LISTS],
-        "more_lists": len(lists) > MOST_LISTS,
+        "all_lists": len(lists),
         "partitions": [row for row in streams if row.parent_id != ""],
         "events": feed.events(connection, feed.Asked(run_id=run_id), None, most=LATEST),
         "later": asked.moment is not None and found.started_at > asked.moment,

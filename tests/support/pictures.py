@@ -1,4 +1,4 @@
-"""`python -m tests.support.pictures FOLDER`: screenshots of the console, light and dark.
+"""`python -m tests.support.pictures FOLDER`: the console and an evidence report, light and dark.
 
 The database is a month of daily syncs of the sandbox: changes on most days, and one bad night.
 """
@@ -8,13 +8,17 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 from sqlalchemy import Engine, text
 
+from etl import __version__
 from etl.config import Settings, load
 from etl.db import schema
-from etl.db.engine import open_engine
+from etl.db.engine import open_engine, snapshot
+from etl.db.evidence import Asked, gather
+from etl.evidence_page import page
 from etl.sandbox import KEYS, Sandbox, Sizes, World
 from tests.support.browser import browsing, chromium, tab
 from tests.support.console import served
@@ -26,24 +30,28 @@ BAD_NIGHT = 17
 NOW = START + timedelta(days=DAYS - 1, hours=2)
 NOBODY = "http://127.0.0.1:9"
 LARGEST = 150_000  # bytes of a picture
+SIZE = {"width": 1180, "height": 740}
+TALLER = {"run": 1150}  # so that its proofs are seen
 
 
 def main(folder: Path) -> None:
-    """Writes a picture for each page and each of light and dark."""
+    """Writes a picture for each page and each of light and dark; the console's to FOLDER/web."""
     path = chromium()
     if path is None:
         sys.exit("no Chromium here; `make browser` installs it")
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "web").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         url = f"sqlite:///{place}/etl.db"
         engine = open_engine(url)
         schema.upgrade(engine)
         live_a_month(engine)
         pages = pages_of(engine)
+        report = write_evidence(engine, Path(place))
         engine.dispose()
         with served(url, now=NOW) as console, browsing(path) as browser:
             for scheme in ("light", "dark"):
-                take(browser, console, pages, folder, scheme)
+                take(browser, console, pages, folder / "web", scheme)
+                take_report(browser, report, folder, scheme)
 
 
 def live_a_month(engine: Engine) -> None:
@@ -59,10 +67,14 @@ def live_a_month(engine: Engine) -> None:
                 world.evolve(changed=dice.choice((0.01, 0.03, 0.06)))
             if day == DAYS - 3:
                 spoil(world)
+            if day == DAYS - 2:
+                for row in world.live("statsig", "layers"):
+                    if "sunsetPolicy" in row.payload:
+                        world.update("statsig", "layers", row.payload["id"], sunsetPolicy="90 days")
 
 
 def spoil(world: World) -> None:
-    """An over-booked layer, a field that is new, an item of another shape."""
+    """An over-booked layer; a field that is new, one that is gone; an item of another shape."""
     held = [
         {"experimentKey": key, "flagKey": key, "reservationPercent": percent}
         for key, percent in (("free-shipping", 45), ("one-click", 40), ("express-badge", 35))
@@ -73,6 +85,8 @@ def spoil(world: World) -> None:
     one, other = (row.payload["id"] for row in world.live("statsig", "layers")[5:7])
     world.update("statsig", "layers", one, sunsetPolicy={"afterDays": 90})
     world.update("statsig", "layers", other, tags="not a list any more", parameters=7)
+    for row in world.live("layers", "projects"):
+        row.payload.pop("customerExternalId", None)
 
 
 def settings_of(url: str) -> Settings:
@@ -113,19 +127,54 @@ def pages_of(engine: Engine) -> dict[str, str]:
         "runs": "/runs",
         "run": f"/runs/{run}",
         "rejects": "/rejects",
+        "drift": "/drift",
+        "login": "/login",
         "past": f"/estate?as_of={START + timedelta(days=9):%Y-%m-%dT%H:%M:%S}",
     }
 
 
+def write_evidence(engine: Engine, folder: Path) -> Path:
+    """The evidence of the last week as a file."""
+    told = {"title": "What changed in the last week", "version": __version__}
+    with snapshot(engine) as connection:
+        asked = Asked(begin=NOW - timedelta(days=7), end=NOW)
+        made = page(gather(connection, asked, made_at=NOW, **told))
+    file = folder / "evidence.html"
+    file.write_text(made, encoding="utf-8")
+    return file
+
+
 def take(browser: Browser, console: str, pages: dict[str, str], folder: Path, scheme: str) -> None:
     """The pictures of one colour scheme."""
-    look = {"locale": "en-GB", "color_scheme": scheme, "viewport": {"width": 1180, "height": 740}}
-    with tab(browser, console, **look) as opened:
+    with tab(browser, console, **look(scheme, **SIZE)) as opened:
         for name, path in pages.items():
-            file = folder / f"{name}-{scheme}.png"
-            opened.open(path).screenshot(path=file)
-            if file.stat().st_size > LARGEST:
-                sys.exit(f"{file} has {file.stat().st_size:,} bytes, more than {LARGEST:,}")
+            shown = opened.open(path)
+            height = TALLER.get(name, SIZE["height"])
+            shown.set_viewport_size({"width": SIZE["width"], "height": height})
+            shoot(shown, folder / f"{name}-{scheme}.png")
+
+
+def take_report(browser: Browser, report: Path, folder: Path, scheme: str) -> None:
+    """The report from its beginning, and from where it tells every deletion and update."""
+    with tab(browser, report.as_uri(), **look(scheme, width=1000, height=820)) as opened:
+        shown = opened.open("")
+        shoot(shown, folder / f"evidence-{scheme}.png")
+        heading = shown.get_by_role("heading", name="Deletions and their evidence")
+        heading.evaluate("one => one.scrollIntoView()")
+        shoot(shown, folder / f"evidence-deletions-{scheme}.png")
+
+
+def look(scheme: str, *, width: int, height: int) -> dict[str, Any]:
+    """How a tab shows its page."""
+    size = {"width": width, "height": height}
+    return {"locale": "en-GB", "color_scheme": scheme, "viewport": size}
+
+
+def shoot(shown: Page, file: Path) -> None:
+    """One picture, not too large for a repository."""
+    shown.screenshot(path=file)
+    if file.stat().st_size > LARGEST:
+        sys.exit(f"{file} has {file.stat().st_size:,} bytes, more than {LARGEST:,}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from sqlalchemy import inspect
 
 from etl.db import schema
 from etl.db.engine import open_engine
+from etl.web.app import PAGES
 from tests.support.database import VIEWS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -100,3 +101,16 @@ def test_every_reason_of_a_deletion_is_told() -> None:
     )
     assert len(reasons) == 4
     assert [reason for reason in reasons if f'"{reason}"' not in source] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_of_the_console_and_the_evidence_have_a_picture(scheme: str) -> None:
+    pages = {template.removesuffix(".html") for template, _ in PAGES.values()}
+    for told, names in (
+        ("web.md", {f"web/{name}" for name in (*pages, "login")}),
+        ("reporting.md", {"evidence"}),
+    ):
+        text = (DOCS / told).read_text(encoding="utf-8")
+        shown = re.findall(rf"\(pictures/([a-z/-]+)-{scheme}\.png\)", text)
+        assert names <= set(shown), told
+        assert all((DOCS / "pictures" / f"{name}-{scheme}.png").is_file() for name in shown)
