@@ -37,7 +37,8 @@ def tell_story(engine: Engine) -> None:
         world.delete("layers", "projects", gone)
         world.rename_project("search", "search-new")
         world.update("launchdarkly", "projects", "my-project", name="My renamed project")
-        world.update("statsig", "layers", "Checkout", description="one", newThing={"deep": [1]})
+        news = {"newThing": {"deep": [1]}, SCRIPT: 1}
+        world.update("statsig", "layers", "Checkout", description="one", **news)
         sync_all(engine, settings, hour(54))
         world.restore("layers", "projects", gone)
         world.update("launchdarkly", "layers", _first_layer(world), "my-project", **_over_booked())

@@ -15,7 +15,7 @@ from tests.cli.command import etl
 from tests.support.browser import Tab, browsing, chromium, tab
 from tests.support.console import HOSTILE, SCRIPT, served
 
-NAVIGATION = ("Overview", "Estate", "Capacity", "Changes", "Runs", "Rejects", "Drift")
+NAVIGATION = ("Overview", "Estate", "Capacity", "Changes", "Runs", "Rejects")
 PAGES = (
     *("/", "/estate?stream=layers&q=hostile", "/capacity?level=101", "/changes?run=7", "/runs"),
     *("/runs/7", "/rejects?state=all", "/drift", "/records/projects/1", "/records/layers/1"),
@@ -147,10 +147,14 @@ def test_the_filters_of_capacity_changes_runs_and_rejects(opened: Tab) -> None:
 
 
 def test_the_filters_of_drift(opened: Tab) -> None:
-    page = opened.open("/drift")
+    page = opened.open("/rejects?source=st")
+    follow(
+        page.get_by_role("navigation", name="Kinds of oddities").get_by_role("link", name="Drift")
+    )
+    assert page.get_by_label("Source").input_value() == "st"
     page.get_by_label("What").select_option("added")
     press(page, "Filter")
-    assert [row.split()[0] for row in rows(page)] == ["newThing"]
+    assert {row.split("\t")[0] for row in rows(page)} == {"newThing", SCRIPT}
     page.get_by_label("What").select_option("vanished")
     press(page, "Filter")
     follow(page.get_by_role("link", name="Show all drift"))
@@ -192,7 +196,8 @@ def test_the_difference_of_two_chosen_versions(opened: Tab) -> None:
 
 
 def test_hostile_texts_are_only_text(opened: Tab) -> None:
-    for path in ("/", "/estate", "/estate?stream=layers&source=st", "/capacity", "/changes"):
+    shown = ("/", "/estate", "/estate?stream=layers&source=st", "/capacity", "/changes", "/drift")
+    for path in shown:
         page = opened.open(path)
         assert "owned" not in page.title()
         assert page.locator("main img, main script, main iframe").count() == 0
@@ -277,6 +282,22 @@ def test_no_page_has_a_serious_barrier(browser: Browser, console: str, look: str
             assert serious == [], path
             if look == "narrow":
                 assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
+
+
+def test_on_a_narrow_screen_navigation_is_one_line_and_so_is_a_short_tag(
+    browser: Browser, console: str
+) -> None:
+    with tab(browser, console, viewport=NARROW) as opened:
+        page = opened.open("/estate")
+        sizes = page.locator("main .tag").evaluate_all(
+            "all => all.filter(one => one.innerText.length < 12).map(one => one.offsetHeight)"
+        )
+        assert sizes
+        assert max(sizes) < 40
+        places = page.locator("nav[aria-label=Pages] li").evaluate_all(
+            "all => all.map(one => one.offsetTop)"
+        )
+        assert len(set(places)) == 1
 
 
 @pytest.fixture(scope="module")
