@@ -37,7 +37,7 @@ def tell_story(engine: Engine) -> None:
         world.delete("layers", "projects", gone)
         world.rename_project("search", "search-new")
         world.update("launchdarkly", "projects", "my-project", name="My renamed project")
-        news = {"newThing": {"deep": [1]}, SCRIPT: 1}
+        news: dict[str, Any] = {"newThing": {"deep": [1]}, SCRIPT: 1}
         world.update("statsig", "layers", "Checkout", description="one", **news)
         sync_all(engine, settings, hour(54))
         world.restore("layers", "projects", gone)
