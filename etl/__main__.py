@@ -1,6 +1,14 @@
 """`python -m etl` and the command `etl`."""
 
-from etl.cli import main
+import atexit
+import gc
+
+FEW_COLLECTIONS = (100_000, 50, 100)  # code and pages of JSON are many objects, and no cycles
+
+gc.set_threshold(*FEW_COLLECTIONS)  # before the imports, which are a third of a short run
+atexit.register(gc.freeze)  # Python looks through everything at its end, for nothing
+
+from etl.cli import main  # noqa: E402  after the above
 
 if __name__ == "__main__":
     main()

@@ -150,8 +150,7 @@ def _unsafe(job: Job, intake: Intake, stream: Stream, deleted: int) -> UnsafeCha
     """Why so many deletions are more than the limits allow; None when they are not."""
     if not deleted or job.force_deletes:
         return None
-    with reading(intake.engine) as connection:
-        stored = absent.live_rows(connection, stream.name, job.source)
+    stored = intake.stored(stream.name)
     try:
         raise_if_unsafe(
             job.source, stream=stream.name, deleted=deleted, stored=stored, limits=job.limits

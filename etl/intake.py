@@ -63,6 +63,7 @@ class Intake:
     _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
     _staged: dict[tuple[str, str], dict[str, Before]] = field(default_factory=dict, init=False)
     _stores: dict[str, bool] = field(default_factory=dict, init=False)
+    _live: dict[str, int] = field(default_factory=dict, init=False)
     _renewed: set[str] = field(default_factory=set, init=False)
     _ordinal: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
@@ -205,13 +206,18 @@ class Intake:
     def missing(self, stream: str) -> int:
         """How many stored live records of a stream, of those inside its scope, were not met."""
         seen, others = self.seen[stream], self.not_ours(stream)
-        stored = absent.live_rows(self._reading, stream, self.run.source)
-        return stored - len(seen) - sum(row_id not in seen for row_id in others)
+        return self.stored(stream) - len(seen) - sum(row_id not in seen for row_id in others)
 
     def not_ours(self, stream: str) -> frozenset[int]:
         """The stored rows whose absence says nothing: out of scope, or written meanwhile."""
         nothing: frozenset[int] = frozenset()
         return self.outside.get(stream, nothing) | self.newer.get(stream, nothing)
+
+    def stored(self, stream: str) -> int:
+        """How many live records are stored of a stream; until this run lands that stays so."""
+        if stream not in self._live:
+            self._live[stream] = absent.live_rows(self._reading, stream, self.run.source)
+        return self._live[stream]
 
     def stored_in(self, stream: str, walk: Walk) -> int:
         """How many live records are stored of one partition."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from etl.record import Record, Reject
 from etl.stream import Json, Partition, Stream
-from etl.text import json_text
+from etl.text import parsed_text
 from etl.transform import content_of, hash_of_text, identify, transform
 
 
@@ -89,7 +89,7 @@ def compare(
     for external_id, item in items:
         head = stored.get((parent_id, external_id))
         content = content_of(item, stream)
-        text = json_text(content)
+        text = parsed_text(content)
         content_hash = hash_of_text(text)
         if head is not None and not head.deleted:
             outcome.met.append(head.row_id)
@@ -113,7 +113,7 @@ def compare(
                 content_hash=content_hash,
                 record=record,
                 raw=item,
-                text=text if content is item else None,
+                text=text.decode() if content is item else None,
             )
         )
     return outcome

@@ -19,7 +19,7 @@ from etl.archive import TIME, locked, page_path
 from etl.errors import SourceError
 from etl.report import RunReport
 from etl.stream import Fetch, Json, Request, Response
-from etl.text import json_text
+from etl.text import json_text, parsed_text
 from etl.wire import redact
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Recorder:
 
     def page(self, stream: str, parent_key: str, request: Request, body: Json) -> None:
         """A redacted body belongs to the archive."""
-        data = json_text(body).encode()
+        data = parsed_text(body)
         name = sha256(data).hexdigest()
         asked = {"stream": stream, "partition": parent_key, "request": _as_json(request)}
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from etl.record import Record, Reject
 from etl.stream import Json, Partition, Stream
-from etl.text import MOST_KEY_BYTES, is_key, json_text
+from etl.text import MOST_KEY_BYTES, is_key, parsed_text
 
 HASH_RULE = "1"  # stored with every hash; a new rule must not look like a change of the record
 
@@ -49,12 +49,12 @@ def content_of(item: Json, stream: Stream) -> Json:
 
 def hash_of(content: Json) -> str:
     """`rule:digest` of a canonical content; equal contents have equal hashes on every machine."""
-    return hash_of_text(json_text(content))
+    return hash_of_text(parsed_text(content))
 
 
-def hash_of_text(text: str) -> str:
+def hash_of_text(text: bytes) -> str:
     """The hash of a content whose JSON text is known."""
-    return f"{HASH_RULE}:{blake2b(text.encode(), digest_size=16).hexdigest()}"
+    return f"{HASH_RULE}:{blake2b(text, digest_size=16).hexdigest()}"
 
 
 def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reject:
@@ -71,17 +71,18 @@ def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reje
         )
 
 
-def _in_order(value: Json, path: Sequence[str]) -> Json:
-    if not path:
+def _in_order(value: Json, path: Sequence[str], depth: int = 0) -> Json:
+    if depth == len(path):
         return _sorted(value)
     if not isinstance(value, dict):
         return value
-    step, rest = path[0], path[1:]
+    step = path[depth]
     names = value if step == "*" else (step,) if step in value else ()
     changed = {}
     for name in names:
-        ordered = _in_order(value[name], rest)
-        if ordered is not value[name]:
+        inner = value[name]
+        ordered = _in_order(inner, path, depth + 1)
+        if ordered is not inner:
             changed[name] = ordered
     return {**value, **changed} if changed else value
 
@@ -92,7 +93,7 @@ def _sorted(value: Json) -> Json:
     if not isinstance(value, list) or len(value) < 2:
         return value
     try:
-        ordered = sorted(value, key=json_text if isinstance(value[0], dict) else None)
+        ordered = sorted(value, key=parsed_text if isinstance(value[0], dict) else None)
     except TypeError:
-        ordered = sorted(value, key=json_text)
+        ordered = sorted(value, key=parsed_text)
     return value if ordered == value else ordered

@@ -1,6 +1,5 @@
 """`etl sync`: runs sources once; progress bars on a terminal, plain lines without one."""
 
-import gc
 import json
 import signal
 import time
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from etl.survey import Progress
 
 STOPPED = 75
-FEW_COLLECTIONS = (100_000, 50, 100)  # pages of JSON are many objects, and no cycles
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,7 +48,6 @@ def sync(
     ] = False,
 ) -> None:
     """Bring the database in step with the providers: one run a source. The cron job."""
-    gc.set_threshold(*FEW_COLLECTIONS)
     from etl.app import Watch, Wish, having
     from etl.app import sync as sync_one
 

@@ -163,24 +163,36 @@ def _buried(table: Any, moment: Moment) -> dict[str, Any]:
 
 
 def _follow_projects(connection: Connection, tables: RecordTables, moment: Moment) -> None:
-    """A project's new key goes to its environments and layers; that is no change of theirs."""
-    projects, current = RECORDS["projects"], tables.current
-    touched = exists().where(projects.staged.c.run_id == moment.run.run_id)
-    project = projects.current
+    """A project's new key goes to its environments and layers; that is no change of theirs.
+
+    Two statements, as each finds its rows by the index of project_id.
+    """
+    current = tables.current
+    project, staged = RECORDS["projects"].current, RECORDS["projects"].staged
+    of_run = staged.c.run_id == moment.run.run_id
+    updated = select(staged.c.row_id).where(of_run, staged.c.row_id.is_not(None))
+    connection.execute(
+        update(current)
+        .values(project_key=project.c.key)
+        .where(
+            project.c.project_id.in_(updated),
+            project.c.project_id == current.c.project_id,
+            project.c.key.is_distinct_from(current.c.project_key),
+        )
+    )
     connection.execute(
         update(current)
         .values(project_id=project.c.project_id, project_key=project.c.key)
         .where(
-            touched,
-            current.c.source == moment.run.source,
-            _is_parent(project, moment.run.source, current),
+            exists().where(of_run),
+            current.c.project_id.is_(None),
+            _is_parent(project, current.c.source, current),
             project.c.run_id == moment.run.run_id,
-            or_(current.c.project_id.is_(None), current.c.project_key != project.c.key),
         )
     )
 
 
-def _is_parent(project: Any, source: str, child: Any) -> Any:
+def _is_parent(project: Any, source: Any, child: Any) -> Any:
     return and_(
         project.c.source == source,
         project.c.parent_id == "",

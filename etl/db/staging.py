@@ -10,17 +10,18 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, literal, select
+from sqlalchemy import Connection, Select, bindparam, delete, func, literal, select
 
 from etl.db.run_tables import ledger, rejects, schema_drift
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
-from etl.db.upsert import Row, copy_rows, upsert
+from etl.db.upsert import Row, copy_rows, one_of, upsert
 from etl.load import Head, Staged
 from etl.record import Child, Reject
 from etl.seen import Seen
-from etl.text import json_text
+from etl.text import parsed_text
 from etl.transform import hash_of_text
 
 BELOW_PROJECTS = tuple(name for name, tables in RECORDS.items() if tables.has_project)
@@ -68,30 +69,38 @@ def heads(
     wanted: parent id -> external ids. One parent is asked id by id, unless the page is all of it
     (`whole`); several, as embedded lists bring them, are asked whole too, as these are short.
     """
+    asked: dict[str, Any] = {"source": source}
+    if len(wanted) == 1:
+        parent, ids = next(iter(wanted.items()))
+        asked |= {"parent": parent} if whole else {"parent": parent, "ids": ids}
+    else:
+        asked |= {"parents": list(wanted)}
+    query = _heads_query(stream, frozenset(asked), connection.dialect.name)
+    return {
+        (parent, external_id): Head(row_id, content_hash, deleted)
+        for parent, external_id, row_id, content_hash, deleted in connection.execute(query, asked)
+    }
+
+
+@cache
+def _heads_query(stream: str, asked: frozenset[str], dialect: str) -> Select[Any]:
+    """Made once: to put it together takes as long as to run it."""
     tables = RECORDS[stream]
     table = tables.current
-    statement = select(
+    said = {
+        "parent": table.c.parent_id == bindparam("parent"),
+        "parents": one_of(table.c.parent_id, "parents", dialect),
+        "ids": one_of(table.c.external_id, "ids", dialect),
+    }
+    return select(
         table.c.parent_id,
         table.c.external_id,
         table.c[tables.id],
         table.c.content_hash,
         table.c.is_deleted,
-    ).where(table.c.source == source)
-    if len(wanted) == 1 and whole:
-        asked = [statement.where(table.c.parent_id == next(iter(wanted)))]
-    elif len(wanted) == 1:
-        parent, ids = next(iter(wanted.items()))
-        asked = [
-            statement.where(table.c.parent_id == parent, table.c.external_id.in_(part))
-            for part in _parts(ids)
-        ]
-    else:
-        asked = [statement.where(table.c.parent_id.in_(part)) for part in _parts(list(wanted))]
-    return {
-        (parent, external_id): Head(row_id, content_hash, deleted)
-        for query in asked
-        for parent, external_id, row_id, content_hash, deleted in connection.execute(query).all()
-    }
+    ).where(
+        table.c.source == bindparam("source"), *(said[name] for name in sorted(asked & said.keys()))
+    )
 
 
 def write(connection: Connection, run: RunKey, batch: Batch, now: datetime) -> None:
@@ -277,7 +286,7 @@ def _write_staged(
                 staged.content_hash,
                 staged.record.created_at,
                 staged.record.updated_at,
-                staged.text or json_text(staged.raw),
+                staged.text or parsed_text(staged.raw).decode(),
                 *map(staged.record.columns.get, typed),
             )
             for ordinal, staged in rows
@@ -311,14 +320,14 @@ def _write_children(
 
 
 def _child_row(child: Child, typed: Sequence[str]) -> Row:
-    raw, columns = json_text(child.raw), child.columns
+    raw, columns = parsed_text(child.raw), child.columns
     position = columns.get("position")
-    position = "null" if position is None else json_text(position)
-    content_hash = hash_of_text(f'{{"position":{position},"raw":{raw}}}')
+    place = b"null" if position is None else b"%d" % position
+    content_hash = hash_of_text(b'{"position":%s,"raw":%s}' % (place, raw))
     if "default_value" in columns:
-        columns = {**columns, "default_value": json_text(columns["default_value"])}
-    values = (columns[name] for name in typed)
-    return (child.external_id, child.key, child.name, content_hash, *values, raw)
+        columns = {**columns, "default_value": parsed_text(columns["default_value"]).decode()}
+    values = [columns[name] for name in typed]
+    return (child.external_id, child.key, child.name, content_hash, *values, raw.decode())
 
 
 def _reject_row(

@@ -1,10 +1,20 @@
-"""Writing many rows: the one place, with the engine, where SQLite and Postgres differ."""
+"""Writing and finding many rows: the one place, with the engine, where the databases differ."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    bindparam,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from etl.db.types import Document, UtcDateTime
@@ -69,6 +79,14 @@ def upsert(
         ),
         rows,
     )
+
+
+def one_of(column: Column[Any], name: str, dialect: str) -> ColumnElement[bool]:
+    """Whether a text is in the list that a parameter brings; one statement for every length."""
+    if dialect == "postgresql":
+        return column == func.any(bindparam(name, type_=postgresql.ARRAY(Text)))
+    listed = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
+    return column.in_(select(listed.c.value))
 
 
 def _encoder(column: Column[Any], *, postgres: bool) -> Callable[[Any], Any] | None:

@@ -12,6 +12,18 @@ JSON = st.recursive(
     max_leaves=12,
 )
 OBJECTS = st.dictionaries(NAMES, JSON, max_size=5)
+ODD_NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(-1e-3, 1e-3),
+    st.integers(-9999, 9999).map(float),
+    st.builds(lambda digits, power: digits * 10.0**power, st.integers(1, 999), st.integers(-9, 30)),
+    st.integers(-(10**40), 10**40),
+)
+WITH_ODD_NUMBERS = st.recursive(
+    ODD_NUMBERS | SCALARS | st.sampled_from(["1.0", "2e5", "e+1", "-0.0,", 'a"]0.00001']),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
 TAGS = st.lists(st.text(max_size=5), max_size=5)
 PARAMETERS = st.lists(
     st.fixed_dictionaries(

@@ -3,13 +3,15 @@
 import json
 from datetime import UTC, datetime
 
+import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import ProtocolError
-from etl.text import json_text
+from etl.text import json_text, parsed_text
 from etl.wire import clean, epoch_millis, fingerprint_with, parse, redact, rfc3339
-from tests.property.strategies import JSON, KEYS, NAMES
+from tests.property.strategies import JSON, KEYS, NAMES, WITH_ODD_NUMBERS
 
 FINGERPRINT = fingerprint_with("a key for tests")
 FEW = settings(max_examples=60, deadline=None)
@@ -50,6 +52,44 @@ def test_what_is_written_as_json_is_read_as_it_was(value):
 @given(JSON)
 def test_what_is_read_can_be_written_again(value):
     assert parse(json_text(value).encode()) == value
+
+
+WRITINGS = st.sampled_from(
+    [
+        lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(),
+        orjson.dumps,
+        lambda value: orjson.dumps(value) + b"\n",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(WITH_ODD_NUMBERS, WRITINGS)
+def test_how_a_value_is_written_does_not_change_what_is_read(value, write):
+    spaced = json.dumps([value], separators=(" , ", " : ")).encode()
+    try:
+        body = b"[" + write(value) + b"]"
+    except TypeError:
+        return  # orjson writes no integers beyond 64 bits
+    assert _exactly(parse(body)) == _exactly(parse(spaced))
+
+
+@settings(max_examples=300, deadline=None)
+@given(WITH_ODD_NUMBERS)
+def test_the_text_of_a_parsed_value_has_one_form_however_it_is_made(value):
+    parsed = parse(json.dumps([value]).encode())
+    assert parsed_text(parsed) == json_text(parsed).encode()
+
+
+@pytest.mark.parametrize("twice", [b'{"a":1,"a":1}', b'[{"b":{"a":1,"a":1}}]', b'{"":"","":""}'])
+def test_a_name_that_stands_twice_is_refused_in_compact_json_too(twice):
+    with pytest.raises(ProtocolError, match="stands twice"):
+        parse(twice)
+
+
+def _exactly(value):
+    """Told apart: 1, 1.0 and True, and the order of names."""
+    return repr(value)
 
 
 @FEW
