@@ -1,55 +1,59 @@
-"""Makes the tables of a source anew from its stored payloads, as today's code takes them.
+"""Makes the tables of a source anew from stored payloads or its archive, as today's code does.
 
-The past is replayed into a scratch database, which is what a fresh load of the same payloads gives;
-then the rows of the source are made equal to it in one transaction. No network.
+The past is replayed into a scratch database (etl.remake), which is what a fresh load of the same
+gives; then the rows of the source are made equal to it in one transaction. No network.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
-from tempfile import TemporaryDirectory
+from pathlib import Path
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl import __version__
 from etl.app import Clock, utc_now
-from etl.config import SourceSettings
+from etl.config import Settings, SourceSettings
 from etl.db import runs
-from etl.db.engine import open_engine, snapshot, store_error
+from etl.db.engine import snapshot, store_error
+from etl.db.remade import newly_rejected, other_deletions
 from etl.db.rewrite import Difference, Rewrite
-from etl.db.run_tables import rejects
-from etl.db.run_tables import runs as runs_table
 from etl.db.runs import Holder, OpenRun
 from etl.db.tables import RECORDS
-from etl.db.types import metadata
-from etl.db.upsert import copy_rows
-from etl.db.versions import lacking, moments
-from etl.errors import OK, ConfigError, StoreError, UnsafeChange
+from etl.dumps import found_in
+from etl.errors import OK, ConfigError, UnsafeChange
 from etl.process import at_work, lives
 from etl.providers import PROVIDERS
-from etl.rebuild import Rebuild
+from etl.remake import Dumps, Remade, remade
 from etl.report import RunReport
 from etl.stream import Provider
 
 log = logging.getLogger(__name__)
 
-RENEWED_EVERY = timedelta(minutes=1)
 SAMPLES = 10
+MOST_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reprocessed:
-    """What is different: (table, changed | added | removed) -> rows, with some of them."""
+    """What is different: (table, changed | added | removed) -> rows, with some of them.
+
+    dumps: of how many of the moments there was one; left_out: the others, and why. refusal: why it
+    is not done without force.
+    """
 
     source: str
     moments: int
     counts: Mapping[tuple[str, str], int]
     samples: Sequence[Difference]
+    dumps: int = 0
+    left_out: Sequence[str] = ()
+    refusal: UnsafeChange | None = None
 
     @property
     def rows(self) -> int:
@@ -61,17 +65,23 @@ class Reprocessed:
 class Wanted:
     """What to make anew: which streams of a source (all when empty), as which code takes them.
 
-    force: versions whose payload that code rejects go, with their payloads.
+    force: versions whose payload that code rejects go, with their payloads; and deletions are as
+    the dumps show them. dumps: from which the past is taken where there is one.
     """
 
     source: str
     provider: Provider
     streams: Collection[str] = ()
     force: bool = False
+    dumps: Dumps | None = None
 
 
 def wanted_of(
-    source: SourceSettings, streams: Collection[str] = (), *, force: bool = False
+    source: SourceSettings,
+    streams: Collection[str] = (),
+    *,
+    force: bool = False,
+    dumps: Dumps | None = None,
 ) -> Wanted:
     """ConfigError for a stream that the provider has not."""
     provider = PROVIDERS[source.provider]
@@ -82,14 +92,27 @@ def wanted_of(
             f"{source.name} ({provider.name}) has no stream {', '.join(unknown)}; "
             f"it has {', '.join(known)}"
         )
-    return Wanted(source=source.name, provider=provider, streams=streams, force=force)
+    return Wanted(source=source.name, provider=provider, streams=streams, force=force, dumps=dumps)
+
+
+def dumps_of(settings: Settings, source: str, folder: Path) -> Dumps:
+    """The dumps of a source in that folder; ConfigError when none can be taken for one."""
+    found = found_in(folder, source, PROVIDERS[settings.sources[source].provider])
+    if not found.dumps:
+        why = "; ".join(found.left_out[:MOST_REASONS])
+        raise ConfigError(f"{folder} holds no dump of {source} that can be used: {why}")
+    return Dumps(settings=settings, dumps=found.dumps, left_out=found.left_out)
 
 
 def preview(engine: Engine, wanted: Wanted) -> Reprocessed:
     """What reprocessing would change; changes nothing."""
     try:
-        with snapshot(engine) as connection, _rebuilt(connection, wanted) as (made, number):
-            return _compare(made, connection, wanted, moments=number, writes=False)
+        with (
+            snapshot(engine) as connection,
+            _remade(connection, wanted) as past,
+            past.scratch.connect() as made,
+        ):
+            return _compare(past, made, connection, wanted, writes=False)
     except SQLAlchemyError as error:
         raise store_error(error, f"reprocessing {wanted.source}") from error
 
@@ -127,13 +150,14 @@ def _reprocess(
         with engine.begin() as connection:
             runs.renew(connection, wanted.source, holder, clock())
 
-    with snapshot(engine) as before, _rebuilt(before, wanted, beat, clock) as (made, number):
+    with snapshot(engine) as before, _remade(before, wanted, beat, clock) as past:
         before.rollback()
-        with engine.begin() as connection:
+        with past.scratch.connect() as made, engine.begin() as connection:
             runs.renew(connection, wanted.source, holder, clock())
-            found = _compare(made, connection, wanted, moments=number, writes=True)
+            found = _compare(past, made, connection, wanted, writes=True)
             shown(found)
-            _raise_if_rejected(made, wanted)
+            if found.refusal is not None:
+                raise found.refusal
             now = clock()
             runs.renew(connection, wanted.source, holder, now)
             report = RunReport(
@@ -150,6 +174,15 @@ def _reprocess(
             runs.close_run(connection, report, observed_at=None)
     log.info("%s: reprocessed, %d rows are different", wanted.source, found.rows)
     return found
+
+
+def _remade(
+    stored: Connection,
+    wanted: Wanted,
+    beat: Callable[[], None] = lambda: None,
+    clock: Clock = utc_now,
+) -> AbstractContextManager[Remade]:
+    return remade(stored, wanted.source, wanted.provider, wanted.dumps, beat=beat, clock=clock)
 
 
 @contextmanager
@@ -175,50 +208,25 @@ def _leased(engine: Engine, wanted: Wanted, holder: Holder, clock: Clock) -> Ite
             runs.release(connection, wanted.source, holder)
 
 
-@contextmanager
-def _rebuilt(
-    connection: Connection,
-    wanted: Wanted,
-    beat: Callable[[], None] = lambda: None,
-    clock: Clock = utc_now,
-) -> Iterator[tuple[Connection, int]]:
-    """A scratch database with the past of the source as today's code takes it; -> its moments."""
-    begin = lacking(connection, wanted.source)
-    if begin is not None:
-        raise StoreError(
-            f"{wanted.source}: history before {begin:%Y-%m-%d %H:%M:%S}Z was pruned, so the whole "
-            "past cannot be made anew; `etl audit` names rows that today's code takes differently"
-        )
-    with TemporaryDirectory(prefix="etl-") as folder:
-        scratch = open_engine(f"sqlite:///{folder}/scratch.db")
-        metadata.create_all(scratch)
-        try:
-            with scratch.begin() as made:
-                _copy_runs(connection, made, wanted.source)
-                rebuild = Rebuild(connection=made, source=wanted.source, provider=wanted.provider)
-                number, renewed = 0, clock()
-                for moment in moments(connection, wanted.source):
-                    rebuild.add(moment)
-                    number += 1
-                    if clock() - renewed >= RENEWED_EVERY:
-                        beat()
-                        renewed = clock()
-                yield made, number
-        finally:
-            scratch.dispose()
-
-
-def _copy_runs(connection: Connection, made: Connection, source: str) -> None:
-    rows = connection.execute(select(runs_table).where(runs_table.c.source == source)).all()
-    copy_rows(made, runs_table, [column.name for column in runs_table.c], map(tuple, rows))
-
-
 def _compare(
-    made: Connection, connection: Connection, wanted: Wanted, *, moments: int, writes: bool
+    past: Remade, made: Connection, connection: Connection, wanted: Wanted, *, writes: bool
 ) -> Reprocessed:
+    """What is different, and made equal when it `writes`."""
+    dumps = len(past.taken)
+    rejected = newly_rejected(
+        made, connection if dumps else None, wanted.source, wanted.streams or list(RECORDS)
+    )
+    doubts = list(other_deletions(made, connection, past.taken, (wanted.provider, wanted.source)))
     counts: Counter[tuple[str, str]] = Counter()
     samples: list[Difference] = []
-    rewrite = Rewrite(there=made, here=connection, source=wanted.source, writes=writes)
+    rewrite = Rewrite(
+        there=made,
+        here=connection,
+        source=wanted.source,
+        writes=writes,
+        runs=past.taken,
+        taken=frozenset(past.taken.values()),
+    )
     rewrite.match(RECORDS["projects"])
     for stream in wanted.provider.streams:
         if stream.name in wanted.streams or not wanted.streams:
@@ -227,24 +235,48 @@ def _compare(
                 counts[found.table, found.what] += 1
                 if counts[found.table, found.what] <= SAMPLES:
                     samples.append(found)
-    return Reprocessed(source=wanted.source, moments=moments, counts=counts, samples=samples)
+    refusal = _rejected(wanted, rejected) or _doubted(wanted, doubts)
+    return Reprocessed(
+        source=wanted.source,
+        moments=past.moments,
+        dumps=dumps,
+        counts=counts,
+        samples=samples,
+        left_out=tuple(past.left_out),
+        refusal=None if wanted.force else refusal,
+    )
 
 
-def _raise_if_rejected(made: Connection, wanted: Wanted) -> None:
+def _rejected(wanted: Wanted, found: Sequence[str]) -> UnsafeChange | None:
     """A stored payload is nowhere else: it does not go because today's code does not like it."""
-    query = select(rejects).where(rejects.c.stream.in_(wanted.streams or list(RECORDS)))
-    found = made.execute(query.order_by(rejects.c.reject_id)).all()
-    if found and not wanted.force:
-        first = found[0]
-        raise UnsafeChange(
-            f"today's code rejects stored payloads of {len(found)} records of {wanted.source}, the "
-            f"first at {first.stream} {first.item} {first.path}: {first.reason}; nothing was "
-            "changed. Mend the code, or --force if these versions may go",
-            much=f"{len(found)} records",
-            stream=first.stream,
-            deleted=len(found),
-            stored=len(found),
-        )
+    if not found:
+        return None
+    return UnsafeChange(
+        f"today's code rejects stored payloads of {len(found)} records of {wanted.source}, the "
+        f"first at {found[0]}; nothing was changed. Mend the code, or --force if these versions "
+        "may go",
+        much=f"{len(found)} records",
+        stream=found[0].partition(" ")[0],
+        deleted=len(found),
+        stored=len(found),
+    )
+
+
+def _doubted(wanted: Wanted, doubts: Sequence[tuple[str, str]]) -> UnsafeChange | None:
+    """Deletions have their evidence from the run of the time; an archive does not overrule it."""
+    asked = [one for one in doubts if one[0] in wanted.streams or not wanted.streams]
+    if not asked:
+        return None
+    stream, first = asked[0]
+    return UnsafeChange(
+        f"of {len(asked)} records of {wanted.source} the archive shows another end than the runs "
+        f"of that time proved, the first is {stream} {first}; nothing was changed. --force if the "
+        "archive is right",
+        much=f"{len(asked)} records",
+        stream=stream,
+        deleted=len(asked),
+        stored=len(asked),
+    )
 
 
 def _told(found: Reprocessed) -> list[str]:

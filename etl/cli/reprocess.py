@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,17 +32,25 @@ def reprocess(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be different; change nothing.")
     ] = False,
+    from_archive: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Take the past from dumps where there are any; docs/archive.md."
+        ),
+    ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Versions whose payload is rejected today may go for good."),
+        typer.Option(
+            "--force", help="Rejected versions may go for good; the archive tells what was deleted."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON report on stdout.")] = False,
 ) -> None:
-    """Make columns, current rows and history anew from stored payloads; no network, no key."""
+    """Make columns, current rows and history anew: stored payloads, or an archive; no network."""
     from etl import reprocess as work
     from etl.app import having
 
-    settings = context.settings(ctx.obj, source or (), secrets=False)
+    settings = context.settings(ctx.obj, source or (), secrets=from_archive is not None)
     engine = context.database(ctx.obj)
     documents: list[dict[str, Any]] = []
     tell: Callable[[Reprocessed], None] = _show
@@ -49,9 +58,13 @@ def reprocess(
         tell = lambda found: documents.append(_document(found))  # noqa: E731
     try:
         for name in source or having(settings, stream or ()):
-            wanted = work.wanted_of(settings.sources[name], stream or (), force=force)
+            dumps = None if from_archive is None else work.dumps_of(settings, name, from_archive)
+            wanted = work.wanted_of(settings.sources[name], stream or (), force=force, dumps=dumps)
             if dry_run:
-                tell(work.preview(engine, wanted))
+                found = work.preview(engine, wanted)
+                tell(found)
+                if found.refusal is not None and not as_json:
+                    terminal.complain(f"etl: not without --force: {found.refusal}")
             else:
                 work.reprocess(engine, wanted, shown=tell)
     finally:
@@ -61,9 +74,12 @@ def reprocess(
 
 
 def _show(found: "Reprocessed") -> None:
+    for reason in found.left_out:
+        terminal.complain(f"{found.source}: left out: {reason}")
     runs = terminal.count(found.moments, "run")
+    dumps = f", {found.dumps:,} of them from the archive" if found.dumps else ""
     rows = f"{terminal.count(found.rows, 'row')} different" if found.rows else "no difference"
-    terminal.say(f"{found.source}: {rows}, {runs} of its past made anew")
+    terminal.say(f"{found.source}: {rows}, {runs} of its past made anew{dumps}")
     for (table, what), number in sorted(found.counts.items()):
         terminal.say(f"  {table:<20}{number:>10,} {what}")
     lines = [line for sample in found.samples for line in _lines(sample)]
@@ -89,6 +105,9 @@ def _document(found: "Reprocessed") -> dict[str, Any]:
     return {
         "source": found.source,
         "runs": found.moments,
+        "dumps": found.dumps,
+        "left_out": list(found.left_out),
+        "refusal": None if found.refusal is None else str(found.refusal),
         "rows": found.rows,
         "counts": [
             {"table": table, "what": what, "rows": number}

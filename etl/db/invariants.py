@@ -287,7 +287,10 @@ def leftovers(connection: Connection) -> Iterator[Violation]:
 
 
 def merge_times(connection: Connection) -> Iterator[Violation]:
-    """Changes at another time than their run's, and merges of a source that go back in time."""
+    """Changes at another time than their run's, and merges of a source that go back in time.
+
+    What `etl reprocess` adds to the past is told last.
+    """
     off = select(changes).join(runs, runs.c.run_id == changes.c.run_id)
     off = off.where(or_(runs.c.observed_at.is_(None), runs.c.observed_at != changes.c.observed_at))
     for row in stream_rows(connection, off):
@@ -300,7 +303,16 @@ def merge_times(connection: Connection) -> Iterator[Violation]:
     )
     inner = select(runs.c.run_id, runs.c.source, runs.c.observed_at, earlier.label("earlier"))
     ordered = inner.join(merged, merged.c.run_id == runs.c.run_id).subquery()
-    back = select(ordered).where(ordered.c.observed_at <= ordered.c.earlier)
+    anew = runs.alias("anew")
+    reprocessed = (
+        select(func.max(anew.c.started_at))
+        .where(anew.c.source == ordered.c.source, anew.c.kind == "reprocess")
+        .scalar_subquery()
+    )
+    back = select(ordered).where(
+        ordered.c.observed_at <= ordered.c.earlier,
+        or_(reprocessed.is_(None), ordered.c.earlier > reprocessed),
+    )
     for row in stream_rows(connection, back):
         where = f"run {row.run_id} of {row.source}"
         yield Violation(where=where, what="it was merged at no later time than the one before")

@@ -4,7 +4,7 @@ Records are matched by what they are, so that row ids and ids of events stay. Va
 etl.db.recompute does. The caller's transaction.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from json import loads
 from typing import Any
@@ -31,6 +31,7 @@ from etl.db.upsert import copy_rows
 from etl.text import json_text
 
 AT_ONCE = 500
+_SEEN = ("first_seen_at", "last_seen_at")
 
 
 class _Text(str):
@@ -57,13 +58,16 @@ class Difference:
 class Rewrite:
     """`here` is to hold what `there` holds of a source; without `writes` it is only told.
 
-    ids: stream -> row id there -> row id here.
+    runs: run there -> run here, where the numbers are others. taken: runs here of which all is made
+    anew, also what they rejected. ids: stream -> row id there -> row id here.
     """
 
     there: Connection
     here: Connection
     source: str
     writes: bool
+    runs: Mapping[int, int] = field(default_factory=dict)
+    taken: Collection[int] = frozenset()
     ids: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def stream(self, tables: RecordTables) -> Iterator[Difference]:
@@ -131,7 +135,7 @@ class Rewrite:
     def _events(self, tables: RecordTables, ids: Ids) -> Iterator[Difference]:
         """Events with their fields; one of the same record and run keeps its id."""
         old = self._told(self.here, tables, {row_id: row_id for row_id in ids.values()})
-        new = self._told(self.there, tables, ids)
+        new = self._told(self.there, tables, ids, runs=self.runs)
         found = dict(_compared(changes, _without_id(old), _without_id(new)))
         yield from found.values()
         if not self.writes or not found:
@@ -147,12 +151,15 @@ class Rewrite:
                 change_id = self._inserted(changes, row if known else _less(row, "change_id"))
                 self._copy(change_fields, [{**one, "change_id": change_id} for one in fields])
 
-    def _told(self, database: Connection, tables: RecordTables, ids: Ids) -> dict[Any, Row]:
+    def _told(
+        self, database: Connection, tables: RecordTables, ids: Ids, *, runs: Ids | None = None
+    ) -> dict[Any, Row]:
         """(record, run) -> its event, with its fields."""
         rows = _read(database, changes, "record_id", list(ids))
         events = {row["change_id"]: row for row in rows if row["stream"] == tables.stream}
         for row in events.values():
             row["record_id"] = ids[row["record_id"]]
+            row["run_id"] = (runs or {}).get(row["run_id"], row["run_id"])
             row["fields"] = []
         for part in _parts(list(events)):
             for one in _read(database, change_fields, "change_id", part):
@@ -185,7 +192,10 @@ class Rewrite:
         self.here.execute(delete(outside_scope).where(*outside))
 
     def findings(self, stream: str) -> Iterator[Difference]:
-        """Drift as these payloads show it; rejects are added, as others never were a version."""
+        """Drift as it shows; rejects are added: others never were a version, but where dumps are.
+
+        When a finding that both have was first and last seen the run itself knew best.
+        """
         for table, own, more in (
             (schema_drift, "drift_id", "type"),
             (rejects, "reject_id", "item"),
@@ -195,20 +205,32 @@ class Rewrite:
                 _keyed(_found(one, table, self.source, stream, own), key)
                 for one in (self.here, self.there)
             )
+            for place in {*old} & {*new}:
+                new[place].update({name: old[place][name] for name in _SEEN})
+            self._translated(list(new.values()))
             found = dict(_compared(table, old, new))
-            if table is rejects:
-                found = {place: one for place, one in found.items() if one.what == "added"}
+            if table is rejects:  # one that is resolved and not here was pruned
+                found = {
+                    p: one for p, one in found.items() if p in old or not new[p]["resolved_at"]
+                }
+                found = {
+                    place: one
+                    for place, one in found.items()
+                    if one.what == "added" or old[place]["run_id"] in self.taken
+                }
             yield from found.values()
             if self.writes:
                 self._delete(table, key, [old[place] for place in found if place in old])
                 self._copy(table, [new[place] for place in found if place in new])
 
     def _translated(self, rows: list[Row]) -> list[Row]:
-        """With the project's row of here."""
+        """With the project's row and the run of here."""
         projects = self.ids["projects"]
         for row in rows:
             if "project_key" in row and "project_id" in row:
                 row["project_id"] = projects.get(row["project_id"])
+            if "run_id" in row:
+                row["run_id"] = self.runs.get(row["run_id"], row["run_id"])
         return rows
 
     def _inserted(self, table: Table, row: Row) -> int:

@@ -29,12 +29,42 @@ def spoil(done: Place) -> None:
     connection.close()
 
 
-def test_the_examples_of_the_page_run(done: Place) -> None:
+def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     wanted = examples(of="reprocess")
-    assert len(wanted) == 3
+    assert len(wanted) == 5
+    with Sandbox(small()) as sandbox:
+        done = place(tmp_path, sandbox, ld={"archive": {"dir": "data/archive"}})
+        for _ in range(2):
+            assert done.etl("sync").code == 0
+            sandbox.world.update("launchdarkly", "projects", "search", newThing=1)  # drift, too
     for words in wanted:
         ended = done.etl(*words)
-        assert (ended.code, ended.err) == (0, "")
+        assert (ended.code, ended.err) == (0, ""), words
+        assert "no difference" in ended.out or not any(one["rows"] for one in ended.json["sources"])
+    ended = done.etl("reprocess", "ld", "--from-archive", "data/archive", "--json")
+    assert [ended.json["sources"][0][name] for name in ("runs", "dumps", "left_out")] == [2, 2, []]
+
+
+def test_an_archive_that_is_none_is_exit_2_and_a_refusal_is_told_before(tmp_path: Path) -> None:
+    with Sandbox(small()) as sandbox:
+        done = place(tmp_path, sandbox, ly={"archive": {"dir": str(tmp_path / "archive")}})
+        for _ in range(2):
+            assert done.etl("sync", "ly").code == 0
+            gone = sandbox.world.live("layers", "projects")[0].payload["id"]
+            sandbox.world.delete("layers", "projects", gone)
+        assert done.etl("sync", "ly").code == 0
+    ended = done.etl("reprocess", "ly", "--from-archive", str(tmp_path))
+    assert (ended.code, "holds no dump of ly that can be used: archive: its name" in ended.err) == (2, True)
+    with sqlite3.connect(done.database) as connection:
+        connection.execute("UPDATE changes SET operation = 'updated' WHERE operation = 'deleted'")
+    connection.close()
+    asked = ("reprocess", "ly", "--from-archive", str(tmp_path / "archive"))
+    told = done.etl(*asked, "--dry-run")
+    assert (told.code, "not without --force: of 2 records of ly" in told.err) == (0, True)
+    assert done.etl(*asked).code == 3
+    assert done.etl(*asked, "--force").code == 0
+    assert done.etl("audit").code == 0
 
 
 def test_a_dry_run_tells_each_difference_and_mends_nothing(done: Place) -> None:

@@ -8,26 +8,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text, update
 
-from etl.app import Wish
 from etl.config import Settings
 from etl.db.audit import findings
 from etl.db.engine import snapshot
 from etl.db.tables import RECORDS
-from etl.dumps import found_in
 from etl.errors import ConfigError, RunInProgress, StoreError, UnsafeChange
 from etl.process import at_work
 from etl.providers import PROVIDERS
 from etl.record import Record
-from etl.replay import job_of_dump, replay
 from etl.reprocess import Reprocessed, Wanted, preview, reprocess, wanted_of
-from etl.sandbox import Sandbox, Sizes, World
-from etl.stream import Partition, Provider, Stream
+from etl.stream import Partition
 from tests.conftest import BOTH, Databases
 from tests.support.database import contents, count, counted_writes, rows
-from tests.support.runs import SOURCES, hour, settings_for, sync_all
-
-DAYS = 5
-FEW = Sizes(ld_projects=4, ld_environments=1, ld_layers=2, statsig_layers=10, layers_projects=8)
+from tests.support.pasts import DAYS, archived_days, changed_mapping, load, with_stream
+from tests.support.runs import SOURCES, hour
 
 
 @pytest.fixture(scope="module")
@@ -35,59 +29,8 @@ def archive(
     tmp_path_factory: pytest.TempPathFactory, databases: Databases
 ) -> Iterator[tuple[Path, Settings]]:
     """Some days of an evolving world."""
-    folder = tmp_path_factory.mktemp("archive")
-    tables: dict[str, Any] = {name: {"archive": {"dir": str(folder)}} for name in SOURCES}
-    with Sandbox(World(9, FEW)) as sandbox, databases("sqlite") as engine:
-        settings = settings_for(sandbox, **tables)
-        for day in range(DAYS):
-            sync_all(engine, settings, hour(24 * day))
-            sandbox.world.evolve(changed=0.3, deleted=2, renamed=1, created=2, restored=1)
-        yield folder, settings
-
-
-def load(engine: Engine, archive: tuple[Path, Settings], name: str, provider: Provider) -> None:
-    """A fresh load of the payloads by that code."""
-    folder, settings = archive
-    for dump in found_in(folder, name, provider).dumps:
-        job = job_of_dump(settings, name, dump, Wish(), provider)
-        assert replay(engine, settings, job, dump).status == "ok"
-
-
-def with_stream(provider: Provider, name: str, **changed: Any) -> Provider:
-    streams = tuple(
-        replace(stream, **changed) if stream.name == name else stream for stream in provider.streams
-    )
-    return replace(provider, streams=streams)
-
-
-def retold(stream: Stream) -> Any:
-    """A transform that makes other columns, another name and other children of the same items."""
-
-    def transform(item: Any, partition: Partition) -> Record:
-        made = stream.transform(item, partition)
-        children = {
-            table: [replace(one, name=f"the {one.name}") for one in parts[:2]]
-            for table, parts in made.children.items()
-        }
-        columns = {**made.columns, "tags": ["anew"]}
-        return replace(made, name=made.name.upper(), columns=columns, children=children)
-
-    return transform
-
-
-def changed_mapping(provider: Provider) -> Provider:
-    """Other columns of every stream; and a field less that tells versions apart."""
-    for stream, volatile in (
-        ("projects", {"tags", "timezone"}),
-        ("environments", {"apiKey"}),
-        ("layers", {"description", "lastModifiedTime"}),
-    ):
-        if stream in [one.name for one in provider.streams]:
-            old = provider.stream(stream)
-            provider = with_stream(
-                provider, stream, transform=retold(old), volatile=old.volatile | volatile
-            )
-    return provider
+    with archived_days(tmp_path_factory.mktemp("archive"), databases) as found:
+        yield found
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("ld", BOTH), ("st", BOTH[1:]), ("ly", BOTH[:1])])
