@@ -332,8 +332,9 @@ def _is_newcomer(created: datetime | None, walk: Walk) -> bool:
 
 
 def type_at(value: Json, path: str) -> str:
-    """The JSON type at a path of drift; `unknown` inside lists."""
-    for step in path.split("."):
+    """The JSON type at a path of drift, or of a name with dots; `unknown` inside lists."""
+    named = isinstance(value, dict) and path in value
+    for step in [path] if named else path.split("."):
         if not isinstance(value, dict) or step not in value:
             return "unknown"
         value = value[step]

@@ -154,6 +154,12 @@ def test_added_fields_and_unusable_times_are_drift_of_their_source(engine: Engin
     assert drifted(engine, "ld") == []
 
 
+def test_a_new_field_with_a_dot_in_its_name_has_a_type(engine: Engine) -> None:
+    with Sandbox(small(), faults=[patch("new.thing", {"deep": [1]})]) as sandbox:
+        sync(engine, settings_for(sandbox), "ly")
+    assert told(drifted(engine)) == [("projects", "new.thing", "added", "object")]
+
+
 def test_drift_that_was_known_before_is_no_news(engine: Engine) -> None:
     with Sandbox(small(), faults=[patch("newThing", 1, times=None)]) as sandbox:
         sync(engine, settings_for(sandbox), "ly", hour(1))
