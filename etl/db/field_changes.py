@@ -31,6 +31,8 @@ from etl.stream import Stream
 from etl.text import json_text
 from etl.transform import content_of
 
+MOST_GONE = 20  # fields of a run and stream that are looked for in all records
+
 _AT_ONCE = 500
 
 Shapes = Counter[tuple[str, str, str]]
@@ -89,8 +91,9 @@ def _note(
     connection: Connection, run: RunKey, tables: RecordTables, shapes: Shapes, now: datetime
 ) -> None:
     """Adds to what is known: the types that are new, the number of records, the time."""
+    gone = _gone(connection, run.source, tables, shapes)
     for (path, kind, types), records in sorted(shapes.items()):
-        if kind == VANISHED and _is_anywhere(connection, run.source, tables, path):
+        if kind == VANISHED and path not in gone:
             continue
         place = {"source": run.source, "stream": tables.stream, "path": path, "type": kind}
         at = [schema_drift.c[name] == value for name, value in place.items()]
@@ -110,6 +113,19 @@ def _note(
                 last_seen_at=now,
             )
         )
+
+
+def _gone(connection: Connection, source: str, tables: RecordTables, shapes: Shapes) -> set[str]:
+    """The fields that no live record has now, of those that most records lost.
+
+    A field that is gone costs a look at every record, one that is there hardly any.
+    """
+    lost: Counter[str] = Counter()
+    for (path, kind, _), records in shapes.items():
+        if kind == VANISHED:
+            lost[path] += records
+    looked_for = [path for path, _ in lost.most_common(MOST_GONE)]
+    return {path for path in looked_for if not _is_anywhere(connection, source, tables, path)}
 
 
 def _is_anywhere(connection: Connection, source: str, tables: RecordTables, path: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, update
 
+from etl.db import field_changes
 from etl.db.engine import snapshot
 from etl.db.quarantine import Drift, DriftAsked, Quarantined, drift, quarantined, replay
 from etl.db.run_tables import rejects, schema_drift
@@ -231,6 +232,20 @@ def test_a_field_that_goes_bit_by_bit_vanishes_with_the_last_record(engine: Engi
             sync(engine, settings, "ly", hour(step))
     (found,) = drifted(engine)
     assert (found.kind, found.records, found.first_seen_at) == ("vanished", 1, hour(2))
+
+
+def test_only_the_fields_that_most_records_lost_are_looked_for(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(field_changes, "MOST_GONE", 1)
+    with Sandbox(World(7, Sizes(layers_projects=2))) as sandbox:
+        settings = settings_for(sandbox)
+        sandbox.world.live("layers", "projects")[0].payload["aOnce"] = 1
+        sync(engine, settings, "ly")
+        sandbox.world.live("layers", "projects")[0].payload.pop("aOnce")
+        drop(sandbox, "ownerEmail")
+        sync(engine, settings, "ly")
+    assert [one.path for one in drifted(engine) if one.kind == "vanished"] == ["ownerEmail"]
 
 
 def test_drift_that_comes_again_adds_to_what_is_known(engine: Engine) -> None:
