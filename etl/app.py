@@ -176,7 +176,8 @@ def sync(
             error=str(error),
         )
     else:
-        log.info("%s: %s, %d changes", name, report.status, report.changed)
+        why = f": {report.error}" if report.error else ""
+        log.info("%s: %s, %d changes%s", name, report.status, report.changed, why)
         return report
     finally:
         client.close()

@@ -153,6 +153,8 @@ class Client:
             if wait is not None and wait > self.patience.seconds:
                 self.turns.block(self.clock() + min(wait, LONGEST_BLOCK))
                 raise self._too_long(wait, url)
+            if self._closed.is_set():
+                raise TransientError("stopped", source=self.source, url=_shown(url))
             if wait is None or attempt >= self.patience.attempts:
                 raise self._error(outcome, url, attempt)
             log.info("%s: %s; trying again in %.1f s", self.source, outcome.reason, wait)

@@ -9,7 +9,7 @@ the vendor allows it.
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -77,18 +77,23 @@ class Schedule:
     def start(self) -> None:
         """Every source is scheduled; what is overdue runs at once. Raises ConfigError."""
         self._settings = self.load()
-        self._plan(catch_up=True)
+        self._plan(known=())
         self._scheduler.start()
 
     def reload(self) -> None:
-        """The configuration as it is now; a broken one is told and changes nothing."""
+        """The configuration as it is now; a broken one is told and changes nothing.
+
+        What a source was about to do, it does, unless it is gone or has another schedule.
+        """
+        before = self._settings
         try:
             self._settings = self.load()
         except ConfigError as error:
             log.error("the new configuration is not taken: %s", error)  # noqa: TRY400  no traceback
             return
-        self._scheduler.remove_all_jobs()
-        self._plan(catch_up=False)
+        for name, source in before.sources.items():
+            self._forget(name, source, self._settings.sources.get(name))
+        self._plan(known=before.sources)
         log.info("the configuration was read again: %d sources", len(self._settings.sources))
 
     def stop(self) -> None:
@@ -109,14 +114,26 @@ class Schedule:
                 found[name] = min(found.get(name, moment), moment)
         return found
 
-    def _plan(self, *, catch_up: bool) -> None:
+    def _forget(self, name: str, old: SourceSettings, new: SourceSettings | None) -> None:
+        """What is planned of a source goes where its schedule is another; all where it is gone."""
+        same = new is not None and (new.schedule, new.timezone) == (old.schedule, old.timezone)
+        gone = new is None or new.schedule is None
+        for job_id in (*(() if same else (name,)), *((_retry(name),) if gone else ())):
+            if self._scheduler.get_job(job_id) is not None:
+                self._scheduler.remove_job(job_id)
+        if gone:
+            self.last.pop(name, None)
+
+    def _plan(self, *, known: Collection[str]) -> None:
+        """Sources without a job get one; what is overdue of those not known so far runs at once."""
         for name, source in self._settings.sources.items():
             trigger = self.trigger(source)
             if trigger is None:
                 log.info("%s has no schedule", name)
                 continue
-            self._scheduler.add_job(self._run, trigger, args=[name], id=name)
-            if catch_up and self._overdue(name, trigger):
+            if self._scheduler.get_job(name) is None:
+                self._scheduler.add_job(self._run, trigger, args=[name], id=name)
+            if name not in known and self._overdue(name, trigger):
                 self._again(name, self.clock())
 
     def _overdue(self, name: str, trigger: BaseTrigger) -> bool:
@@ -128,7 +145,8 @@ class Schedule:
     def _run(self, name: str) -> None:
         rests_until = self._rests_until.get(name)
         if self.stopping.is_set() or (rests_until is not None and self.clock() < rests_until):
-            log.info("%s rests until %s", name, rests_until)
+            moment = None if rests_until is None else rests_until.isoformat(timespec="seconds")
+            log.info("%s rests until %s", name, moment)
             return
         turn = self._turns.setdefault(name, threading.Lock())
         if not turn.acquire(blocking=False):
@@ -161,7 +179,10 @@ class Schedule:
         again = self.clock() + rest(self._failures[name])
         if report.retry_at is not None:
             self._rests_until[name] = again = report.retry_at
-        log.warning("%s: %s; again at %s or its next tick", name, report.status, again)
+        if not self.stopping.is_set():
+            moment = again.isoformat(timespec="seconds")
+            tick = "" if report.retry_at else " or its next tick"
+            log.warning("%s: %s; again at %s%s", name, report.status, moment, tick)
         with self._planning:  # APScheduler waits in shutdown for this run, and holds its own lock
             job = None if self.stopping.is_set() else self._scheduler.get_job(name)
             if job is not None and (report.retry_at or again < job.next_run_time):
@@ -174,6 +195,11 @@ class Schedule:
             "date",
             run_date=moment,
             args=[name],
-            id=f"{name} again",
+            id=_retry(name),
             replace_existing=True,
         )
+
+
+def _retry(name: str) -> str:
+    """The job besides the cron line."""
+    return f"{name} again"

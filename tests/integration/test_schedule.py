@@ -237,6 +237,54 @@ def test_a_reload_takes_what_is_new(begin, config: Path) -> None:
     assert set(schedule.next_runs()) == {"one", "three"}
 
 
+def test_a_source_that_is_new_after_a_reload_and_never_ran_runs_at_once(
+    begin, config: Path
+) -> None:
+    runs = Runs(lambda name, _count: report(name))
+    schedule = begin(runs, last_started=lambda name: None if name == "three" else NOW)
+    config.write_text(CONFIG.replace("[sources.two]", "[sources.three]"))
+    schedule.reload()
+    assert runs.wait_for("three", 1)
+    assert runs.of == {"three": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "due"),
+    [
+        (("[sources.two]", "[sources.three]"), "the retry"),
+        (("*/15 * * * *", "0 0 1 1 *"), "the retry"),
+        (('schedule = "*/15 * * * *"\n', ""), "nothing"),
+        (("[sources.one]", "[sources.other]"), "nothing"),
+    ],
+)
+def test_a_reload_keeps_the_try_that_a_parked_source_waits_for(
+    begin, config: Path, change: tuple[str, str], due: str
+) -> None:
+    later = datetime.now(UTC) + timedelta(minutes=40)
+    judged = threading.Event()
+    schedule = begin(
+        Runs(lambda name, _count: report(name, "parked", 75, retry_at=later)),
+        last_started=lambda name: None if name == "one" else NOW,
+        done=lambda _report: judged.set(),
+    )
+    assert judged.wait(PATIENCE)
+    assert CONFIG.count(change[0]) == 1
+    config.write_text(CONFIG.replace(*change))
+    schedule.reload()
+    found = schedule.next_runs().get("one")
+    kept = found is not None and later <= found <= later + timedelta(seconds=1)
+    assert ("the retry" if kept else "nothing") == due
+    assert ("one" in schedule.last) == kept
+
+
+def test_a_reload_leaves_a_tick_that_is_seconds_away_where_it_is(begin, config: Path) -> None:
+    schedule = begin(Runs(lambda name, _count: report(name)))
+    before = schedule.next_runs()
+    config.write_text(CONFIG + '[sources.four]\nprovider = "layers"\nschedule = "0 0 * * *"\n')
+    schedule.reload()
+    assert {name: schedule.next_runs()[name] for name in before} == before
+
+
 def test_a_broken_configuration_changes_nothing(begin, config: Path) -> None:
     schedule = begin(Runs(lambda name, _count: report(name)))
     config.write_text("nonsense")
