@@ -75,7 +75,8 @@ def report(
         if as_of is not None:
             wanted.ensure_past()
             moment = context.past_moment(connection, as_of, source, option="--as-of")
-        rows = report_table.rows_of(connection, wanted, moment, source)
+        most = limit or {"table": IN_A_TABLE, "html": IN_A_PAGE}.get(form)
+        rows = report_table.rows_of(connection, wanted, moment, source, most)
         with closing(rows.batches):
             if form == "table":
                 terminal.say(wanted.title(moment), style="bold")

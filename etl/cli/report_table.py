@@ -70,16 +70,21 @@ def write(rows: Rows, limit: int) -> None:
 
 
 def rows_of(
-    connection: "Connection", report: "Report", moment: datetime | None, source: str | None
+    connection: "Connection",
+    report: "Report",
+    moment: datetime | None,
+    source: str | None,
+    limit: int | None,
 ) -> Rows:
-    """The rows of a report, now or at a moment, of all sources or of one."""
+    """The rows of a report, now or at a moment, of all sources or of one; with a limit one more."""
     from etl.db import relations, reports
 
-    asked = reports.relation(connection, report, moment)
+    most = None if limit is None else limit + 1
+    asked = reports.relation(connection, report, moment, source=source, limit=most)
     return Rows(
         shown=report.shown,
         columns=relations.columns_of(asked.rows),
-        batches=relations.batches(connection, asked, source),
+        batches=relations.batches(connection, asked, source, most),
     )
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     FromClause,
+    Select,
     Subquery,
-    Table,
     case,
     column,
     func,
@@ -44,10 +44,10 @@ def rows(name: str, moment: datetime | None = None, *, deleted: bool = False) ->
     deleted: tombstones too. A condition on source, project_id, parent_id or a row's id is served
     by an index; project_key is looked up row by row.
     """
-    if moment is None:
-        every = select(_current(name)).subquery(name)
-    elif name in RECORDS:
-        every = _records(RECORDS[name], moment).subquery(name)
+    if name in RECORDS:
+        every = union_all(*halves(name, moment)).subquery(name)
+    elif moment is None:
+        every = select(_CHILDREN[name].current).subquery(name)
     else:
         return _parts(_CHILDREN[name], moment).subquery(name)
     return every if deleted else select(every).where(~every.c.is_deleted).subquery(name)
@@ -100,13 +100,15 @@ def _told(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _current(name: str) -> Table:
-    return RECORDS[name].current if name in RECORDS else _CHILDREN[name].current
+def halves(name: str, moment: datetime | None) -> tuple[Select[Any], ...]:
+    """The current rows that are as old as that, and the closed versions of the others.
 
-
-def _records(tables: RecordTables, moment: datetime) -> CompoundSelect[Any]:
-    """The current rows that are old enough, and the closed versions of those that are not."""
+    Tombstones too. Without a moment only the first half, of all current rows.
+    """
+    tables = RECORDS[name]
     current, history = tables.current, tables.history
+    if moment is None:
+        return (select(current),)
     closed = {
         "changed_at": history.c.valid_from,
         "deleted_at": case((history.c.is_deleted, history.c.valid_from)),
@@ -118,7 +120,7 @@ def _records(tables: RecordTables, moment: datetime) -> CompoundSelect[Any]:
         old = closed.get(one.name, one if fixed else history.c.get(one.name, one))
         then.append(_as_told(tables, one.name, old, moment).label(one.name))
         still.append(_as_told(tables, one.name, one, moment).label(one.name))
-    return union_all(
+    return (
         select(*still).where(current.c.changed_at <= moment),
         select(*then)
         .join_from(history, current, current.c[tables.id] == history.c[tables.id])

@@ -1,37 +1,44 @@
 """The queries of reports at a moment in the past, over the rows of etl.db.asof.
 
 The views of these names answer for now. They are made for looking up a few rows by index; these
-read all there was at once. tests/integration/test_reports.py holds both to the same rows.
+read all there was at once, each row and its payload once. What only people see of a row is put
+together for the rows that are shown. tests/integration/test_reports.py holds both to the same rows.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import FromClause, Subquery, bindparam, select, text
+from sqlalchemy import CTE, FromClause, Select, Subquery, bindparam, literal_column, select, text
 
 from etl.db import asof
-from etl.db.types import UtcDateTime
+from etl.db.types import Document, UtcDateTime
+
+Pick = Callable[[FromClause], Select[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What the two databases call differently."""
+    """What the two databases call differently. past: closed versions are asked, too."""
 
     sqlite: bool
+    past: bool
 
     def each(self, column: str, name: str) -> str:
         if self.sqlite:
             return f"JOIN json_each({column}) AS {name}"
         return f"CROSS JOIN LATERAL jsonb_array_elements_text({column}) AS {name} (value)"
 
-    def listed(self, column: str) -> str:
-        """A JSON list of the different texts; SQLite needs the rows in their order."""
+    def listed(self, rows: str) -> str:
+        """A JSON list of the different texts in rows of one column `text`, by their bytes."""
         if self.sqlite:
-            return f"json_group_array(DISTINCT {column})"
-        return f'jsonb_agg(DISTINCT {column} COLLATE "C" ORDER BY {column} COLLATE "C")'
+            inner = f"SELECT DISTINCT text FROM ({rows}) AS texts ORDER BY text"
+            return f"(SELECT json_group_array(text) FROM ({inner}) AS texts)"
+        text = 'text COLLATE "C"'
+        return f"(SELECT jsonb_agg(DISTINCT {text} ORDER BY {text}) FROM ({rows}) AS texts)"
 
     def seconds(self, time: str) -> str:
         if self.sqlite:
@@ -45,21 +52,68 @@ class _Words:
         return name
 
 
+_CAPACITY = (
+    "layers.source, layers.provider, layers.project_key, layers.key AS layer_key, "
+    "layers.name AS layer_name, layers.randomization_unit, layers.layer_id"
+)
+_RESERVED = {
+    True: f"""
+SELECT {_CAPACITY}, environment.key AS environment_key,
+       json_array_length(environment.value, '$.reservations') AS experiments,
+       (SELECT SUM(json_extract(value, '$.reservationPercent'))
+        FROM json_each(environment.value, '$.reservations')) AS used, environment.value AS reserved
+FROM layers_closed AS layers JOIN json_each(layers.raw, '$.environments') AS environment
+WHERE layers.provider = 'launchdarkly'
+  AND json_array_length(environment.value, '$.reservations') > 0""",
+    False: f"""
+SELECT {_CAPACITY}, environment.key AS environment_key,
+       jsonb_array_length(environment.value -> 'reservations') AS experiments,
+       (SELECT SUM(CAST(value ->> 'reservationPercent' AS NUMERIC))
+        FROM jsonb_array_elements(environment.value -> 'reservations')) AS used,
+       environment.value AS reserved
+FROM layers_closed AS layers
+CROSS JOIN LATERAL jsonb_each(
+  CASE WHEN layers.provider = 'launchdarkly' THEN layers.raw -> 'environments' END
+) AS environment (key, value)
+WHERE jsonb_array_length(environment.value -> 'reservations') > 0""",
+}
+"""Of a closed version the payload tells what was reserved; by whether it is SQLite."""
+
+
 def _layer_capacity(words: _Words) -> str:
+    then = f"UNION ALL {_RESERVED[words.sqlite]}" if words.past else ""
     return f"""
-SELECT layers.source, layers.provider, layers.project_key, layers.key AS layer_key,
-       layers.name AS layer_name, layers.randomization_unit, used.environment_key,
-       used.experiments, used.used_percent, 100 - used.used_percent AS free_percent,
-       used.used_percent > 100 AS over_booked, used.experiment_keys, layers.layer_id
-FROM layers_then AS layers JOIN (
-  SELECT layer_id, environment_key, COUNT(*) AS experiments,
-         CAST(SUM(reservation_percent) AS BIGINT) AS used_percent,
-         {words.listed("experiment_key")} AS experiment_keys
+SELECT source, provider, project_key, layer_key, layer_name, randomization_unit, environment_key,
+       CAST(experiments AS BIGINT) AS experiments, CAST(used AS BIGINT) AS used_percent,
+       CAST(100 - used AS BIGINT) AS free_percent, used > 100 AS over_booked, layer_id, reserved
+FROM (
+  SELECT {_CAPACITY}, used.environment_key, used.experiments, used.used,
+         CAST(NULL AS {"TEXT" if words.sqlite else "JSONB"}) AS reserved
   FROM (
-    SELECT layer_id, environment_key, experiment_key, reservation_percent
-    FROM layer_reservations_then ORDER BY layer_id, environment_key, experiment_key
-  ) AS reservations GROUP BY layer_id, environment_key
-) AS used ON used.layer_id = layers.layer_id"""
+    SELECT layer_id, environment_key, COUNT(*) AS experiments, SUM(reservation_percent) AS used
+    FROM layer_reservations WHERE NOT is_deleted GROUP BY layer_id, environment_key
+  ) AS used JOIN layers_still AS layers ON layers.layer_id = used.layer_id
+  {then}
+) AS every_row"""
+
+
+def _experiment_keys(words: _Words) -> str:
+    """Those of a row of _layer_capacity."""
+    still = (
+        "SELECT experiment_key AS text FROM layer_reservations AS those WHERE NOT is_deleted "
+        "AND those.layer_id = picked.layer_id AND those.environment_key = picked.environment_key"
+    )
+    then = (
+        "SELECT json_extract(value, '$.experimentKey') AS text "
+        "FROM json_each(picked.reserved, '$.reservations')"
+        if words.sqlite
+        else "SELECT value ->> 'experimentKey' AS text "
+        "FROM jsonb_array_elements(picked.reserved -> 'reservations')"
+    )
+    return (
+        f"CASE WHEN picked.reserved IS NULL THEN {words.listed(still)} "
+        f"ELSE {words.listed(then)} END"
+    )
 
 
 def _project_inventory(_words: _Words) -> str:
@@ -100,30 +154,50 @@ FROM (
 ) AS ages WHERE unchanged_days >= 90"""
 
 
-def _layers_without_experiments(_words: _Words) -> str:
-    return """
-SELECT layers.source, layers.provider, layers.project_key, layers.key AS layer_key,
-       layers.name AS layer_name, layers.randomization_unit, layers.provider_created_at,
-       layers.first_seen_at, layers.changed_at, layers.layer_id
-FROM layers_then AS layers
-LEFT JOIN (SELECT DISTINCT layer_id FROM layer_reservations_then) AS reserved
-  ON reserved.layer_id = layers.layer_id
-WHERE layers.provider = 'launchdarkly' AND reserved.layer_id IS NULL"""
+def _layers_without_experiments(words: _Words) -> str:
+    columns = (
+        "layers.source, layers.provider, layers.project_key, layers.key AS layer_key, "
+        "layers.name AS layer_name, layers.randomization_unit, layers.provider_created_at, "
+        "layers.first_seen_at, layers.changed_at, layers.layer_id"
+    )
+    reserved = (
+        "EXISTS (SELECT 1 FROM json_each(layers.raw, '$.environments') AS environment "
+        "WHERE json_array_length(environment.value, '$.reservations') > 0)"
+        if words.sqlite
+        else "jsonb_path_exists(layers.raw, '$.environments.*.reservations[*]')"
+    )
+    return f"""
+SELECT {columns} FROM layers_still AS layers
+WHERE layers.provider = 'launchdarkly' AND NOT EXISTS (
+  SELECT 1 FROM layer_reservations AS those
+  WHERE those.layer_id = layers.layer_id AND NOT those.is_deleted
+)
+UNION ALL SELECT {columns} FROM layers_closed AS layers
+WHERE layers.provider = 'launchdarkly' AND NOT {reserved}"""
 
 
-def _implicit_layers(_words: _Words) -> str:
-    return """
+def _implicit_layers(words: _Words) -> str:
+    number = (
+        "json_array_length(layers.raw, '$.parameters')"
+        if words.sqlite
+        else "jsonb_array_length(layers.raw -> 'parameters')"
+    )
+    still = (
+        "SELECT COUNT(*) FROM layer_parameters AS parts "
+        "WHERE parts.layer_id = layers.layer_id AND NOT parts.is_deleted"
+    )
+    halves = [
+        f"""
 SELECT layers.source, layers.provider, layers.project_key, layers.key AS layer_key,
        layers.name AS layer_name,
        COALESCE(layers.created_by_email, layers.created_by_name, layers.created_by_id)
          AS created_by,
        layers.provider_created_at, layers.provider_updated_at, layers.first_seen_at,
-       COALESCE(parts.number, 0) AS parameters, layers.layer_id
-FROM layers_then AS layers
-LEFT JOIN (
-  SELECT layer_id, COUNT(*) AS number FROM layer_parameters_then GROUP BY layer_id
-) AS parts ON parts.layer_id = layers.layer_id
-WHERE layers.is_implicit"""
+       {parameters} AS parameters, layers.layer_id
+FROM layers_{half} AS layers WHERE layers.is_implicit"""
+        for half, parameters in (("still", f"({still})"), ("closed", f"COALESCE({number}, 0)"))
+    ]
+    return " UNION ALL ".join(halves)
 
 
 def _holdout_usage(words: _Words) -> str:
@@ -132,7 +206,8 @@ SELECT layers.source, layers.provider, layers.project_key, holdout.value AS hold
        layers.key AS layer_key, layers.name AS layer_name, layers.is_implicit,
        COUNT(*) OVER (PARTITION BY layers.source, layers.project_key, holdout.value) AS layers,
        layers.layer_id
-FROM layers_then AS layers {words.each("layers.holdout_ids", "holdout")}"""
+FROM layers_then AS layers {words.each("layers.holdout_ids", "holdout")}
+WHERE layers.holdout_ids <> '[]'"""
 
 
 def _possible_same_project(words: _Words) -> str:
@@ -166,17 +241,40 @@ QUERIES = MappingProxyType(
 )
 """Reports of rows; those of events are the view's rows up to the moment."""
 
-_TABLES = re.compile(r"\b(\w+)_(then|ever)\b")
+LATE = MappingProxyType({"layer_capacity": {"experiment_keys": _experiment_keys}})
+"""Columns that are made for the rows that are picked, not for all."""
+
+_TABLES = re.compile(r"\b(projects|environments|layers)_(then|ever|still|closed)\b")
 
 
-def rows(view: FromClause, name: str, moment: datetime, *, sqlite: bool) -> Subquery:
-    """What the view of that name would have shown at a moment, with the view's columns."""
-    query = QUERIES[name](_Words(sqlite))
-    tables = sorted(set(_TABLES.findall(query)))
-    ctes = [
-        select(asof.rows(table, moment, deleted=kind == "ever")).cte(f"{table}_{kind}")
-        for table, kind in tables
-    ]
+def rows(
+    view: FromClause, name: str, moment: datetime | None, *, sqlite: bool, pick: Pick = select
+) -> Subquery:
+    """What the view of that name would have shown at a moment, with the view's columns.
+
+    pick: which of the rows, and how many. Without a moment: what it shows now.
+    """
+    words = _Words(sqlite, moment is not None)
+    query, late = QUERIES[name](words), LATE.get(name, {})
+    columns: dict[str, Any] = {one.name: one.type for one in view.c if one.name not in late}
+    if late:
+        columns["reserved"] = Document
     moments = [bindparam("moment", moment, UtcDateTime())] if ":moment" in query else []
-    columns: dict[str, Any] = {column.name: column.type for column in view.c}
-    return text(query).bindparams(*moments).columns(**columns).add_cte(*ctes).subquery(name)
+    ctes = [_cte(table, kind, moment) for table, kind in sorted(set(_TABLES.findall(query)))]
+    found = text(query).bindparams(*moments).columns(**columns).add_cte(*ctes).subquery("found")
+    picked = pick(found).subquery("picked")
+    shown = [
+        literal_column(late[one.name](words), one.type).label(one.name)
+        if one.name in late
+        else picked.c[one.name]
+        for one in view.c
+    ]
+    return select(*shown).select_from(picked).subquery(name)
+
+
+def _cte(table: str, kind: str, moment: datetime | None) -> CTE:
+    """then: the live rows; ever: the deleted, too; still, closed: the halves of the live ones."""
+    if kind in ("then", "ever"):
+        return select(asof.rows(table, moment, deleted=kind == "ever")).cte(f"{table}_{kind}")
+    half = asof.halves(table, moment)[("still", "closed").index(kind)].subquery(table)
+    return select(half).where(~half.c.is_deleted).cte(f"{table}_{kind}")

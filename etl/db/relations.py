@@ -190,16 +190,24 @@ def of_source(asked: FromClause, name: str) -> Select[Any]:
     raise ConfigError(f"{asked.description} has no column source; leave out --source")
 
 
-def batches(
-    connection: Connection, asked: Relation, source: str | None = None
-) -> Generator[Sequence[Sequence[Any]], None, None]:
-    """The rows in one order on both databases, some at a time; JSON parsed, MISSING for none."""
+def in_order(
+    connection: Connection, asked: Relation, source: str | None = None, limit: int | None = None
+) -> Select[Any]:
+    """The rows in one order on both databases, of all sources or of one, all or the first ones."""
     rows = asked.rows
     query = select(rows) if source is None else of_source(rows, source)
-    query = query.with_only_columns(
+    query = query.order_by(*(_ordered(connection, rows, name) for name in asked.order))
+    return query if limit is None else query.limit(limit)
+
+
+def batches(
+    connection: Connection, asked: Relation, source: str | None = None, limit: int | None = None
+) -> Generator[Sequence[Sequence[Any]], None, None]:
+    """The rows as of `in_order`, some at a time; JSON parsed, MISSING for none."""
+    rows = asked.rows
+    query = in_order(connection, asked, source, limit).with_only_columns(
         *(cast(one, Text).label(one.name) if _as_text(one) else one for one in rows.c)
     )
-    query = query.order_by(*(_ordered(connection, rows, name) for name in asked.order))
     places = [place for place, one in enumerate(rows.c) if _json(one)]
     with connection.execute(query.execution_options(yield_per=AT_ONCE)) as found:
         for part in found.partitions():
@@ -218,10 +226,13 @@ def _ordered(connection: Connection, rows: FromClause, asked: str) -> Any:
     """Nothing before something, as SQLite does it; `-`: backwards."""
     name = asked.removeprefix("-")
     wanted = bytewise(connection, rows.c[name])
+    if name == "source" and connection.dialect.name == "sqlite":
+        wanted = wanted.concat("")  # or it reads all rows in the order of its index on that
+    # where to put nothing is not said of what has to be there: it would keep indexes from use
+    required = name.endswith("_id") or (isinstance(rows, Table) and not rows.c[name].nullable)
     if asked != name:
-        return wanted.desc().nulls_last()
-    required = isinstance(rows, Table) and not rows.c[name].nullable
-    return wanted if required or name.endswith("_id") else wanted.nulls_first()
+        return wanted.desc() if required else wanted.desc().nulls_last()
+    return wanted if required else wanted.nulls_first()
 
 
 def bytewise(connection: Connection, value: Any) -> Any:

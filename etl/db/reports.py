@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, FromClause, Select, select
 
 from etl.db import past_reports, relations
 from etl.db.relations import Relation
@@ -142,15 +143,33 @@ def named(name: str) -> Report:
         raise ConfigError(f"no report {name!r}; there are {', '.join(REPORTS)}") from None
 
 
-def relation(connection: Connection, report: Report, moment: datetime | None = None) -> Relation:
-    """The rows of a report, now or at a moment, in its order."""
+def relation(
+    connection: Connection,
+    report: Report,
+    moment: datetime | None = None,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+) -> Relation:
+    """The rows of a report, now or at a moment, in its order.
+
+    source, limit: what will be asked of them, where it is sooner found with that known.
+    """
     view = relations.relation(connection, report.name).rows
+    if moment is not None:
+        report.ensure_past()
+    sooner = report.name in past_reports.LATE and limit is not None
+    if report.name in past_reports.QUERIES and (moment is not None or sooner):
+
+        def pick(rows: FromClause) -> Select[Any]:
+            return relations.in_order(connection, Relation(rows, report.order), source, limit)
+
+        wanted = pick if sooner else select
+        sqlite = connection.dialect.name == "sqlite"
+        found = past_reports.rows(view, report.name, moment, sqlite=sqlite, pick=wanted)
+        return Relation(found, report.order)
     if moment is None:
         return Relation(view, report.order)
-    report.ensure_past()
-    if report.name in past_reports.QUERIES:
-        sqlite = connection.dialect.name == "sqlite"
-        return Relation(past_reports.rows(view, report.name, moment, sqlite=sqlite), report.order)
     events = select(view).where(view.c.observed_at <= moment).subquery(report.name)
     return Relation(events, report.order)
 

@@ -55,14 +55,14 @@ class Told:
         return report(self.engines[0], name)
 
 
-def report(engine: Engine, name: str, moment: datetime | None = None) -> Rows:
-    """The rows of a report as values."""
+def report(engine: Engine, name: str, moment: datetime | None = None, **part: Any) -> Rows:
+    """The rows of a report as values; of a source, or at most so many, where `part` says so."""
     with engine.connect() as connection:
-        asked = reports.relation(connection, reports.named(name), moment)
+        asked = reports.relation(connection, reports.named(name), moment, **part)
         names = asked.rows.c.keys()
         return [
             {n: None if v is MISSING else v for n, v in zip(names, row, strict=True)}
-            for batch in batches(connection, asked)
+            for batch in batches(connection, asked, **part)
             for row in batch
         ]
 
@@ -140,6 +140,20 @@ def without_age(rows: Rows) -> Rows:
 def test_both_databases_report_the_same_now(told: Told, name: str) -> None:
     sqlite, postgres = (report(engine, name) for engine in told.engines)
     assert sqlite == postgres
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_first_rows_of_a_report_are_those_that_all_of_it_begins_with(
+    told: Told, name: str
+) -> None:
+    """They may be found another way: columns of what is not shown are not made."""
+    for moment in (None, told.moments[1]) if REPORTS[name].now_only is None else (None,):
+        for engine in told.engines:
+            every = report(engine, name, moment)
+            assert report(engine, name, moment, limit=3) == every[:3]
+            source = every[-1]["source"]
+            of_source = [row for row in every if row["source"] == source]
+            assert report(engine, name, moment, source=source, limit=2) == of_source[:2]
 
 
 def test_every_report_has_rows_and_tells_another_story_each_time(told: Told) -> None:
@@ -258,10 +272,15 @@ def test_queries_for_steampipe_find_their_columns_and_no_key(told: Told, name: s
 def test_a_report_of_the_past_finds_closed_versions_by_index(told: Told, name: str) -> None:
     for engine in told.engines:
         with engine.connect() as connection:
-            rows = reports.relation(connection, reports.named(name), told.moments[0]).rows
-        shown = plan(engine, select(rows))
-        assert "_history_valid_to_valid_from" in shown
-        assert not re.search(r"(SCAN|Seq Scan on) \w+_history", shown)
+            wanted = reports.named(name)
+            every, first = (
+                reports.relation(connection, wanted, told.moments[0], limit=limit).rows
+                for limit in (None, 50)
+            )
+        for rows in (every, first):
+            shown = plan(engine, select(rows))
+            assert "_history_valid_to_valid_from" in shown
+            assert not re.search(r"(SCAN|Seq Scan on) \w+_history", shown)
 
 
 def test_a_report_of_now_only_says_where_the_past_is(told: Told) -> None:
