@@ -1,5 +1,6 @@
 """Databases for the tests: SQLite files and a real PostgreSQL, with the schema of this code."""
 
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,11 +13,20 @@ from sqlalchemy import Engine
 from etl.db import schema
 from etl.db.engine import open_engine
 from tests.support import postgres
+from tests.support.compiled import share_compiled_statements
 
 TEMPLATE = "etl_test_template"
 BOTH = ("sqlite", "postgres")
 
 Databases = Callable[[str], AbstractContextManager[Engine]]
+
+share_compiled_statements()
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays to the end: no later collection looks at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
