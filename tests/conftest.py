@@ -14,6 +14,7 @@ from etl.db import schema
 from etl.db.engine import open_engine
 from tests.support import postgres
 from tests.support.compiled import share_compiled_statements
+from tests.support.forks import Fork, forks
 
 TEMPLATE = "etl_test_template"
 BOTH = ("sqlite", "postgres")
@@ -107,3 +108,10 @@ def empty_engine(request: pytest.FixtureRequest, databases: Databases) -> Iterat
     """Runs the test on each database before its first migration."""
     with databases(f"{request.param} empty") as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def fork() -> Iterator[Fork]:
+    """Runs in forked processes that may be killed; all of them have one parent."""
+    with forks() as fork:
+        yield fork

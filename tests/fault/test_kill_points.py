@@ -15,7 +15,7 @@ from etl.errors import OK, PARTIAL
 from etl.sandbox import Sandbox
 from tests.conftest import Databases
 from tests.support.database import differing
-from tests.support.forks import Ended, Fork, forks
+from tests.support.forks import Ended, Fork
 from tests.support.history import violations
 from tests.support.runs import SOURCES, config_text, settings_for, small, sync_all
 
@@ -68,13 +68,12 @@ class Killer:
 @pytest.mark.row(44, 53)
 @pytest.mark.parametrize(("kind", "seed", "kills"), STORIES)
 def test_killed_runs_end_as_if_nothing_had_happened(
-    databases: Databases, tmp_path: Path, kind: str, seed: int, kills: int
+    databases: Databases, fork: Fork, tmp_path: Path, kind: str, seed: int, kills: int
 ) -> None:
     with (
         databases(kind) as engine,
         databases(kind) as undisturbed,
         Sandbox(small(seed)) as sandbox,
-        forks() as fork,
     ):
         config = tmp_path / "etl.toml"
         url = engine.url.render_as_string(hide_password=False)

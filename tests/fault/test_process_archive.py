@@ -13,14 +13,14 @@ from etl.providers import PROVIDERS
 from etl.sandbox import Sandbox
 from tests.conftest import Databases
 from tests.fault.test_process_kill import config_for
-from tests.support.forks import forks
+from tests.support.forks import Fork
 from tests.support.runs import small
 
 
 @pytest.mark.row(44)
 @pytest.mark.slow
 def test_an_archive_is_readable_wherever_a_run_was_killed(
-    databases: Databases, tmp_path: Path
+    databases: Databases, tmp_path: Path, fork: Fork
 ) -> None:
     folder = tmp_path / "archive"
     tables: dict[str, Any] = {
@@ -28,7 +28,7 @@ def test_an_archive_is_readable_wherever_a_run_was_killed(
         "layers": {"page_size": 5},
         "limits": {"rate_limits": []},
     }
-    with databases("sqlite") as engine, Sandbox(small()) as sandbox, forks() as fork:
+    with databases("sqlite") as engine, Sandbox(small()) as sandbox:
         config = config_for(engine, sandbox, tmp_path, st=tables)
         killed = 0
         for commit in numbers(1):

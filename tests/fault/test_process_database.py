@@ -23,7 +23,7 @@ from etl.sandbox import Fault, Sandbox, World
 from tests.cli.command import Ended, process
 from tests.conftest import Databases
 from tests.support.database import contents, counts, differing
-from tests.support.forks import forks
+from tests.support.forks import Fork
 from tests.support.history import violations
 from tests.support.own_postgres import OwnPostgres, own_postgres
 from tests.support.runs import asked, config_text, settings_for, small, sync
@@ -91,8 +91,8 @@ def config_for(engine: Engine, sandbox: Sandbox, folder: Path) -> Path:
 
 
 @pytest.mark.row(46)
-def test_a_run_waits_for_a_foreign_writer(sqlite: Engine, tmp_path: Path) -> None:
-    with Sandbox(small()) as sandbox, forks() as fork:
+def test_a_run_waits_for_a_foreign_writer(sqlite: Engine, tmp_path: Path, fork: Fork) -> None:
+    with Sandbox(small()) as sandbox:
         config = config_for(sqlite, sandbox, tmp_path)
         assert fork(config, "ly").code == 0
         with locked(path_of(sqlite)) as release:
@@ -114,7 +114,7 @@ def test_a_run_waits_for_a_foreign_writer(sqlite: Engine, tmp_path: Path) -> Non
     ],
 )
 def test_a_foreign_writer_that_does_not_end_is_a_clear_error(
-    sqlite: Engine, tmp_path: Path, after: int | None
+    sqlite: Engine, tmp_path: Path, after: int | None, fork: Fork
 ) -> None:
     held: list[Any] = []
 
@@ -122,7 +122,7 @@ def test_a_foreign_writer_that_does_not_end_is_a_clear_error(
         held.append(locked(path_of(sqlite)))
         held.append(held[0].__enter__())
 
-    with Sandbox(small()) as sandbox, forks() as fork:
+    with Sandbox(small()) as sandbox:
         config = config_for(sqlite, sandbox, tmp_path)
         if after is None:
             lock(sandbox.world)
@@ -139,10 +139,10 @@ def test_a_foreign_writer_that_does_not_end_is_a_clear_error(
 
 @pytest.mark.row(46)
 def test_a_foreign_reader_neither_waits_nor_makes_a_run_wait(
-    sqlite: Engine, tmp_path: Path
+    sqlite: Engine, tmp_path: Path, fork: Fork
 ) -> None:
     query = "SELECT count(*) FROM layers"
-    with Sandbox(small()) as sandbox, forks() as fork:
+    with Sandbox(small()) as sandbox:
         config = config_for(sqlite, sandbox, tmp_path)
         with closing(sqlite3.connect(path_of(sqlite), isolation_level=None)) as reader:
             reader.execute("BEGIN")
@@ -154,12 +154,11 @@ def test_a_foreign_reader_neither_waits_nor_makes_a_run_wait(
 
 
 @pytest.mark.row(46)
-def test_a_database_that_may_only_be_read_is_a_clear_error() -> None:
+def test_a_database_that_may_only_be_read_is_a_clear_error(fork: Fork) -> None:
     """A file and a folder without the right to write; root, whom that does not bind, steps down."""
     with (
         tempfile.TemporaryDirectory() as name,  # pytest's own folders are closed to others
         Sandbox(small()) as sandbox,
-        forks() as fork,
     ):
         folder = Path(name)
         engine = open_engine(f"sqlite:///{folder / 'etl.db'}")
@@ -193,11 +192,11 @@ def database_of(engine: Engine) -> None:
 
 @pytest.mark.row(46)
 def test_a_full_disk_at_any_point_of_a_run_leaves_the_old_state(
-    sqlite: Engine, tmp_path: Path
+    sqlite: Engine, tmp_path: Path, fork: Fork
 ) -> None:
     """More room step by step, until the run lands; it fails in staging first, then in the merge."""
     failed = 0
-    with Sandbox(small()) as sandbox, forks() as fork:
+    with Sandbox(small()) as sandbox:
         config = config_for(sqlite, sandbox, tmp_path)
         assert fork(config, "st").code == 0
         sandbox.world.evolve(changed=0.8, created=60)
@@ -365,14 +364,15 @@ def test_a_process_that_lives_on_is_not_kept_out_by_its_own_lease(
 
 @pytest.mark.slow
 @pytest.mark.row(47)
-def test_dropped_connections_leave_nothing_half(databases: Databases, tmp_path: Path) -> None:
+def test_dropped_connections_leave_nothing_half(
+    databases: Databases, tmp_path: Path, fork: Fork
+) -> None:
     """All of them, before each page; the run that meets no such fault any more lands."""
     drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
     with (
         databases("postgres") as engine,
         databases("postgres") as other,
         Sandbox(small()) as sandbox,
-        forks() as fork,
         other.connect().execution_options(isolation_level="AUTOCOMMIT") as killing,
     ):
 

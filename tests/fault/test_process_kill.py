@@ -17,7 +17,7 @@ from etl.sandbox import Fault, Sandbox, World
 from tests.cli.command import line, process, variables
 from tests.conftest import BOTH, Databases
 from tests.support.database import contents, count, counts, differing, rows
-from tests.support.forks import forks
+from tests.support.forks import Fork
 from tests.support.history import violations
 from tests.support.runs import asked, config_text, hour, settings_for, small, sync
 
@@ -61,9 +61,10 @@ def test_a_run_killed_at_any_commit_ends_as_an_undisturbed_one(
     source: str,
     pages: str,
     most_again: int,
+    fork: Fork,
 ) -> None:
     """Pages before the last checkpoint are not fetched again; the dead holder's lease is taken."""
-    with Sandbox(small()) as sandbox, forks() as fork:
+    with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, **PAGED)
         config = config_for(engine, sandbox, tmp_path, **PAGED)
         for target in (engine, undisturbed):

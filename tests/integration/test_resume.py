@@ -2,12 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,11 @@ from etl.process import lives, this_process
 from etl.sandbox import Fault, Sandbox, World
 from tests.conftest import Databases
 from tests.support.database import count, counts, differing, rows
+from tests.support.forks import Fork
 from tests.support.history import violations
 from tests.support.runs import (
     asked,
     config_text,
-    environ,
     hour,
     settings_for,
     small,
@@ -53,24 +50,21 @@ KILLS = [
 class Child:
     """A process that runs a source; the sandbox may kill it while it waits for an answer."""
 
-    def __init__(self, engine: Engine, sandbox: Sandbox, folder: Path, tables: Any) -> None:
+    def __init__(self, fork: Fork, engine: Engine, sandbox: Sandbox, folder: Path, tables: Any):
         url = engine.url.render_as_string(hide_password=False)
         self._config = folder / "etl.toml"
         self._config.write_text(config_text(sandbox, url, **tables))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._fork = fork
+        self._number: Future[int] = Future()
 
-    def run(self, source: str, *more: str) -> int:
+    def run(self, source: str, **how: Any) -> int:
         """The exit code; negative for the signal that ended it."""
-        command = [sys.executable, "-m", "tests.support.child", str(self._config), source, *more]
-        self._process = subprocess.Popen(command, env={**os.environ, **environ()})
-        return self._process.wait(60)
+        self._number = Future()
+        return self._fork(self._config, source, born=self._number.set_result, **how).code
 
     def kill(self, _world: World) -> None:
         """Kills it with what no process can catch."""
-        assert self._process is not None
-        self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+        os.kill(self._number.result(60), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -84,6 +78,7 @@ def undisturbed(
 
 @pytest.mark.parametrize(("source", "match", "slow", "fatal", "page", "walks"), KILLS)
 def test_a_killed_run_is_gone_on_with_behind_its_checkpoint(
+    fork: Fork,
     engine: Engine,
     undisturbed: Engine,
     tmp_path: Path,
@@ -96,7 +91,7 @@ def test_a_killed_run_is_gone_on_with_behind_its_checkpoint(
 ) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, **PAGED)
-        child = Child(engine, sandbox, tmp_path, PAGED)
+        child = Child(fork, engine, sandbox, tmp_path, PAGED)
         for target in (engine, undisturbed):
             sync(target, settings, source)
         sandbox.world.evolve(changed=0.3, deleted=2, created=2)
@@ -114,10 +109,10 @@ def test_a_killed_run_is_gone_on_with_behind_its_checkpoint(
 
 
 def test_the_first_run_of_all_may_be_killed_too(
-    engine: Engine, undisturbed: Engine, tmp_path: Path
+    fork: Fork, engine: Engine, undisturbed: Engine, tmp_path: Path
 ) -> None:
     with Sandbox(small()) as sandbox:
-        child = Child(engine, sandbox, tmp_path, PAGED)
+        child = Child(fork, engine, sandbox, tmp_path, PAGED)
         sandbox.add_fault(Fault(STATSIG, "stall", after=1, arg=SLOW))
         sandbox.add_fault(Fault(STATSIG, "mutate", after=2, arg=child.kill))
         assert child.run("st") == -signal.SIGKILL
@@ -129,10 +124,10 @@ def test_the_first_run_of_all_may_be_killed_too(
 
 
 def test_a_run_killed_before_its_first_checkpoint_is_no_finding_of_the_audit(
-    engine: Engine, tmp_path: Path
+    fork: Fork, engine: Engine, tmp_path: Path
 ) -> None:
     with Sandbox(small()) as sandbox:
-        child = Child(engine, sandbox, tmp_path, PAGED)
+        child = Child(fork, engine, sandbox, tmp_path, PAGED)
         sandbox.add_fault(Fault(STATSIG, "mutate", arg=child.kill))
         assert child.run("st") == -signal.SIGKILL
         settings = settings_for(sandbox, **PAGED)
@@ -143,17 +138,17 @@ def test_a_run_killed_before_its_first_checkpoint_is_no_finding_of_the_audit(
 
 
 def test_a_process_killed_at_each_of_its_commits_leaves_what_an_undisturbed_one_leaves(
-    engine: Engine, undisturbed: Engine, tmp_path: Path
+    fork: Fork, engine: Engine, undisturbed: Engine, tmp_path: Path
 ) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox)
-        child = Child(engine, sandbox, tmp_path, {})
+        child = Child(fork, engine, sandbox, tmp_path, {})
         for target in (engine, undisturbed):
             sync(target, settings, "ld")
         sandbox.world.evolve(changed=0.3, deleted=2, created=2)
         ends = []
         for commit in range(2, 30):  # at the first one there is no run yet
-            ends.append(child.run("ld", str(commit)))
+            ends.append(child.run("ld", commit=commit))
             if ends[-1] == 0:
                 break
         sync(undisturbed, settings, "ld")
@@ -164,10 +159,10 @@ def test_a_process_killed_at_each_of_its_commits_leaves_what_an_undisturbed_one_
 
 
 def test_a_lease_whose_process_is_dead_is_taken_over_at_once(
-    engine: Engine, tmp_path: Path
+    fork: Fork, engine: Engine, tmp_path: Path
 ) -> None:
     with Sandbox(small()) as sandbox:
-        child = Child(engine, sandbox, tmp_path, {})
+        child = Child(fork, engine, sandbox, tmp_path, {})
         sandbox.add_fault(Fault("layers", "mutate", arg=child.kill))
         child.run("ly")
         assert count(engine, "leases", "source = 'ly'") == 1

@@ -1,7 +1,7 @@
 """Runs in forked processes that may be killed: cheap, as their parent has imported everything.
 
 `with forks() as fork: fork(config, "st", commit=3)` is one run, killed for real when it is about to
-make its third commit; with `delay`, so many seconds after its start.
+make its third commit; with `delay`, so many seconds after its start. `born` gets its number.
 """
 
 import json
@@ -59,9 +59,14 @@ def forks() -> Iterator[Fork]:
         assert wanted is not None
         assert told is not None
 
-        def fork(config: Path, source: str, **how: Any) -> Ended:
-            wanted.write(json.dumps({"config": str(config), "source": source, **how}) + "\n")
+        def fork(
+            config: Path, source: str, born: Callable[[int], object] | None = None, **how: Any
+        ) -> Ended:
+            asked = {"config": str(config), "source": source, "tell": born is not None, **how}
+            wanted.write(json.dumps(asked) + "\n")
             wanted.flush()
+            if born is not None:
+                born(int(told.readline()))
             return Ended(**json.loads(told.readline()))
 
         yield fork
@@ -72,7 +77,7 @@ def _serve() -> None:
     """One run for each line of stdin."""
     for line in sys.stdin:
         job = json.loads(line)
-        delay = job.pop("delay", None)
+        delay, tell = job.pop("delay", None), job.pop("tell", False)
         reading, writing = os.pipe()
         began = time.monotonic()
         child = os.fork()
@@ -84,6 +89,8 @@ def _serve() -> None:
             finally:
                 os._exit(code)
         os.close(writing)
+        if tell:
+            print(child, flush=True)  # noqa: T201
         if delay is not None:
             time.sleep(delay)
             os.kill(child, signal.SIGKILL)
