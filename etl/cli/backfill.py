@@ -11,7 +11,8 @@ import typer
 
 from etl.cli import context, terminal
 from etl.cli.load import load_dumps
-from etl.cli.sync import STOPPED, bars, notify, show
+from etl.cli.progress import bars
+from etl.cli.sync import STOPPED, notify, show
 from etl.errors import ConfigError
 from etl.report import RunReport, as_json
 from etl.selection import Selection

@@ -12,6 +12,7 @@ import typer
 from etl import __version__
 from etl.cli import context, sync, terminal
 from etl.cli.past import SIGNS
+from etl.cli.progress import bars
 from etl.cli.terminal import COLOURS
 from etl.diff import MISSING
 from etl.errors import ConfigError
@@ -84,7 +85,7 @@ def _plan_one(
     from etl.planning import plan as plan_source
 
     expected = sync.announce(engine, settings, name, quiet=quiet)
-    with sync.bars(name, expected, quiet=quiet) as progress:
+    with bars(name, expected, quiet=quiet) as progress:
         watch = Watch(progress=progress)
         report, made = plan_source(engine, settings, name, wish, watch=watch)
     if not quiet:

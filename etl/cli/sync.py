@@ -2,14 +2,13 @@
 
 import json
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.progress import bars
 from etl.cli.terminal import err
 from etl.report import RunReport, StreamReport, as_json, exit_code_of
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from etl.config import Settings
-    from etl.survey import Progress
 
 STOPPED = 75
 
@@ -142,52 +140,3 @@ def announce(engine: "Engine", settings: "Settings", name: str, *, quiet: bool) 
 
 
 LONG = 20.0  # seconds
-
-
-@contextmanager
-def bars(source: str, expected: int, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
-    """Bars while a source runs; nothing where nobody watches."""
-    if quiet or not err.is_terminal:
-        yield lambda _progress: None
-        return
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[got]}"),
-        TextColumn("{task.fields[traffic]}"),
-        TimeElapsedColumn(),
-    )
-    tasks: dict[str, int] = {}
-    began = time.monotonic()
-    with Bars(*columns, console=err, transient=True) as drawn:
-
-        def advance(step: "Progress") -> None:
-            if step.stream not in tasks:
-                title = f"{source} {step.stream}"
-                tasks[step.stream] = drawn.add_task(title, records=0, pages=0, got="", traffic="")
-            task = drawn.tasks[tasks[step.stream]]
-            records = task.fields["records"] + step.records
-            pages = task.fields["pages"] + step.pages
-            drawn.update(
-                task.id,
-                advance=step.partitions_done,
-                total=step.partitions or None,
-                records=records,
-                pages=pages,
-                got=f"{terminal.count(records, 'record')} · {terminal.count(pages, 'page')}",
-                traffic=_traffic(step, expected, time.monotonic() - began),
-            )
-
-        yield advance
-
-
-def _traffic(step: "Progress", expected: int, elapsed: float) -> str:
-    """Requests and waits so far; and how long it still takes at this pace, when that is long."""
-    left = elapsed / max(1, step.requests) * (expected - step.requests)
-    waits = f" · waited {terminal.span(step.waited)}" if step.waited >= 1 else ""
-    rest = f" · {terminal.span(left)} left" if left >= LONG else ""
-    return f"{terminal.count(step.requests, 'request')}{waits}{rest}"

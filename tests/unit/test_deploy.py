@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]  # apprise brings it without types
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from etl.cli import app
 from etl.cron import cron_trigger
+from tests.cli.command import etl
 
 FOLDER = Path(__file__).parents[2] / "docs" / "deploy"
 UNITS = sorted(FOLDER.glob("*.service")) + sorted(FOLDER.glob("*.timer"))
@@ -26,6 +26,13 @@ def commands() -> list[str]:
     return found
 
 
+def help_of(name: str) -> str:
+    """What a command says of its options."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        return etl(name, "--help").out
+
+
 def test_the_examples_run_etl() -> None:
     assert len(commands()) >= 4
 
@@ -35,7 +42,7 @@ def test_a_command_of_an_example_exists_with_its_options(line: str) -> None:
     names = get_command(app).commands  # type: ignore[attr-defined]  # it is a group
     words = line.split()
     place = next(at for at, word in enumerate(words) if word in names)
-    shown = CliRunner().invoke(app, [words[place], "--help"], env={"COLUMNS": "200"}).output
+    shown = help_of(words[place])
     options = [word for word in words[place:] if word.startswith("--")]
     assert all(option in shown for option in options)
 
@@ -69,10 +76,10 @@ def test_the_containers_run_commands_with_options_that_exist() -> None:
         for said in re.findall(r"args: (\[.*\])", path.read_text()):
             words = json.loads(said)
             place = next(at for at, word in enumerate(words) if word in names)
-            shown = CliRunner().invoke(app, [words[place], "--help"], env={"COLUMNS": "200"})
+            shown = help_of(words[place])
             found.append(words[place])
             options = [word for word in words[place:] if word.startswith("--")]
-            assert all(option in shown.output for option in options), said
+            assert all(option in shown for option in options), said
     assert sorted(found) == ["schedule", "worker", "worker"]
 
 

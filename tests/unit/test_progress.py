@@ -1,0 +1,66 @@
+"""On a terminal people see how far a run is, and how long it still takes."""
+
+import io
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+
+from etl.cli.progress import bars, pace
+from etl.survey import Progress
+
+
+def step(requests: int, waited: float = 0.0, *, done: int = 0) -> Progress:
+    return Progress(
+        stream="layers",
+        records=100,
+        pages=1,
+        partitions_done=done,
+        partitions=1,
+        requests=requests,
+        waited=waited,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected", "elapsed", "told"),
+    [
+        (step(1), 0, 5.0, "1 request"),
+        (step(10), 40, 20.0, "10 of about 40 requests · 1 min left"),
+        (step(10, waited=3.0), 20, 30.0, "10 of about 20 requests · waited 3.0 s · 30 s left"),
+        (step(10), 11, 1.0, "10 of about 11 requests"),
+        (step(40), 40, 20.0, "40 requests"),
+        (step(50), 40, 20.0, "50 requests"),
+    ],
+)
+def test_the_pace_tells_what_is_done_and_what_is_left(
+    asked: Progress, expected: int, elapsed: float, told: str
+) -> None:
+    assert pace(asked, expected, elapsed) == told
+
+
+def drawn(steps: Sequence[Progress], expected: int, *, terminal: bool = True) -> str:
+    """What is on the screen in the course of a run whose requests take a second each."""
+    seen = io.StringIO()
+    console = Console(file=seen, force_terminal=terminal, width=120, color_system=None)
+    seconds = iter(range(100))
+    with bars(
+        "ld", expected, quiet=False, console=console, clock=lambda: float(next(seconds))
+    ) as advance:
+        for one in steps:
+            advance(one)
+    return seen.getvalue()
+
+
+def test_the_whole_run_has_a_bar_where_it_is_known_how_much_is_expected() -> None:
+    assert "1 of about 2 requests · 1.0 s left" in drawn([step(1)], 2)
+    assert "20 requests" in drawn([step(20)], 10)
+
+
+def test_every_stream_has_a_bar_of_its_own() -> None:
+    assert "ld layers" in drawn([step(1), step(2, done=1)], 2)
+    assert "200 records · 2 pages" in drawn([step(1), step(2, done=1)], 0)
+
+
+def test_nothing_is_drawn_where_nobody_watches() -> None:
+    assert drawn([step(1)], 2, terminal=False) == ""
