@@ -56,14 +56,51 @@ def cell(value: object) -> Text:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table; columns whose name ends in `#` hold numbers."""
+    """A table; columns whose name ends in `#` hold numbers. Long cells are folded, titles are not.
+
+    Where the titles do not fit side by side, a block of lines for each row, without the empty.
+    """
+    titles = [name.rstrip("#") for name in columns]
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = _widths(titles, cells, out.width)
+    if widths is None:
+        return _blocks(titles, cells)
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        title = name.rstrip("#")
+    for name, title, width in zip(columns, titles, widths, strict=True):
         justify: Literal["left", "right"] = "right" if name.endswith("#") else "left"
-        made.add_column(title, justify=justify, min_width=len(title), overflow="fold")
-    for row in rows:
-        made.add_row(*(cell(value) for value in row))
+        made.add_column(title, justify=justify, width=width, overflow="fold")
+    for row in cells:
+        made.add_row(*row)
+    return made
+
+
+BETWEEN = 3  # what stands between two columns, and around all of them
+
+
+def _widths(
+    titles: Sequence[str], cells: Sequence[Sequence[Text]], room: int
+) -> Sequence[int] | None:
+    """How broad the columns are, the broadest ones folded where it must be; None: no room."""
+    widths = [
+        max([len(title), *(text.cell_len for text in column)])
+        for title, *column in zip(titles, *cells, strict=True)
+    ]
+    for most in range(min(max(widths), room), 0, -1):
+        folded = [max(len(t), min(w, most)) for t, w in zip(titles, widths, strict=True)]
+        if sum(folded) + BETWEEN * len(titles) <= room:
+            return folded
+    return None
+
+
+def _blocks(titles: Sequence[str], cells: Sequence[Sequence[Text]]) -> Table:
+    made = Table.grid(padding=(0, BETWEEN, 0, 0))
+    made.add_column(style=DULL, no_wrap=True)
+    made.add_column(overflow="fold")
+    for row in cells:
+        made.add_row("")
+        for title, text in zip(titles, row, strict=True):
+            if text:
+                made.add_row(title, text)
     return made
 
 
