@@ -22,8 +22,8 @@ PAGES = (
     *("/capacity", "/capacity?level=101", "/capacity?environment=test", "/capacity?project=1"),
     *("/changes", "/changes?operation=deleted&since=7d", "/changes?stream=layers&q=Check"),
     *("/changes?run=1", "/changes.csv", "/changes.atom", "/runs", "/runs?status=ok&source=ld"),
-    *("/runs/4", "/rejects", "/drift", "/records/projects/1", "/records/layers/1"),
-    *("/records/environments/1", "/login"),
+    *("/runs/4", "/rejects", "/rejects?state=all", "/drift", "/drift?kind=added&source=st"),
+    *("/records/projects/1", "/records/layers/1", "/records/environments/1", "/login"),
 )
 THEN = "2026-11-02T12:00:00"  # between the second sync and the third
 
@@ -132,6 +132,15 @@ def test_a_record_that_was_not_known_yet_is_not_found(client: httpx.Client) -> N
     answer = client.get(f"/records/projects/{identifier}?as_of=2026-11-01T12:00")
     assert answer.status_code == 404
     assert "was not known yet" in answer.text
+
+
+def test_drift_is_what_was_noted_by_then(client: httpx.Client) -> None:
+    """The field was new in the third sync, and still there in the fourth."""
+    assert "None was noted by then" in words(page(client, f"/drift?as_of={THEN}"))
+    assert "newThing" in words(page(client, "/drift"))
+    later = words(page(client, "/drift?as_of=2026-11-03T12:00:00"))
+    assert "newThing" in later
+    assert "after this moment" in later
 
 
 def test_a_layer_that_is_over_booked_raises_an_alarm(client: httpx.Client) -> None:
