@@ -220,10 +220,15 @@ def _stream_row(row: Any) -> tuple[object, ...]:
 
 
 def _remark(row: Any) -> str | None:
-    """Why a stream is as it is: its own reason, or the error that ended its run."""
-    landed = row.run_status in LANDED
-    remark: str | None = (row.incomplete_reason if landed else None) or row.error
-    return remark or row.incomplete_reason
+    """Why a stream is as it is: its own reason, or the error that ended its run.
+
+    Where a run landed its error is of the streams that did not come well out of it.
+    """
+    own: str | None = row.incomplete_reason
+    error: str | None = row.error
+    if row.run_status in LANDED:
+        return own or (None if row.stream_status == "ok" else error)
+    return error or own
 
 
 def _took(row: Any) -> str:

@@ -68,6 +68,17 @@ def test_an_emptied_list_is_exit_3_and_deletes_nothing(done: Place) -> None:
     assert _count(done, "projects_current") == before
 
 
+def test_the_status_of_a_stream_tells_what_was_held_back_of_it_and_not_of_others(
+    done: Place,
+) -> None:
+    for row in done.sandbox.world.live("statsig", "layers"):
+        done.sandbox.world.delete("statsig", "layers", row.payload["id"])
+    assert done.etl("sync", "st").code == 3
+    told = {one["stream"]: one["remark"] for one in done.etl("status", "st", "--json").json}
+    assert told["projects"] is None
+    assert told["layers"].startswith("would delete 25 of 25 layers of st")
+
+
 def test_force_deletes_makes_the_deletions_that_were_held_back(done: Place) -> None:
     for row in done.sandbox.world.live("layers", "projects"):
         done.sandbox.world.delete("layers", "projects", row.payload["id"])

@@ -1,0 +1,79 @@
+"""The lines of docs/deploy that a shell runs do what they say, with the real etl in its place."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from etl.sandbox import Fault, Sandbox
+from tests.cli.command import SECONDS, etl, variables
+from tests.support.runs import config_text, small
+
+FOLDER = Path(__file__).parents[2] / "docs" / "deploy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A folder in the place of /srv/etl: configuration, data, and etl in .venv/bin."""
+
+    folder: Path
+    sandbox: Sandbox
+
+    def run(self, line: str) -> "subprocess.CompletedProcess[str]":
+        """The line as typed, but for the folder and where `etl` is."""
+        path = f"{self.folder}/.venv/bin:{variables()['PATH']}"
+        return subprocess.run(
+            ["/bin/sh", "-c", line.replace("/srv/etl", str(self.folder))],
+            cwd=self.folder,
+            env=variables(PATH=path),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / ".venv" / "bin" / "etl"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m etl "$@"\n')
+    program.chmod(0o755)
+    with Sandbox(small()) as sandbox:
+        (tmp_path / "config").mkdir()
+        text = config_text(sandbox, "sqlite:///data/etl.db")
+        (tmp_path / "config" / "etl.toml").write_text(text)
+        yield Host(folder=tmp_path, sandbox=sandbox)
+
+
+def cron(command: str) -> str:
+    """The command of the line of the crontab that has this in it."""
+    lines = (FOLDER / "crontab").read_text().splitlines()
+    [line] = [line for line in lines if command in line]
+    return line.split(maxsplit=5)[5]
+
+
+def test_the_lines_of_the_crontab_run_and_only_what_people_should_know_is_mailed(
+    host: Host,
+) -> None:
+    synced = host.run(cron("etl sync"))
+    assert (synced.returncode, synced.stderr) == (0, "")
+    fresh = host.run(cron("etl status"))
+    assert (fresh.returncode, fresh.stdout, fresh.stderr) == (0, "", "")
+    stale = host.run(cron("etl status").replace("2h", "0s"))
+    assert (stale.returncode, stale.stdout) == (6, "")
+    assert stale.stderr.startswith("etl: stale: 6 of 6")
+
+
+def test_a_pod_that_should_try_again_later_has_not_failed(host: Host) -> None:
+    [line] = re.findall(r'"sh", "-c", "(.*)"', (FOLDER / "cronjob.yaml").read_text())
+    host.sandbox.add_fault(Fault("statsig", "status", times=None, arg=503))
+    parked = host.run(line)
+    assert parked.returncode == 0
+    assert "st: parked" in parked.stderr
+    assert {run["status"] for run in etl("runs", "--json").json} == {"ok", "parked"}
