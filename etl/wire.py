@@ -21,6 +21,7 @@ from etl.text import MOST_KEY_BYTES, is_key
 
 EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = EARLIEST.timestamp() * 1000, LATEST.timestamp() * 1000
 
 MOST_DEPTH = 64  # vendors nest about ten deep; beyond it hashing and cleaning would overflow
 SHOWN_BYTES = 60
@@ -139,7 +140,7 @@ def epoch_millis(value: Any) -> datetime | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"epoch milliseconds expected, not {value!r}"[:80])  # noqa: TRY004  pydantic takes a ValueError as a finding
-    if not _millis(EARLIEST) <= value < _millis(LATEST):
+    if not _EARLIEST <= value < _LATEST:
         return None
     return datetime.fromtimestamp(value / 1000, UTC)
 
@@ -188,7 +189,21 @@ def drift_of(model: BaseModel, item: Json) -> tuple[tuple[str, str], ...]:
         for name, alias in converted
         if getattr(model, name) is None and item.get(alias) is not None
     ]
+    if _knows_all(model):
+        return tuple(unusable)
     return tuple((_short(path), "added") for path in _unknown(model)) + tuple(unusable)
+
+
+def _knows_all(model: BaseModel) -> bool:
+    """Whether there is nothing for `_unknown` to find, as in nearly all items."""
+    if model.__pydantic_extra__:
+        return False
+    return all(
+        _knows_all(inner)
+        for name, _ in _fields(type(model))[1]
+        for inner in _inside(getattr(model, name))
+        if isinstance(inner, Wire)
+    )
 
 
 _Names = tuple[tuple[str, str], ...]
@@ -291,7 +306,3 @@ def _refuse_depth(body: bytes) -> None:
 
 def _refuse(name: str) -> Json:
     raise ValueError(f"{name} is not JSON")
-
-
-def _millis(time: datetime) -> float:
-    return time.timestamp() * 1000

@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 
+from etl.db.engine import hashed_joins
 from etl.db.field_changes import record_fields
 from etl.db.run_tables import staged_deletions
 from etl.db.staging import RunKey
@@ -136,7 +137,8 @@ def _insert_rows(connection: Connection, tables: RecordTables, moment: Moment) -
         .where(staged.c.run_id == run.run_id, staged.c.row_id.is_(None))
         .order_by(staged.c.ordinal)
     )
-    connection.execute(insert(tables.current).from_select(list(values), fresh))
+    with hashed_joins(connection):
+        connection.execute(insert(tables.current).from_select(list(values), fresh))
 
 
 def _bury_rows(connection: Connection, tables: RecordTables, moment: Moment) -> None:

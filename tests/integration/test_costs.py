@@ -71,6 +71,29 @@ def test_requests_statements_and_rows_stay_what_they_are(engine: Engine, sandbox
     assert written.keys().isdisjoint(table.name for table in DATA)
 
 
+def test_a_first_load_does_not_compare_every_layer_with_every_project(
+    engine: Engine, sandbox: Sandbox
+) -> None:
+    plans: list[str] = []
+
+    def explain(*arguments: Any) -> None:
+        cursor, statement, parameters = arguments[1:4]
+        if statement.startswith("INSERT INTO layers "):
+            how = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+            cursor.execute(f"{how} {statement}", parameters)
+            plans.append("\n".join(str(row[-1]) for row in cursor.fetchall()))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    sync_all(engine, settings_for(sandbox))
+    event.remove(engine, "before_cursor_execute", explain)
+    joined = [plan for plan in plans if "projects" in plan]
+    assert len(joined) == 3
+    if engine.dialect.name == "postgresql":
+        assert all("Nested Loop" not in plan and "Hash" in plan for plan in joined)
+    else:
+        assert all("(source=? AND parent_id=? AND external_id=?)" in plan for plan in joined)
+
+
 def calls(work: Callable[[], object]) -> int:
     """How many functions are called, those of C too: the same on every machine."""
     found = 0

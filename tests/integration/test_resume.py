@@ -215,6 +215,20 @@ def test_a_key_that_is_revoked_in_mid_walk_keeps_the_checkpoint(engine: Engine) 
         assert counts(engine)["statsig"] == sandbox.counts()["statsig"]
 
 
+def test_what_a_stopped_run_has_read_stays_while_another_source_lands(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox, **PAGED)
+        sandbox.add_fault(Fault(STATSIG, "status", after=2, arg=401))
+        assert sync(engine, settings, "st").status == "denied"
+        read = count(engine, "staged_layers")
+        assert read > 0
+        assert sync(engine, settings, "ly").status == "ok"
+        assert count(engine, "staged_layers") == read
+        assert sync(engine, settings, "st").status == "ok"
+        assert counts(engine)["statsig"] == sandbox.counts()["statsig"]
+        assert count(engine, "staged_layers") == 0
+
+
 @pytest.mark.parametrize(
     ("source", "match", "left"),
     [
