@@ -40,6 +40,7 @@ from etl.wire import fingerprint_with
 log = logging.getLogger(__name__)
 
 CONNECTIONS_A_RUN = 3  # one that reads, one that writes, one for the rate budget
+LAST_PAGE_SECONDS = 2.0  # when all is to stop, the pages on their way may still come
 SPARED = 0.5  # of every limit: a backfill leaves it to the runs that keep the database in step
 
 Clock = Callable[[], datetime]
@@ -92,33 +93,40 @@ class Wish:
 
 @dataclass(slots=True)
 class Running:
-    """The clients at work in this process, so that all can be stopped at once."""
+    """The clients at work in this process, so that all can be stopped at once.
 
-    _close: dict[int, Callable[[], None]] = field(default_factory=dict, init=False)
-    _stopped: bool = field(default=False, init=False)
+    begun: the stop has; no request is sent any more.
+    """
+
+    begun: threading.Event = field(default_factory=threading.Event, init=False)
+    _clients: dict[int, Client] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def stop(self) -> None:
-        """Requests in flight end; runs park with what they have."""
+        """Pages that are on their way are read to their end, if that is soon; then runs park."""
         with self._lock:
-            self._stopped = True
-            closing = list(self._close.values())
-        for close in closing:
-            close()
+            clients = list(self._clients.values())
+            for client in clients:
+                client.finish()
+            self.begun.set()
+        end = time.monotonic() + LAST_PAGE_SECONDS
+        for client in clients:
+            client.answered(within=max(0.0, end - time.monotonic()))
+            client.close()
 
     @contextmanager
     def holding(self, client: Client) -> Iterator[None]:
         """The client can be stopped while the block runs."""
         with self._lock:
-            self._close[id(client)] = client.close
-            stopped = self._stopped
+            self._clients[id(client)] = client
+            stopped = self.begun.is_set()
         if stopped:
             client.close()
         try:
             yield
         finally:
             with self._lock:
-                del self._close[id(client)]
+                del self._clients[id(client)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,10 +106,12 @@ class Client:
     _in_flight: int = field(default=0, init=False)
     _most_in_flight: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _answers: threading.Condition = field(init=False, repr=False)
     _closed: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _asking: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._answers = threading.Condition(self._lock)
         self._origin = httpx.URL(self.base_url)
         self._sockets = Sockets(self._within)
         self._http = httpx.Client(
@@ -124,6 +126,15 @@ class Client:
             follow_redirects=False,
             trust_env=False,
         )
+
+    def finish(self) -> None:
+        """No request begins any more; threads that wait end with a TransientError."""
+        self._closed.set()
+
+    def answered(self, within: float) -> bool:
+        """Waits so many seconds at most until no request is in flight; whether there is none."""
+        with self._answers:
+            return self._answers.wait_for(lambda: self._in_flight == 0, within)
 
     def close(self) -> None:
         """Closes the connections; threads that wait or fetch end with a TransientError."""
@@ -145,8 +156,9 @@ class Client:
             try:
                 outcome = self._once(url)
             finally:
-                with self._lock:
+                with self._answers:
                     self._in_flight -= 1
+                    self._answers.notify_all()
             if isinstance(outcome, Response):
                 return outcome
             wait = wait_before_retry(outcome, attempt, now=self.clock(), jitter=self.jitter())
