@@ -201,10 +201,11 @@ FROM layers_{half} AS layers WHERE layers.is_implicit"""
 
 
 def _holdout_usage(words: _Words) -> str:
+    """Partitions do not begin with the source: SQLite would read all rows by its index on that."""
     return f"""
 SELECT layers.source, layers.provider, layers.project_key, holdout.value AS holdout_id,
        layers.key AS layer_key, layers.name AS layer_name, layers.is_implicit,
-       COUNT(*) OVER (PARTITION BY layers.source, layers.project_key, holdout.value) AS layers,
+       COUNT(*) OVER (PARTITION BY holdout.value, layers.source, layers.project_key) AS layers,
        layers.layer_id
 FROM layers_then AS layers {words.each("layers.holdout_ids", "holdout")}
 WHERE layers.holdout_ids <> '[]'"""
@@ -243,6 +244,9 @@ QUERIES = MappingProxyType(
 
 LATE = MappingProxyType({"layer_capacity": {"experiment_keys": _experiment_keys}})
 """Columns that are made for the rows that are picked, not for all."""
+
+SOONER = frozenset({"layer_capacity", "holdout_usage"})
+"""Reports whose first rows are found sooner like this than by the view, now too."""
 
 _TABLES = re.compile(r"\b(projects|environments|layers)_(then|ever|still|closed)\b")
 

@@ -158,7 +158,7 @@ def relation(
     view = relations.relation(connection, report.name).rows
     if moment is not None:
         report.ensure_past()
-    sooner = report.name in past_reports.LATE and limit is not None
+    sooner = report.name in past_reports.SOONER and limit is not None
     if report.name in past_reports.QUERIES and (moment is not None or sooner):
 
         def pick(rows: FromClause) -> Select[Any]:
