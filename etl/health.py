@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from etl.errors import ConfigError
 from etl.report import RunReport
 
 Answer = tuple[int, str, bytes]  # status, content type, body
@@ -63,6 +64,16 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+def _listening(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on 127.0.0.1 port {port}: {error.strerror or error}; choose another "
+            "with --health-port, or 0 for none"
+        ) from None
+
+
 @contextmanager
 def served(
     metrics: Metrics, health: Callable[[], tuple[bool, Mapping[str, Any]]], port: int
@@ -92,7 +103,7 @@ def served(
         def log_message(self, *_args: object) -> None:
             """Probes come every few seconds: not worth a line."""
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with _listening(port, Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

@@ -109,7 +109,8 @@ class Schedule:
         found: dict[str, datetime] = {}
         for job in self._scheduler.get_jobs():
             (name,) = job.args
-            moment, rests_until = job.next_run_time, self._rests_until.get(name)
+            # a job has no time of its own before the scheduler runs
+            moment, rests_until = getattr(job, "next_run_time", None), self._rests_until.get(name)
             if moment is not None and (rests_until is None or moment >= rests_until):
                 found[name] = min(found.get(name, moment), moment)
         return found

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,10 @@ def add_to(app: typer.Typer) -> None:
 def run(
     ctx: typer.Context,
     health_port: Annotated[
-        int, typer.Option(help="Where /healthz and /metrics are, on loopback; 0: nowhere.")
+        int,
+        typer.Option(
+            min=0, max=65535, help="Where /healthz and /metrics are, on loopback; 0: nowhere."
+        ),
     ] = PORT,
     enqueue: Annotated[
         bool, typer.Option("--enqueue", help="Put runs into the queue of `etl worker` (Postgres).")
@@ -54,25 +58,11 @@ def run(
         interrupt=running.stop,
         done=metrics.note,
     )
-    woken = threading.Event()
-    asked: list[int] = []
-
-    def note(caught: int, _frame: object) -> None:
-        asked.append(caught)
-        woken.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, note)
-    schedule.start()
-    _tell_plan(schedule)
+    page = served(metrics, lambda: _health(schedule), health_port)
     try:
-        if health_port:
-            with served(metrics, lambda: _health(schedule), health_port):
-                _wait(schedule, woken, asked)
-        else:
-            _wait(schedule, woken, asked)
+        with page if health_port else nullcontext():
+            _keep(schedule)
     finally:
-        schedule.stop()
         engine.dispose()
     if enqueue:
         terminal.say("stopped; what is queued waits for a worker")
@@ -109,6 +99,25 @@ def _queueing(engine: "Engine") -> "Sync":
     return lambda settings, name: queued(
         engine, settings.sources[name], priority=queue.SCHEDULED, clock=utc_now
     )
+
+
+def _keep(schedule: "Schedule") -> None:
+    """From its start until a signal other than SIGHUP, and its end."""
+    woken = threading.Event()
+    asked: list[int] = []
+
+    def note(caught: int, _frame: object) -> None:
+        asked.append(caught)
+        woken.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, note)
+    schedule.start()
+    try:
+        _tell_plan(schedule)
+        _wait(schedule, woken, asked)
+    finally:
+        schedule.stop()
 
 
 def _wait(schedule: "Schedule", woken: threading.Event, asked: list[int]) -> None:

@@ -32,7 +32,10 @@ def run(
         int, typer.Option(min=1, max=64, help="How many sources run at once in this process.")
     ] = 4,
     health_port: Annotated[
-        int, typer.Option(help="Where /healthz and /metrics are, on loopback; 0: nowhere.")
+        int,
+        typer.Option(
+            min=0, max=65535, help="Where /healthz and /metrics are, on loopback; 0: nowhere."
+        ),
     ] = 0,
     setup: Annotated[
         bool, typer.Option("--setup", help="Make the tables of the queue, or bring them up; exit.")

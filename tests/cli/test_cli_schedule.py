@@ -3,12 +3,23 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 from etl.sandbox import Sandbox
-from tests.cli.command import free_port, line, page, place, variables
+from tests.cli.command import Place, free_port, line, page, place, variables
 from tests.support.runs import small
+
+
+def test_a_port_that_is_taken_is_exit_2_before_anything_runs(here: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = here.etl("schedule", "--health-port", str(port))
+    assert (ended.code, f"cannot listen on 127.0.0.1 port {port}" in ended.err) == (2, True)
+    assert "--health-port" in ended.err
+    assert here.etl("runs", "--json").json == []
+    assert here.etl("schedule", "--health-port", "65536").code == 2
 
 
 def test_the_daemon_runs_what_is_due_and_ends_on_sigterm(tmp_path: Path) -> None:
