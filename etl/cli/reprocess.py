@@ -46,7 +46,7 @@ def reprocess(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON report on stdout.")] = False,
 ) -> None:
-    """Make columns, current rows and history anew: stored payloads, or an archive; no network."""
+    """Make columns, current rows and history anew from stored payloads or archive; no network."""
     from etl import reprocess as work
     from etl.app import having
 
