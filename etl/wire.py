@@ -53,7 +53,9 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 class Wire(BaseModel):
     """A vendor's object: strict types, unknown fields kept, camelCase names as aliases."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="allow", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, extra="allow", frozen=True, defer_build=True
+    )
 
 
 def parse(body: bytes) -> Json:
@@ -83,20 +85,31 @@ def _parsed(body: bytes) -> Json | None:
     """The value of a body that orjson writes just as it read it; None of all others.
 
     Such a body names nothing twice and holds no number that Python would read otherwise, but for
-    floats without a fraction, which are looked for.
+    floats without a fraction.
     """
     text = body.strip()
     try:
         value = orjson.loads(text)
-        if orjson.dumps(value) != text or any(found.search(text) for found in _WHOLE_FLOATS):
+        if orjson.dumps(value) != text:
             return None
         _refuse_depth(text)
     except (ValueError, TypeError):
         return None
-    return value
+    return _counted(value) if any(found.search(text) for found in _WHOLE_FLOATS) else value
 
 
 _WHOLE_FLOATS = (re.compile(rb"\.0(?:[,}\]]|$)"), re.compile(rb"e\+[0-9]"))
+
+
+def _counted(value: Json) -> Json:
+    """The value, changed where it is: integers for floats without a fraction."""
+    if isinstance(value, dict | list):
+        for place, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(inner, dict | list | float):
+                value[place] = _counted(inner)
+    elif isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def clean(value: Json, body: bytes, fingerprint: Callable[[str], str]) -> Json:

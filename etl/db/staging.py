@@ -76,9 +76,10 @@ def heads(
     else:
         asked |= {"parents": list(wanted)}
     query = _heads_query(stream, frozenset(asked), connection.dialect.name)
+    found = connection.execute(query, asked).all()  # one by one, the driver is asked for each row
     return {
         (parent, external_id): Head(row_id, content_hash, deleted)
-        for parent, external_id, row_id, content_hash, deleted in connection.execute(query, asked)
+        for parent, external_id, row_id, content_hash, deleted in found
     }
 
 
