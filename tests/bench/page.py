@@ -42,7 +42,7 @@ def write(results: Results, folder: Path) -> str:
     if "profile" in results:
         parts.append(_profile(results["profile"]))
     (folder / "benchmarks.md").write_text("\n".join(parts))
-    shown = [f"{mark:8} {what}: {figure}" for what, figure, mark in targets]
+    shown = [f"{mark:14} {what}: {figure}" for what, figure, mark in targets]
     return "\n".join(["", *shown, "", f"written: {folder / 'benchmarks.md'}"])
 
 
@@ -75,6 +75,12 @@ def _against(costs: Results, kind: str) -> Iterator[tuple[str, str, str]]:
             yield _judged(
                 f"{kind}, {phase}: dlt's best wall / ours", best / wall, least, least=True
             )
+            reach = best / floor[phase]["wall"]
+            yield (
+                f"{kind}, {phase}: dlt's best wall / the floor's",
+                f"{reach:,.2f}",
+                "for comparison",
+            )
     ratio = ours["1 % changed"]["wall"] / ours["unchanged"]["wall"]
     yield _judged(f"{kind}, 1 % changed: wall / unchanged", ratio, 1.2)
     asks = ours["unchanged"]["requests"] / floor["unchanged"]["requests"]
@@ -102,6 +108,7 @@ def _judged(what: str, figure: float, limit: float, *, least: bool = False) -> t
 
 
 _MARKS = {True: "met", False: "not met"}
+_BOLD = {"not met": "**not met**"}
 
 
 def _about(results: Results) -> str:
@@ -115,8 +122,7 @@ def _about(results: Results) -> str:
 
 def _targets(targets: Sequence[tuple[str, str, str]]) -> str:
     rows = "".join(
-        f"| {what} | {figure} | {mark if mark == 'met' else '**not met**'} |\n"
-        for what, figure, mark in targets
+        f"| {what} | {figure} | {_BOLD.get(mark, mark)} |\n" for what, figure, mark in targets
     )
     return f"## Targets\n\n| target | measured | |\n|---|---|---|\n{rows}"
 
@@ -165,8 +171,10 @@ WHY = """Shares of the profiled time of etl on SQLite, medium (a profiler makes 
 **A first load.** The floor writes one row a record, dlt as it is set here too. etl writes six rows a
 record: it is staged, so that a kill loses nothing, and then merged, so that readers see whole runs only;
 so are its reservations or parameters; and each gets an event in the change feed. The tables have the
-indexes that reports and the diff use. Writing these is the largest share below, and no other share alone
-would bring a first load near two times the floor.
+indexes that reports and the diff use. Writing these is the largest share below; validating every item and
+making its columns, which neither the floor nor dlt does, is the next. No share alone would bring a first load
+near two times the floor. On Postgres, checking the foreign keys of half a million rows takes two seconds more;
+they stay.
 
 **A run that finds nothing new.** etl and the floor do the same: fetch, parse, hash, compare. What etl adds is that
 the JSON is strict (duplicate keys, depth), that it is searched for keys to blot out, that lists without order
@@ -178,6 +186,8 @@ a request. The second walk is most of what this costs more than a run without ch
 
 **Against dlt.** When the targets were set, dlt took 17 to 20 s for every phase of medium. dlt 1.31 with these settings
 takes less: it keeps reservations and parameters inside JSON, a row a record. It writes every record in every run.
+*dlt's best wall / the floor's* shows what the targets ask today: where it is below the target, the floor itself, which
+does nothing but fetch, compare and write, would miss it, and so would anything that fetches with httpx.
 """
 
 WIDTH, BAR, LEFT = 760, 16, 190
