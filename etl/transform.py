@@ -71,17 +71,17 @@ def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reje
         )
 
 
-def _in_order(value: Json, path: Sequence[str], depth: int = 0) -> Json:
-    if depth == len(path):
+def _in_order(value: Json, path: Sequence[str]) -> Json:
+    if not path:
         return _sorted(value)
     if not isinstance(value, dict):
         return value
-    step = path[depth]
+    step, rest = path[0], path[1:]
     names = value if step == "*" else (step,) if step in value else ()
     changed = {}
     for name in names:
         inner = value[name]
-        ordered = _in_order(inner, path, depth + 1)
+        ordered = _in_order(inner, rest)
         if ordered is not inner:
             changed[name] = ordered
     return {**value, **changed} if changed else value

@@ -173,7 +173,7 @@ record: it is staged, so that a kill loses nothing, and then merged, so that rea
 so are its reservations or parameters; and each gets an event in the change feed. The tables have the
 indexes that reports and the diff use. Writing these is the largest share below; validating every item and
 making its columns, which neither the floor nor dlt does, is the next. No share alone would bring a first load
-near two times the floor. On Postgres, checking the foreign keys of half a million rows takes two seconds more;
+near two times the floor. On Postgres, checking the foreign keys of half a million rows takes one to two seconds more;
 they stay.
 
 **A run that finds nothing new.** etl and the floor do the same: fetch, parse, hash, compare. What etl adds is that
