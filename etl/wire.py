@@ -87,7 +87,7 @@ def _parsed(body: bytes) -> Json | None:
     Such a body names nothing twice and holds no number that Python would read otherwise, but for
     floats without a fraction.
     """
-    text = body.strip()
+    text = body.strip(b" \t\r\n")
     try:
         value = orjson.loads(text)
         if orjson.dumps(value) != text:
