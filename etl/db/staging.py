@@ -260,7 +260,12 @@ def clear(connection: Connection, run_id: int) -> None:
 
 def _stages_alone(connection: Connection, run_id: int) -> bool:
     """Whether no other run has anything staged, nor can have before this transaction ends."""
-    others = or_(*(exists().where(table.c.run_id != run_id) for table in STAGING))
+    others = or_(
+        *(  # two ranges, as `!=` would read all that is staged
+            exists().where(or_(table.c.run_id < run_id, table.c.run_id > run_id))
+            for table in STAGING
+        )
+    )
     return connection.dialect.name == "sqlite" and not connection.execute(select(others)).scalar()
 
 

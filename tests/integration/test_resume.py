@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from etl.app import utc_now
 from etl.db.runs import acquire
+from etl.db.tables import STAGING
 from etl.process import lives, this_process
 from etl.sandbox import Fault, Sandbox, World
 from tests.conftest import Databases
@@ -74,6 +75,20 @@ def undisturbed(
     """A second database of the same kind."""
     with databases("sqlite" if engine.dialect.name == "sqlite" else "postgres") as other:
         yield other
+
+
+def test_a_run_that_lands_leaves_what_others_have_staged(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox, **PAGED)
+        sandbox.add_fault(Fault(STATSIG, "status", after=2, times=None, arg=503))
+        assert sync(engine, settings, "st").status == "parked"
+        waiting = [count(engine, name) for name in ("ledger", "staged_layers")]
+        sync(engine, settings, "ly")
+        assert [count(engine, name) for name in ("ledger", "staged_layers")] == waiting
+        sandbox.clear_faults()
+        assert sync(engine, settings, "st").attempts == 2
+    assert min(waiting) > 0
+    assert [count(engine, table.name) for table in STAGING] == [0] * len(STAGING)
 
 
 @pytest.mark.parametrize(("source", "match", "slow", "fatal", "page", "walks"), KILLS)
