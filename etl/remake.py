@@ -8,7 +8,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +27,7 @@ from etl.db.types import metadata
 from etl.db.upsert import copy_rows
 from etl.db.versions import Moment, lacking, moments
 from etl.dumps import Dump
-from etl.errors import StoreError
+from etl.errors import ConfigError, StoreError
 from etl.rebuild import Rebuild
 from etl.replay import GOES_ON, job_of_dump, replay
 from etl.scope import Credential, scope_of
@@ -82,9 +82,14 @@ class Remade:
 
     def load(self, dump: Dump, settings: Settings) -> bool:
         """A dump is read as its run did; whether anything can be made of it."""
+        try:
+            job = job_of_dump(settings, self.source, dump, Wish(), self.provider)
+            answers = dump.open()
+        except (ConfigError, StoreError) as error:  # options of another code; a damaged index
+            self.left_out.append(str(error))
+            return False
         self._join(dump.at)
-        job = job_of_dump(settings, self.source, dump, Wish(), self.provider)
-        report = replay(self.scratch, settings, job, dump)
+        report = replay(self.scratch, settings, job, replace(dump, open=lambda: answers))
         if report.status not in GOES_ON or report.run_id is None:
             self.left_out.append(f"{dump.name}: {report.error}")
             return False

@@ -169,6 +169,28 @@ def test_a_dump_that_cannot_be_read_is_said_and_its_run_is_taken_from_what_it_st
     assert any(f"{index.name}: the archive is damaged" in said for said in found.left_out)
 
 
+@pytest.mark.parametrize(
+    ("line", "change", "said"),
+    [
+        (0, ('"projects":{', '"projects":{"of_old":1,'), "options this one does not know"),
+        (1, ('{"', "{'"), "is damaged"),
+    ],
+)
+def test_a_dump_whose_index_todays_code_cannot_read_is_left_out_like_a_damaged_one(
+    archive: Archive, sqlite: Engine, tmp_path: Path, line: int, change: tuple[str, str], said: str
+) -> None:
+    load(sqlite, archive, "ly", PROVIDERS["layers"])
+    other = without(archive, tmp_path, "ly", ())
+    index = sorted((tmp_path / "ly" / "runs").iterdir())[2]
+    lines = index.read_text().splitlines(keepends=True)
+    assert change[0] in lines[line]
+    lines[line] = lines[line].replace(*change, 1)
+    index.write_text("".join(lines))
+    found = reprocess(sqlite, wanted(other, "ly"))
+    assert (found.counts, found.moments, found.dumps) == ({}, DAYS, DAYS - 1)
+    assert [said in one and index.name in one for one in found.left_out] == [True]
+
+
 def test_what_was_rejected_when_it_came_is_a_record_where_todays_code_takes_it(
     archive: Archive, engine: Engine, databases: Databases
 ) -> None:
