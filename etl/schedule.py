@@ -10,10 +10,12 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -118,12 +120,17 @@ class Schedule:
     def _forget(self, name: str, old: SourceSettings, new: SourceSettings | None) -> None:
         """What is planned of a source goes where its schedule is another; all where it is gone."""
         same = new is not None and (new.schedule, new.timezone) == (old.schedule, old.timezone)
-        gone = new is None or new.schedule is None
+        gone = not self._is_wanted(name)
         for job_id in (*(() if same else (name,)), *((_retry(name),) if gone else ())):
-            if self._scheduler.get_job(job_id) is not None:
+            with suppress(JobLookupError):  # there is none, or it came due just now
                 self._scheduler.remove_job(job_id)
         if gone:
             self.last.pop(name, None)
+
+    def _is_wanted(self, name: str) -> bool:
+        """Whether a source is there and has a schedule, as the configuration is now."""
+        source = self._settings.sources.get(name)
+        return source is not None and source.schedule is not None
 
     def _plan(self, *, known: Collection[str]) -> None:
         """Sources without a job get one; what is overdue of those not known so far runs at once."""
@@ -149,13 +156,16 @@ class Schedule:
             moment = None if rests_until is None else rests_until.isoformat(timespec="seconds")
             log.info("%s rests until %s", name, moment)
             return
+        if not self._is_wanted(name):
+            return  # it was taken out of the configuration when it came due
         turn = self._turns.setdefault(name, threading.Lock())
         if not turn.acquire(blocking=False):
             log.info("%s is still at work", name)
             return
         try:
             report = self.sync(self._settings, name)
-            self.last[name] = report
+            if self._is_wanted(name):
+                self.last[name] = report
             self._judge(report)
             self.done(report)
             self._tell(name)

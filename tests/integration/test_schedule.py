@@ -277,6 +277,29 @@ def test_a_reload_keeps_the_try_that_a_parked_source_waits_for(
     assert ("one" in schedule.last) == kept
 
 
+def test_a_source_that_a_reload_takes_away_while_it_is_at_work_is_not_told_of(
+    begin, config: Path
+) -> None:
+    gate, judged = threading.Event(), threading.Event()
+
+    def ends(name: str, _count: int) -> RunReport:
+        gate.wait(PATIENCE)
+        return report(name)
+
+    runs = Runs(ends)
+    schedule = begin(
+        runs,
+        last_started=lambda name: None if name == "one" else NOW,
+        done=lambda _report: judged.set(),
+    )
+    assert runs.wait_for("one", 1)
+    config.write_text(CONFIG.replace("[sources.one]", "[sources.other]"))
+    schedule.reload()
+    gate.set()
+    assert judged.wait(PATIENCE)
+    assert schedule.last == {}
+
+
 def test_a_reload_leaves_a_tick_that_is_seconds_away_where_it_is(begin, config: Path) -> None:
     schedule = begin(Runs(lambda name, _count: report(name)))
     before = schedule.next_runs()
