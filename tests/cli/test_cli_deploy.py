@@ -1,16 +1,19 @@
 """The lines of docs/deploy that a shell runs do what they say, with the real etl in its place."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from etl.sandbox import Fault, Sandbox
-from tests.cli.command import SECONDS, etl, variables
+from tests.cli.command import SECONDS, Ended, etl, variables
 from tests.support.runs import config_text, small
 
 FOLDER = Path(__file__).parents[2] / "docs" / "deploy"
@@ -23,18 +26,32 @@ class Host:
     folder: Path
     sandbox: Sandbox
 
-    def run(self, line: str) -> "subprocess.CompletedProcess[str]":
+    def start(self, line: str) -> "subprocess.Popen[str]":
         """The line as typed, but for the folder and where `etl` is."""
         path = f"{self.folder}/.venv/bin:{variables()['PATH']}"
-        return subprocess.run(
+        return subprocess.Popen(
             ["/bin/sh", "-c", line.replace("/srv/etl", str(self.folder))],
             cwd=self.folder,
             env=variables(PATH=path),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=SECONDS,
-            check=False,
+            start_new_session=True,
         )
+
+    def run(self, line: str) -> Ended:
+        """To its end; nothing of it is left behind."""
+        return ended(self.start(line))
+
+
+def ended(shell: "subprocess.Popen[str]") -> Ended:
+    try:
+        out, err = shell.communicate(timeout=SECONDS)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+        shell.wait(SECONDS)
+    return Ended(code=shell.returncode, out=out, err=err)
 
 
 @pytest.fixture
@@ -58,22 +75,38 @@ def cron(command: str) -> str:
     return line.split(maxsplit=5)[5]
 
 
+def pod() -> str:
+    """The command of the pod."""
+    [line] = re.findall(r'"sh", "-c", "(.*)"', (FOLDER / "cronjob.yaml").read_text())
+    return str(line)
+
+
 def test_the_lines_of_the_crontab_run_and_only_what_people_should_know_is_mailed(
     host: Host,
 ) -> None:
     synced = host.run(cron("etl sync"))
-    assert (synced.returncode, synced.stderr) == (0, "")
+    assert (synced.code, synced.err) == (0, "")
     fresh = host.run(cron("etl status"))
-    assert (fresh.returncode, fresh.stdout, fresh.stderr) == (0, "", "")
+    assert (fresh.code, fresh.out, fresh.err) == (0, "", "")
     stale = host.run(cron("etl status").replace("2h", "0s"))
-    assert (stale.returncode, stale.stdout) == (6, "")
-    assert stale.stderr.startswith("etl: stale: 6 of 6")
+    assert (stale.code, stale.out) == (6, "")
+    assert stale.err.startswith("etl: stale: 6 of 6")
 
 
 def test_a_pod_that_should_try_again_later_has_not_failed(host: Host) -> None:
-    [line] = re.findall(r'"sh", "-c", "(.*)"', (FOLDER / "cronjob.yaml").read_text())
     host.sandbox.add_fault(Fault("statsig", "status", times=None, arg=503))
-    parked = host.run(line)
-    assert parked.returncode == 0
-    assert "st: parked" in parked.stderr
+    parked = host.run(pod())
+    assert parked.code == 0
+    assert "st: parked" in parked.err
     assert {run["status"] for run in etl("runs", "--json").json} == {"ok", "parked"}
+
+
+def test_a_pod_that_is_told_to_stop_parks_its_run(host: Host) -> None:
+    started: list[subprocess.Popen[str]] = []
+    stop = Fault("layers", "mutate", arg=lambda _world: started[0].send_signal(signal.SIGTERM))
+    host.sandbox.add_fault(stop)
+    host.sandbox.add_fault(Fault("layers", "stall", arg=10 * SECONDS))
+    started.append(host.start(pod()))
+    stopped = ended(started[0])
+    assert (stopped.code, "etl: stopped; what was read is kept" in stopped.err) == (0, True)
+    assert {run["source"]: run["status"] for run in etl("runs", "--json").json}["ly"] == "parked"
