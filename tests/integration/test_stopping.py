@@ -28,8 +28,9 @@ def stopping(running: Running) -> Callable[[World], None]:
 
 
 def test_a_page_on_its_way_is_kept_and_the_next_run_asks_for_what_is_behind(
-    engine: Engine,
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(app, "LAST_PAGE_SECONDS", float(PATIENCE))
     running = Running()
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, st={"layers": {"page_size": 2}})
