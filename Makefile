@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-# a worker a core, each with a PostgreSQL of its own; the tests of one file stay together
-TESTS := $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile
+# as many workers as tests/conftest.py says, each with a PostgreSQL of its own; a file stays together
+TESTS := $(BIN)/pytest -q -n auto --dist loadfile
 
 .PHONY: help demo test check fix fault bench soak lock weaknesses browser pictures console
 

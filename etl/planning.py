@@ -1,6 +1,6 @@
 """Composition of `etl plan` and `etl apply`: a dry run whose finding is kept, and its landing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -91,10 +91,16 @@ def _rejects(landing: Landing) -> list[PlannedReject]:
 
 
 def apply(
-    engine: Engine, settings: Settings, plans: Sequence[SourcePlan], *, clock: Clock = utc_now
+    engine: Engine,
+    settings: Settings,
+    plans: Sequence[SourcePlan],
+    *,
+    landed: Callable[[RunReport], None] = lambda _report: None,
+    clock: Clock = utc_now,
 ) -> list[RunReport]:
     """Every plan is applied; none when one does not fit. One that was applied stays as it is.
 
+    landed: is told each as it lands; the database may move on between two of them.
     Raises ConfigError when the configuration asks for something else now, PlanOutOfDate when the
     database moved on.
     """
@@ -106,7 +112,11 @@ def apply(
             if not planned.was_applied(connection, one):
                 planned.raise_if_moved(connection, one)
                 waiting.append(one)
-    return [_apply(engine, one, clock) for one in waiting]
+    reports = []
+    for one in waiting:
+        reports.append(_apply(engine, one, clock))
+        landed(reports[-1])
+    return reports
 
 
 def _raise_if_other(settings: Settings, one: SourcePlan) -> None:

@@ -1,6 +1,7 @@
 """Databases for the tests: SQLite files and a real PostgreSQL, with the schema of this code."""
 
 import gc
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,11 @@ BOTH = ("sqlite", "postgres")
 Databases = Callable[[str], AbstractContextManager[Engine]]
 
 share_compiled_statements()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than processors, as tests wait for other processes too; at most four."""
+    return min(len(os.sched_getaffinity(0)) + 1, 4)
 
 
 def pytest_collection_finish() -> None:

@@ -111,17 +111,21 @@ def apply(
     plans = from_bytes(_content(file), str(file), __version__)
     settings = context.settings(ctx.obj, notices=True)
     engine = context.database(ctx.obj)
+    reports: list[RunReport] = []
+
+    def landed(report: RunReport) -> None:
+        reports.append(report)
+        if not as_json_reports:
+            sync.show(report)
+        sync.notify(engine, settings, report)
+
     try:
-        reports = apply_all(engine, settings, plans)
-        for report in reports:
-            sync.notify(engine, settings, report)
+        apply_all(engine, settings, plans, landed=landed)
     finally:
         engine.dispose()
-    if as_json_reports:
-        print(json.dumps({"runs": [as_json(one) for one in reports]}))
-    else:
-        for report in reports:
-            sync.show(report)
+        if as_json_reports:
+            print(json.dumps({"runs": [as_json(one) for one in reports]}))
+    if not as_json_reports:
         for name in sorted({one.source for one in plans} - {one.source for one in reports}):
             terminal.say(f"{name}: this plan was applied before; nothing to do")
     raise typer.Exit(exit_code_of(reports))

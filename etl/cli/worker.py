@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -96,14 +97,12 @@ def _serve(common: context.Common, engine: "Engine", concurrency: int, health_po
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     _share_logs()
-    terminal.say(
-        f"{terminal.count(len(known.settings.sources), 'source')}, {concurrency} at once; "
-        "waiting for jobs"
-    )
-    if health_port:
-        with served(metrics, lambda: _health(worker), health_port):
-            worker.run()
-    else:
+    told = served(metrics, lambda: _health(worker), health_port) if health_port else nullcontext()
+    with told:
+        terminal.say(
+            f"{terminal.count(len(known.settings.sources), 'source')}, {concurrency} at once; "
+            "waiting for jobs"
+        )
         worker.run()
     terminal.say("stopped; jobs that were at work wait for another worker")
 

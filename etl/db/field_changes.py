@@ -13,11 +13,10 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    case,
     cast,
-    exists,
     func,
     insert,
-    literal,
     select,
     update,
 )
@@ -34,6 +33,7 @@ from etl.transform import content_of
 MOST_GONE = 20  # fields of a run and stream that are looked for in all records
 
 _AT_ONCE = 500
+_FIRST = 1000  # records of a stream
 
 Shapes = Counter[tuple[str, str, str]]
 """(path, vanished or retyped, JSON types) -> in how many records."""
@@ -115,22 +115,29 @@ def _note(
         )
 
 
-def _gone(connection: Connection, source: str, tables: RecordTables, shapes: Shapes) -> set[str]:
+def _gone(connection: Connection, source: str, tables: RecordTables, shapes: Shapes) -> list[str]:
     """The fields that no live record has now, of those that most records lost.
 
-    A field that is gone costs a look at every record, one that is there hardly any.
+    Most lost fields are still among the first records; what is not is looked for in all of them,
+    in one pass.
     """
     lost: Counter[str] = Counter()
     for (path, kind, _), records in shapes.items():
         if kind == VANISHED:
             lost[path] += records
     looked_for = [path for path, _ in lost.most_common(MOST_GONE)]
-    return {path for path in looked_for if not _is_anywhere(connection, source, tables, path)}
+    live = select(tables.current.c.raw).where(
+        tables.current.c.source == source, ~tables.current.c.is_deleted
+    )
+    return _missing(connection, live, _missing(connection, live.limit(_FIRST), looked_for))
 
 
-def _is_anywhere(connection: Connection, source: str, tables: RecordTables, path: str) -> bool:
-    """Whether a live record of the stream still has a value at that top-level path."""
-    table = tables.current
-    value = func.coalesce(cast(table.c.raw[path], Text), "null")
-    has = exists().where(table.c.source == source, ~table.c.is_deleted, value != "null")
-    return bool(connection.execute(select(literal(1)).where(has)).first())
+def _missing(connection: Connection, records: Select[Any], paths: Sequence[str]) -> list[str]:
+    """The top-level paths at which none of these payloads has a value."""
+    if not paths:
+        return []
+    raw = records.subquery().c.raw
+    values = (func.coalesce(cast(raw[path], Text), "null") for path in paths)
+    held = select(*(func.max(case((value != "null", 1), else_=0)) for value in values))
+    found = connection.execute(held).one()
+    return [path for path, is_held in zip(paths, found, strict=True) if not is_held]

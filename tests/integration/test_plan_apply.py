@@ -130,6 +130,21 @@ def test_a_plan_applied_twice_is_applied_once(sqlite: Engine) -> None:
     assert contents(sqlite) == before
 
 
+def test_what_landed_is_told_before_a_later_plan_is_refused(sqlite: Engine) -> None:
+    told: list[str] = []
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        plans = [made(sqlite, settings, name) for name in ("ly", "st")]
+
+        def landed(report: RunReport) -> None:
+            told.append(report.source)
+            sync(sqlite, settings, "st")  # the database moves on between the two
+
+        with pytest.raises(PlanOutOfDate):
+            apply(sqlite, settings, plans, landed=landed)
+    assert told == ["ly"]
+
+
 def test_held_back_deletions_are_in_the_plan_and_apply_makes_them(engine: Engine) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox)
