@@ -62,6 +62,7 @@ def survey(work: Survey, stream: Stream) -> list[str]:
         for walk in todo:
             _walk(work, stream, walk, None)
         return []
+    work.intake.expect(stream.name, [walk.parent_id for walk in todo])
     failures = 0
     with_requests = ((walk, _start(work, stream, walk)) for walk in todo)
     for walk, answer in fetched(work.reader, with_requests):

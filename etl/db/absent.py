@@ -1,12 +1,12 @@
 """Stored records that a run did not meet, and those of them that will be tombstones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Text, and_, delete, func, insert, literal, select
 
 from etl.db.run_tables import staged_deletions
-from etl.db.staging import RunKey
+from etl.db.staging import RunKey, parts
 from etl.db.tables import RECORDS
 from etl.db.upsert import copy_rows
 from etl.seen import Seen
@@ -33,18 +33,25 @@ class Candidate:
     key: str
 
 
-def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> Iterable[Candidate]:
-    """The stored live records whose rows were not met, by key."""
+def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> list[Candidate]:
+    """The stored live records whose rows were not met, by parent and id.
+
+    Few of many: the ids of all rows are looked through, and only these rows are read.
+    """
     tables = RECORDS[stream]
     table = tables.current
-    query = (
-        select(table.c[tables.id], table.c.parent_id, table.c.external_id, table.c.key)
-        .where(table.c.source == source, ~table.c.is_deleted)
-        .order_by(table.c.parent_id, table.c.external_id)
-    )
-    for row_id, parent_id, external_id, key in connection.execute(query):
-        if row_id not in seen:
-            yield Candidate(row_id=row_id, parent_id=parent_id, external_id=external_id, key=key)
+    identifier = table.c[tables.id]
+    live = select(identifier).where(table.c.source == source, ~table.c.is_deleted)
+    missing = [row_id for row_id in connection.execute(live).scalars().all() if row_id not in seen]
+    query = select(identifier, table.c.parent_id, table.c.external_id, table.c.key)
+    found = [
+        Candidate(row_id=row_id, parent_id=parent_id, external_id=external_id, key=key)
+        for part in parts(missing)
+        for row_id, parent_id, external_id, key in connection.execute(
+            query.where(identifier.in_(part))
+        )
+    ]
+    return sorted(found, key=lambda one: (one.parent_id, one.external_id))
 
 
 def stage_deletions(

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, delete, select
 
 from etl.db.run_tables import run_streams, runs
-from etl.db.staging import LOOKUP, RunKey
+from etl.db.staging import RunKey, parts
 from etl.db.tables import RECORDS, RecordTables
 
 
@@ -79,9 +79,10 @@ def drop_overtaken(
             met.append((parent_id, row_id))
         if whole or row_id is not None or parent_id in gone:
             stale.append(ordinal)
-    for start in range(0, len(stale), LOOKUP):
-        part = staged.c.ordinal.in_(stale[start : start + LOOKUP])
-        connection.execute(delete(staged).where(staged.c.run_id == run.run_id, part))
+    for part in parts(stale):
+        connection.execute(
+            delete(staged).where(staged.c.run_id == run.run_id, staged.c.ordinal.in_(part))
+        )
     return Overtaken(
         live=frozenset(row_id for row_id, deleted in newer.values() if not deleted),
         dead=frozenset(row_id for row_id, deleted in newer.values() if deleted),

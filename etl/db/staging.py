@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, bindparam, delete, exists, func, literal, or_, select
 
@@ -25,6 +25,7 @@ from etl.text import parsed_text
 from etl.transform import hash_of_text
 
 BELOW_PROJECTS = tuple(name for name, tables in RECORDS.items() if tables.has_project)
+T = TypeVar("T")
 LOOKUP = 500  # values of one IN list; SQLite's oldest limit is 999 parameters
 
 
@@ -235,7 +236,7 @@ def last_ordinal(connection: Connection, run_id: int) -> int:
 
 def drop_parents(connection: Connection, run_id: int, stream: str, gone: Collection[str]) -> None:
     """Forgets what a run has staged of these parents and of everything in them."""
-    for part in _parts(sorted(gone)):
+    for part in parts(sorted(gone)):
         parents_rows = RECORDS[stream].staged
         connection.execute(
             delete(parents_rows).where(
@@ -269,7 +270,8 @@ def _stages_alone(connection: Connection, run_id: int) -> bool:
     return connection.dialect.name == "sqlite" and not connection.execute(select(others)).scalar()
 
 
-def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
+def parts(values: Sequence[T]) -> Iterable[Sequence[T]]:
+    """The values, as many at a time as one IN list may hold."""
     return (values[start : start + LOOKUP] for start in range(0, len(values), LOOKUP))
 
 

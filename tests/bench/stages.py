@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.bench import contestants
 from tests.bench.contestants import ENVIRON
+from tests.bench.measure import asked
 
 # what a function's place says of its work; the first that fits
 STAGES = (
@@ -28,7 +29,8 @@ def shares(url: str) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         sync = contestants.etl(url, f"{folder}/bench.db", Path(folder))
         found = {}
-        for phase in ("initial", "unchanged"):
+        for phase in ("initial", "unchanged", "1 % changed"):
+            asked(url, f"state?n={int(phase == '1 % changed')}")
             out = Path(folder) / "profile"
             profiled = [sys.executable, "-m", "cProfile", "-o", str(out), *sync[1:]]
             subprocess.run(profiled, env=ENVIRON, check=True, stdout=subprocess.DEVNULL)
