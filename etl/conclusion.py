@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from etl.db import absent, staging
 from etl.db.absent import Candidate
-from etl.db.engine import reading
+from etl.db.engine import snapshot
 from etl.errors import UnsafeChange
 from etl.extract import Reader
 from etl.intake import Intake
@@ -108,7 +108,7 @@ def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
     if intake.missing(stream.name) == 0:
         return []
     options, others = job.options[stream.name], intake.not_ours(stream.name)
-    with reading(intake.engine) as connection:
+    with snapshot(intake.engine) as connection:
         found = absent.unseen(connection, stream.name, job.source, intake.seen[stream.name])
         return [
             one

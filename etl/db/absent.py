@@ -11,6 +11,8 @@ from etl.db.tables import RECORDS
 from etl.db.upsert import copy_rows
 from etl.seen import Seen
 
+_AT_ONCE = 10_000  # row ids; a million at once would take 180 MB
+
 
 def live_rows(
     connection: Connection, stream: str, source: str, parent_id: str | None = None
@@ -36,13 +38,15 @@ class Candidate:
 def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> list[Candidate]:
     """The stored live records whose rows were not met, by parent and id.
 
-    Few of many: the ids of all rows are looked through, and only these rows are read.
+    Few of many: the ids of all rows are looked through, some at a time, and only these rows are
+    read. In a transaction, as Postgres gives rows out in pieces only there.
     """
     tables = RECORDS[stream]
     table = tables.current
     identifier = table.c[tables.id]
     live = select(identifier).where(table.c.source == source, ~table.c.is_deleted)
-    missing = [row_id for row_id in connection.execute(live).scalars().all() if row_id not in seen]
+    ids = connection.execute(live, execution_options={"yield_per": _AT_ONCE}).scalars()
+    missing = [row_id for part in ids.partitions() for row_id in part if row_id not in seen]
     query = select(identifier, table.c.parent_id, table.c.external_id, table.c.key)
     found = [
         Candidate(row_id=row_id, parent_id=parent_id, external_id=external_id, key=key)
