@@ -19,7 +19,7 @@ from etl.db.engine import open_engine, reading
 from etl.db.queries import last_started as last_started_in
 from etl.db.queries import usual_requests
 from etl.db.runs import BACKFILL
-from etl.errors import ConfigError, EtlError
+from etl.errors import TRY_AGAIN, ConfigError, EtlError
 from etl.extract import Reader
 from etl.job import Job
 from etl.landing import Landing
@@ -172,17 +172,7 @@ def sync(
             report = archived(run(job, shell), recorder)
     except EtlError as error:
         log.warning("%s: %s", name, error)
-        return RunReport(
-            run_id=None,
-            source=name,
-            provider=source.provider,
-            kind=wish.kind,
-            status="busy" if error.exit_code == 75 else "failed",
-            exit_code=error.exit_code,
-            started_at=started,
-            finished_at=clock(),
-            error=str(error),
-        )
+        return not_run(source, wish, str(error), error.exit_code, started, clock())
     else:
         why = f": {report.error}" if report.error else ""
         log.info("%s: %s, %d changes%s", name, report.status, report.changed, why)
@@ -191,6 +181,23 @@ def sync(
         client.close()
         budget.close()
         keep_archive(source, recorder, clock())
+
+
+def not_run(
+    source: SourceSettings, wish: Wish, why: str, exit_code: int, began: datetime, now: datetime
+) -> RunReport:
+    """The report where there is none of a run: it could not begin, or not tell."""
+    return RunReport(
+        run_id=None,
+        source=source.name,
+        provider=source.provider,
+        kind=wish.kind,
+        status="busy" if exit_code == TRY_AGAIN else "failed",
+        exit_code=exit_code,
+        started_at=began,
+        finished_at=now,
+        error=why,
+    )
 
 
 def last_started(engine: Engine, name: str) -> datetime | None:

@@ -22,7 +22,7 @@ from etl.text import json_type
 from etl.walk import Walk, again, as_json, begin, from_json, note_ids
 
 CHECKPOINT_SECONDS = 0.2
-CHECKPOINT_ROWS = 5000
+CHECKPOINT_ROWS = 2000
 READ_AHEAD = 20  # partitions read together; one by one, asking takes as long as reading
 OLDEST_PARENTS = 600.0  # seconds; then a key may belong to another project than it did
 CLOCK_DIFFERENCE = 120.0  # seconds that a vendor's clock may be behind ours

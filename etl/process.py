@@ -10,6 +10,7 @@ from pathlib import Path
 
 from etl.db.runs import Holder
 
+ENDED = ("Z", "X")
 _AT_WORK: set[str] = set()  # tokens of the runs of this process: it may outlive one that failed
 
 
@@ -60,8 +61,12 @@ def _host() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None where /proc does not say."""
+    """When a process started, in the kernel's ticks; None where /proc does not say, or it is over.
+
+    One that has ended stays in /proc until its parent asks, which in a container may be never.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in ENDED else facts[18]
+    except (OSError, IndexError, ValueError):
         return None

@@ -1,16 +1,112 @@
-"""Bars on a terminal while a source is read: how far it is, and how long it still takes."""
+"""Bars on a terminal while sources are read: how far each is, and how long it still takes."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etl.cli import terminal
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress as Drawn
+    from rich.progress import TaskID
 
     from etl.survey import Progress
+
+
+@dataclass(slots=True)
+class _Source:
+    """One source's bars: of the whole run, and one a stream."""
+
+    whole: "TaskID"
+    expected: int
+    began: float
+    streams: "dict[str, TaskID]" = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Bars:
+    """The bars of sources that are read at the same time. drawn: None where nobody watches."""
+
+    drawn: "Drawn | None"
+    clock: Callable[[], float]
+    _sources: dict[str, _Source] = field(default_factory=dict)
+
+    def begin(self, source: str, expected: int) -> None:
+        """A bar for the whole run; it grows where it is known how many requests are expected."""
+        if self.drawn is not None:
+            whole = self.drawn.add_task(source, total=expected or None, of=source, got="")
+            self._sources[source] = _Source(whole, expected, self.clock())
+
+    def advance(self, source: str, step: "Progress") -> None:
+        """A source is one step further."""
+        if self.drawn is None:
+            return
+        self.drawn.start()
+        of, drawn = self._sources[source], self.drawn
+        if step.stream not in of.streams:
+            title = f"{source} {step.stream}"
+            task_id = drawn.add_task(title, of=source, records=0, pages=0, got="")
+            of.streams[step.stream] = task_id
+        task = next(task for task in drawn.tasks if task.id == of.streams[step.stream])
+        records = task.fields["records"] + step.records
+        pages = task.fields["pages"] + step.pages
+        drawn.update(
+            task.id,
+            advance=step.partitions_done,
+            total=step.partitions or None,
+            records=records,
+            pages=pages,
+            got=f"{terminal.count(records, 'record')} · {terminal.count(pages, 'page')}",
+        )
+        far = min(step.requests, of.expected - 1) if of.expected else 0  # it is about so many
+        told = pace(step, of.expected, self.clock() - of.began)
+        drawn.update(of.whole, completed=far, got=told)
+
+    def end(self, source: str) -> None:
+        """Its bars go; the others rest until their next step, so that lines can be printed."""
+        if self.drawn is not None:
+            of = self._sources.pop(source)
+            for task in (of.whole, *of.streams.values()):
+                self.drawn.remove_task(task)
+            self.drawn.stop()
+
+
+@contextmanager
+def all_bars(
+    *,
+    quiet: bool,
+    console: "Console" = terminal.err,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Bars]:
+    """Bars for as many sources as begin; none where nobody watches."""
+    if quiet or not console.is_terminal:
+        yield Bars(None, clock)
+        return
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Drawn
+
+    class Grouped(Drawn):
+        """Bars of one source stand together."""
+
+        def get_renderables(self) -> "Iterator[RenderableType]":
+            yield self.make_tasks_table(sorted(self.tasks, key=lambda task: task.fields["of"]))
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[got]}"),
+        TimeElapsedColumn(),
+    )
+    drawn = Grouped(*columns, console=console, transient=True)
+    try:
+        yield Bars(drawn, clock)
+    finally:
+        drawn.stop()
 
 
 @contextmanager
@@ -22,47 +118,10 @@ def bars(
     console: "Console" = terminal.err,
     clock: Callable[[], float] = time.monotonic,
 ) -> "Iterator[Callable[[Progress], None]]":
-    """A bar for the whole run, where it is known how many requests are expected, and one a stream.
-
-    Nothing where nobody watches.
-    """
-    if quiet or not console.is_terminal:
-        yield lambda _progress: None
-        return
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[got]}"),
-        TimeElapsedColumn(),
-    )
-    tasks: dict[str, int] = {}
-    began = clock()
-    with Bars(*columns, console=console, transient=True) as drawn:
-        whole = drawn.add_task(source, total=expected or None, got="")
-
-        def advance(step: "Progress") -> None:
-            if step.stream not in tasks:
-                title = f"{source} {step.stream}"
-                tasks[step.stream] = drawn.add_task(title, records=0, pages=0, got="")
-            task = drawn.tasks[tasks[step.stream]]
-            records = task.fields["records"] + step.records
-            pages = task.fields["pages"] + step.pages
-            drawn.update(
-                task.id,
-                advance=step.partitions_done,
-                total=step.partitions or None,
-                records=records,
-                pages=pages,
-                got=f"{terminal.count(records, 'record')} · {terminal.count(pages, 'page')}",
-            )
-            far = min(step.requests, expected - 1) if expected else 0  # it is about so many
-            drawn.update(whole, completed=far, got=pace(step, expected, clock() - began))
-
-        yield advance
+    """The bars of one source."""
+    with all_bars(quiet=quiet, console=console, clock=clock) as drawn:
+        drawn.begin(source, expected)
+        yield partial(drawn.advance, source)
 
 
 def pace(step: "Progress", expected: int, elapsed: float) -> str:

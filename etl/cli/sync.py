@@ -2,20 +2,26 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etl.cli import context, terminal
-from etl.cli.progress import bars
+from etl.cli.progress import all_bars
 from etl.cli.terminal import err
+from etl.errors import FAILED
 from etl.report import RunReport, StreamReport, as_json, exit_code_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from etl.app import Wish
     from etl.config import Settings
+    from etl.survey import Progress
 
 STOPPED = 75
 
@@ -41,37 +47,92 @@ def sync(
     force_deletes: Annotated[
         bool, typer.Option("--force-deletes", help="Make deletions that were held back.")
     ] = False,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Sources at once, a process each; default: one a processor."),
+    ] = None,
     as_json_report: Annotated[
         bool, typer.Option("--json", help="One JSON report on stdout.")
     ] = False,
 ) -> None:
     """Bring the database in step with the providers: one run a source. The cron job."""
-    from etl.app import Watch, Wish, having
-    from etl.app import sync as sync_one
+    from etl.app import Wish, having
+    from etl.side_by_side import processors
 
     settings = context.settings(ctx.obj, source or (), secrets=True)
     wish = Wish(streams=stream or (), dry_run=dry_run, full=full, force_deletes=force_deletes)
     engine = context.database(ctx.obj)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    reports: list[RunReport] = []
+    # named sources must have the stream, of all sources those that have it are meant
+    names = list(dict.fromkeys(source or having(settings, stream or ()) or settings.sources))
+    reports: dict[str, RunReport] = {}
     try:
-        # named sources must have the stream, of all sources those that have it are meant
-        for name in source or having(settings, stream or ()) or settings.sources:
-            expected = announce(engine, settings, name, quiet=as_json_report)
-            with bars(name, expected, quiet=as_json_report) as progress:
-                report = sync_one(engine, settings, name, wish, watch=Watch(progress=progress))
-            reports.append(report)
-            if not as_json_report:
-                show(report)
-            notify(engine, settings, report)
+        for report in _runs(
+            engine, settings, names, wish, concurrency or processors(), quiet=as_json_report
+        ):
+            reports[report.source] = report
     except KeyboardInterrupt:
         err.print("etl: stopped; what was read is kept, and the next run goes on from there")
         raise typer.Exit(STOPPED) from None
     finally:
         engine.dispose()
+        told = [reports[name] for name in names if name in reports]
         if as_json_report:
-            print(json.dumps({"runs": [as_json(one) for one in reports]}))
-    raise typer.Exit(exit_code_of(reports))
+            print(json.dumps({"runs": [as_json(one) for one in told]}))
+    raise typer.Exit(exit_code_of(told))
+
+
+def _runs(
+    engine: "Engine",
+    settings: "Settings",
+    names: Sequence[str],
+    wish: "Wish",
+    at_once: int,
+    *,
+    quiet: bool,
+) -> Iterator[RunReport]:
+    """Runs every source, and shows and tells each one that ended."""
+    from etl.app import not_run, utc_now
+    from etl.side_by_side import Lost, side_by_side
+
+    began: dict[str, datetime] = {}
+    with all_bars(quiet=quiet) as drawn:
+
+        def begin(name: str) -> None:
+            drawn.begin(name, announce(engine, settings, name, quiet=quiet))
+            engine.dispose()  # no process that is forked may share a connection
+            began[name] = utc_now()
+
+        work = partial(_run, settings, wish)
+        told = side_by_side(names, work, at_once=at_once, begin=begin, told=drawn.advance)
+        with closing(told):
+            for name, report in told:
+                drawn.end(name)
+                if isinstance(report, Lost):
+                    of = settings.sources[name]
+                    report = not_run(of, wish, _loss(report.code), FAILED, began[name], utc_now())
+                if not quiet:
+                    show(report)
+                notify(engine, settings, report)
+                yield report
+
+
+def _run(
+    settings: "Settings", wish: "Wish", name: str, tell: "Callable[[Progress], None]"
+) -> RunReport:
+    """One run, with connections of its own: it may be in a process of its own."""
+    from etl.app import Watch, open_database, sync
+
+    engine = open_database(settings)
+    try:
+        return sync(engine, settings, name, wish, watch=Watch(progress=tell))
+    finally:
+        engine.dispose()
+
+
+def _loss(code: int) -> str:
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"its process {how}; what it read is kept, and the next run goes on from there"
 
 
 def notify(engine: "Engine", settings: "Settings", report: RunReport) -> None:

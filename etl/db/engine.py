@@ -1,6 +1,7 @@
 """Engines: one URL -> one engine, set up so that SQLite and Postgres keep the same promises."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from etl.errors import ConfigError, StoreError
 from etl.text import json_text
 
-BUSY_SECONDS = 30
+BUSY_SECONDS = 30  # in which the driver waits by itself, and hears no signal
+WRITER_SECONDS = 600  # SQLite has one writer at a time, and the merge of a million layers is long
 OLDEST_SQLITE = (3, 35)
 CACHE_KIB = 16 * 1024  # SQLite's own 2 MB do not hold the indexes of a merge
 CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commit of a load waits
@@ -143,8 +145,15 @@ def _prepare_sqlite_reader(connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     begin = connection.get_execution_options().get("etl_begin", "BEGIN IMMEDIATE")
-    if begin:
-        connection.exec_driver_sql(begin)
+    until = time.monotonic() + WRITER_SECONDS
+    while begin:
+        try:
+            connection.exec_driver_sql(begin)
+        except OperationalError as error:
+            if time.monotonic() >= until or "database is locked" not in str(error.orig):
+                raise
+        else:
+            return
 
 
 def _prepare_postgres(connection: Any, _record: object) -> None:

@@ -15,22 +15,49 @@ from typing import Any
 HERE = Path(__file__).parent
 
 # A small process of its own: what its child may have inherited of memory is less than the child's.
+# Of a process that has children of its own, the memory of all is added up ten times a second, what
+# they share counted once.
 _WRAPPER = """
-import json, os, sys, time
-quiet = os.open(os.devnull, os.O_WRONLY)
+import json, os, sys, threading, time
+
+def watch():
+    while not ended.wait(0.1):
+        all_of_it = family(child)
+        if len(all_of_it) > 1:
+            peak[0] = max(peak[0], sum(map(used, all_of_it)))
+
+def family(process):
+    try:
+        with open(f"/proc/{process}/task/{process}/children") as found:
+            return [process, *(one for child in found.read().split() for one in family(child))]
+    except OSError:
+        return []
+
+def used(process):
+    try:
+        with open(f"/proc/{process}/smaps_rollup") as found:
+            words = found.read().split()
+            return int(words[words.index("Pss:") + 1])
+    except (OSError, ValueError):
+        return 0
+
+quiet, peak, ended = os.open(os.devnull, os.O_WRONLY), [0], threading.Event()
 began = time.perf_counter()
 actions = [(os.POSIX_SPAWN_DUP2, quiet, 1)]
 child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=actions)
+threading.Thread(target=watch, daemon=True).start()
 os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
 wall = time.perf_counter() - began
+ended.set()
 try:
     lines = open(f"/proc/{child}/io").read().split()
     written = int(lines[lines.index("wchar:") + 1])
 except (OSError, ValueError):
     written = 0
-_, status, used = os.wait4(child, 0)
-print(json.dumps({"wall": wall, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss,
-                  "written": written, "status": os.waitstatus_to_exitcode(status)}))
+_, status, spent = os.wait4(child, 0)
+print(json.dumps({"wall": wall, "cpu": spent.ru_utime + spent.ru_stime,
+                  "memory": max(spent.ru_maxrss, *peak), "written": written,
+                  "status": os.waitstatus_to_exitcode(status)}))
 """
 
 

@@ -3,8 +3,10 @@
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count as numbers
 from pathlib import Path
 from threading import Event
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from etl.process import lives, this_process
 from etl.sandbox import Fault, Sandbox, World
 from tests.cli.command import line, process, variables
 from tests.conftest import BOTH, Databases
@@ -205,3 +208,15 @@ def test_a_project_replaced_between_two_halves_of_a_run_keeps_its_parts_apart(
         world.create("launchdarkly", "projects", key="search")
         assert sync(engine, settings, "ld", hour(2)).attempts == 2
     assert count(engine, "layers", f"parent_id = '{old}'") == 0
+
+
+@pytest.mark.row(45)
+def test_a_holder_that_nobody_has_waited_for_is_dead() -> None:
+    """In a container whose first process waits for nobody it stays in /proc for ever."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        ticks = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        holder = replace(this_process(), pid=child.pid, process_started=ticks)
+        assert lives(holder) is True
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert lives(holder) is False

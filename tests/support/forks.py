@@ -119,7 +119,7 @@ def _run(
     if checkpoint is not None:
         intake.CHECKPOINT_SECONDS = checkpoint
     if busy is not None:
-        engines.BUSY_SECONDS = busy
+        engines.BUSY_SECONDS = engines.WRITER_SECONDS = busy
     settings = load(Path(config), only=[source])
     if uid is not None:
         os.setgid(uid)
