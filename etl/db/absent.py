@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Text, and_, delete, func, insert, literal, select
 
 from etl.db.run_tables import staged_deletions
-from etl.db.staging import RunKey, parts
+from etl.db.staging import RunKey
 from etl.db.tables import RECORDS
-from etl.db.upsert import copy_rows
+from etl.db.upsert import copy_rows, parts
 from etl.seen import Seen
 
 _AT_ONCE = 10_000  # row ids; a million at once would take 180 MB

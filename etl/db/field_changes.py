@@ -24,7 +24,7 @@ from sqlalchemy import (
 from etl.db.run_tables import schema_drift
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
-from etl.db.upsert import Row, copy_rows
+from etl.db.upsert import Row, copy_rows, parts
 from etl.diff import MISSING, VANISHED, field_changes, reshaped
 from etl.stream import Stream
 from etl.text import json_text
@@ -32,7 +32,6 @@ from etl.transform import content_of
 
 MOST_GONE = 20  # fields of a run and stream that are looked for in all records
 
-_AT_ONCE = 500
 _FIRST = 1000  # records of a stream
 
 Shapes = Counter[tuple[str, str, str]]
@@ -64,7 +63,7 @@ def record_fields(connection: Connection, run: RunKey, stream: Stream, now: date
     columns = ("change_id", "path", "old_value", "new_value")
     shapes: Shapes = Counter()
     found = connection.execute(pairs).all()
-    for part in _parts(found):
+    for part in parts(found):
         rows = _field_rows(part, stream, shapes)
         copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
     _note(connection, run, tables, shapes, now)
@@ -81,10 +80,6 @@ def _field_rows(pairs: Sequence[Any], stream: Stream, shapes: Shapes) -> Iterato
 
 def _value(value: Any) -> str | None:
     return None if value is MISSING else json_text(value)
-
-
-def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
 
 
 def _note(

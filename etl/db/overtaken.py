@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, delete, select
 
 from etl.db.run_tables import run_streams, runs
-from etl.db.staging import RunKey, parts
+from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, RecordTables
+from etl.db.upsert import parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

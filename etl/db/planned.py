@@ -10,6 +10,7 @@ from etl.db import absent, schema, scopes, staging
 from etl.db.run_tables import rejects, runs, schema_drift, staged_deletions
 from etl.db.staging import Batch, RunKey
 from etl.db.tables import RECORDS
+from etl.db.upsert import parts
 from etl.diff import field_changes
 from etl.errors import PlanOutOfDate
 from etl.load import Head, Staged, compare
@@ -213,8 +214,7 @@ def _raise_if_changed(
     table = tables.current
     ids = [change.row_id for change in changes if change.row_id is not None]
     versions: dict[int, int] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        part = ids[start : start + _AT_ONCE]
+    for part in parts(ids):
         query = select(table.c[tables.id].label("row_id"), table.c.version).where(
             table.c.source == source, table.c[tables.id].in_(part)
         )

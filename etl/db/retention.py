@@ -16,7 +16,7 @@ from etl.db.runs import RESUMABLE
 from etl.db.staging import clear
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import metadata
-from etl.db.upsert import upsert
+from etl.db.upsert import parts, upsert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +107,10 @@ def _prune_runs(connection: Connection, before: datetime) -> int:
     )
     candidates = set(connection.execute(select(runs.c.run_id).where(old)).scalars())
     gone = sorted(candidates - _telling(connection))
-    for start in range(0, len(gone), _AT_ONCE):
-        part = gone[start : start + _AT_ONCE]
+    for part in parts(gone):
         connection.execute(delete(run_streams).where(run_streams.c.run_id.in_(part)))
         connection.execute(delete(runs).where(runs.c.run_id.in_(part)))
     return len(gone)
-
-
-_AT_ONCE = 500
 
 
 def _references() -> Sequence[Any]:

@@ -27,10 +27,9 @@ from etl.db.recompute import in_doubles
 from etl.db.run_tables import outside_scope, rejects, schema_drift
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import Document
-from etl.db.upsert import copy_rows
+from etl.db.upsert import copy_rows, parts
 from etl.text import json_text
 
-AT_ONCE = 500
 _SEEN = ("first_seen_at", "last_seen_at")
 
 
@@ -73,7 +72,7 @@ class Rewrite:
     def stream(self, tables: RecordTables) -> Iterator[Difference]:
         """All of one stream; after the projects, to which the others refer."""
         new, gone = self.match(tables)
-        for part in _parts(new):
+        for part in parts(new):
             yield from self._add(tables, part)
         ids = self.ids[tables.stream]
         versions = _Kind(table=tables.history, id=tables.id, key=(tables.id, "version"))
@@ -81,7 +80,7 @@ class Rewrite:
             _Kind(table=child.current, id="layer_id", key=("layer_id", "external_id"), own=child.id)
             for child in tables.children
         ]
-        for part in _parts(list(ids)):
+        for part in parts(list(ids)):
             some = {row_id: ids[row_id] for row_id in part}
             yield from self._level(
                 _Kind(table=tables.current, id=tables.id, key=(tables.id,)), some
@@ -90,7 +89,7 @@ class Rewrite:
             yield from self._events(tables, some)
             for child in children:
                 yield from self._level(child, some)
-        for part in _parts(gone):
+        for part in parts(gone):
             yield from self._remove(tables, part)
 
     def match(self, tables: RecordTables) -> tuple[list[int], list[int]]:
@@ -161,7 +160,7 @@ class Rewrite:
             row["record_id"] = ids[row["record_id"]]
             row["run_id"] = (runs or {}).get(row["run_id"], row["run_id"])
             row["fields"] = []
-        for part in _parts(list(events)):
+        for part in parts(list(events)):
             for one in _read(database, change_fields, "change_id", part):
                 events[one["change_id"]]["fields"].append(_less(one, "change_id"))
         for row in events.values():
@@ -369,7 +368,3 @@ def _where(row: Row) -> str:
     project = f" of {row['project_key']}" if row.get("project_key") else ""
     named = next((row[name] for name in ("key", "external_id", "path") if row.get(name)), "")
     return f"{named}{project}{version}"
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))

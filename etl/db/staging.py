@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, exists, func, literal, or_, select
 
 from etl.db.run_tables import ledger, rejects, schema_drift
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
-from etl.db.upsert import Row, copy_rows, one_of, upsert
+from etl.db.upsert import Row, copy_rows, one_of, parts, upsert
 from etl.load import Head, Staged
 from etl.record import Child, Reject
 from etl.seen import Seen
@@ -25,8 +25,6 @@ from etl.text import parsed_text
 from etl.transform import hash_of_text
 
 BELOW_PROJECTS = tuple(name for name, tables in RECORDS.items() if tables.has_project)
-T = TypeVar("T")
-LOOKUP = 500  # values of one IN list; SQLite's oldest limit is 999 parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +65,15 @@ def heads(
 ) -> dict[tuple[str, str], Head]:
     """(parent id, external id) -> what is stored of it, for the ids of a page.
 
-    wanted: parent id -> external ids. One parent is asked id by id, unless the page is all of it
+    wanted: parent id -> external ids. One parent is asked id by id, unless all of it is wanted
     (`whole`); several, as embedded lists bring them, are asked whole too, as these are short.
     """
     asked: dict[str, Any] = {"source": source}
-    if len(wanted) == 1:
-        parent, ids = next(iter(wanted.items()))
-        asked |= {"parent": parent} if whole else {"parent": parent, "ids": ids}
-    else:
+    if whole or len(wanted) != 1:
         asked |= {"parents": list(wanted)}
+    else:
+        ((parent, ids),) = wanted.items()
+        asked |= {"parent": parent, "ids": ids}
     query = _heads_query(stream, frozenset(asked), connection.dialect.name)
     found = connection.execute(query, asked).all()  # one by one, the driver is asked for each row
     return {
@@ -268,11 +266,6 @@ def _stages_alone(connection: Connection, run_id: int) -> bool:
         )
     )
     return connection.dialect.name == "sqlite" and not connection.execute(select(others)).scalar()
-
-
-def parts(values: Sequence[T]) -> Iterable[Sequence[T]]:
-    """The values, as many at a time as one IN list may hold."""
-    return (values[start : start + LOOKUP] for start in range(0, len(values), LOOKUP))
 
 
 def _write_staged(

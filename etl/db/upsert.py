@@ -1,8 +1,8 @@
 """Writing and finding many rows: the one place, with the engine, where the databases differ."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -21,6 +21,8 @@ from etl.db.types import Document, UtcDateTime
 from etl.text import json_text
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
+LOOKUP = 500  # values of one IN list; SQLite's oldest limit is 999 parameters
 
 
 def copy_rows(
@@ -79,6 +81,11 @@ def upsert(
         ),
         rows,
     )
+
+
+def parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The values, as many at a time as one IN list may hold."""
+    return (values[start : start + LOOKUP] for start in range(0, len(values), LOOKUP))
 
 
 def one_of(column: Column[Any], name: str, dialect: str) -> ColumnElement[bool]:

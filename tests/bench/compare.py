@@ -65,7 +65,7 @@ def compare(size: str, rounds: int, admin: str, *, with_dlt: bool) -> dict[str, 
                         costs[entry.label][phase].append(cost)
                         say(f"{size} {number + 1}/{rounds}", entry.label, phase, cost)
                 except Failed as error:
-                    if entry.name == "etl" or entry.name == "floor":
+                    if not entry.name.startswith("dlt"):
                         raise
                     print(f"{entry.label} is left out from here on: {error}", flush=True)
                     failed.add(entry.label)
@@ -80,12 +80,13 @@ def lap(entry: Contestant, url: str, admin: str, folder: Path) -> Iterator[tuple
     """One contestant's phases on one database."""
     with contestants.fresh(entry, admin, folder) as database:
         command = entry.command(url, database, folder)
-        if entry.name == "etl" and entry.kind == "postgres":  # SQLite files get it by themselves
-            measured([*command[:-1], "db", "upgrade"], ENVIRON)
+        ours = entry.name.startswith("etl")
+        if ours and entry.kind == "postgres":  # SQLite files get it by themselves
+            measured([*command[: command.index("sync")], "db", "upgrade"], ENVIRON)
         for phase, state in PHASES.items():
             asked(url, f"state?n={state}")
             before = contestants.written(database) if "://" in database else None
-            cost = measured(command, ENVIRON, most=1800.0 if entry.name == "etl" else MOST_SECONDS)
+            cost = measured(command, ENVIRON, most=1800.0 if ours else MOST_SECONDS)
             cost = replace(cost, requests=asked(url, "requests")["requests"])
             if before is not None:
                 time.sleep(1.1)  # the server's counters of rows come a second late
@@ -137,14 +138,17 @@ def starts() -> dict[str, float]:
 
 
 def latency() -> dict[str, float]:
-    """A first load from a server that takes 100 ms for each answer."""
+    """A first load from a server that takes 100 ms for each answer: by one process, and abreast."""
     with (
         served(sizes_of("latency"), LATENCY) as url,
         tempfile.TemporaryDirectory(prefix="bench") as folder,
     ):
-        sync = contestants.etl(url, f"{folder}/bench.db", Path(folder))
+        together = contestants.etl(url, f"{folder}/abreast.db", Path(folder))
+        measured([*together[:-1], "db", "upgrade"], ENVIRON)
+        abreast = measured(together, ENVIRON)
+        sync = contestants.alone(url, f"{folder}/bench.db", Path(folder))
         ideal, requests = 0.0, 0
-        measured([*sync[:-1], "db", "upgrade"], ENVIRON)
+        measured([*sync[: sync.index("sync")], "db", "upgrade"], ENVIRON)
         began = time.perf_counter()
         done = subprocess.run([*sync, "--json"], env=ENVIRON, check=True, capture_output=True)
         wall = time.perf_counter() - began
@@ -152,7 +156,7 @@ def latency() -> dict[str, float]:
             asks = sum(stream["requests"] for stream in run["streams"])
             requests += asks
             ideal += asks * LATENCY / CONCURRENCY[run["source"]]
-    return {"wall": wall, "ideal": ideal, "requests": requests}
+    return {"wall": wall, "ideal": ideal, "requests": requests, "abreast": abreast.wall}
 
 
 def machine() -> dict[str, str]:

@@ -40,6 +40,11 @@ def etl(url: str, database: str, folder: Path) -> list[str]:
     return [sys.executable, "-m", "etl", "--config", str(config(url, database, folder)), "sync"]
 
 
+def alone(url: str, database: str, folder: Path) -> list[str]:
+    """The same, one source after the other."""
+    return [*etl(url, database, folder), "--concurrency", "1"]
+
+
 def config(url: str, database: str, folder: Path) -> Path:
     """The configuration of a run."""
     address = database if "://" in database else f"sqlite:///{database}"
@@ -78,6 +83,7 @@ def dlt(strategy: str) -> Command:
 
 COMMANDS: dict[str, Command] = {
     "etl": etl,
+    "etl, one process": alone,
     "floor": floor("httpx"),
     "floor, bare socket": floor("bare"),
     "dlt merge": dlt("merge"),

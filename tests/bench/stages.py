@@ -27,7 +27,7 @@ STAGES = (
 def shares(url: str) -> dict[str, dict[str, float]]:
     """Phase -> stage -> its share of the profiled time; shares, as a profiler slows code down."""
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        sync = contestants.etl(url, f"{folder}/bench.db", Path(folder))
+        sync = contestants.alone(url, f"{folder}/bench.db", Path(folder))
         found = {}
         for phase in ("initial", "unchanged", "1 % changed"):
             asked(url, f"state?n={int(phase == '1 % changed')}")

@@ -13,6 +13,7 @@ from etl.sandbox import Sandbox
 from tests.cli.command import Ended, Place
 from tests.support.runs import config_text, small
 
+IN_TURN = ("--concurrency", "1")  # so that both databases saw the same order
 QUESTIONS = (
     "status --json",
     "status st --json",
@@ -39,10 +40,10 @@ def places(both: tuple[Engine, Engine], tmp_path: Path) -> Iterator[list[Place]]
             config = tmp_path / f"{number}.toml"
             config.write_text(config_text(sandbox, url))
             made.append(Place(sandbox=sandbox, config=config))
-            assert made[-1].etl("sync").code == 0
+            assert made[-1].etl("sync", *IN_TURN).code == 0
             sandbox.world.rename_project("search", "search-new")
             sandbox.world.update("statsig", "layers", "Checkout", description=None)
-            assert made[-1].etl("sync").code == 0
+            assert made[-1].etl("sync", *IN_TURN).code == 0
         yield made
 
 
