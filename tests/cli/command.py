@@ -23,6 +23,7 @@ from etl.sandbox import Sandbox, World
 from tests.support.runs import config_text, environ, small
 
 SECONDS = 60
+IN_TURN = ("--concurrency", "1")  # changes of several sources are then in one order
 ESCAPE = "\x1b"
 BIDI = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]")
 
@@ -74,7 +75,7 @@ def synced(folder: Path, world: World | None = None, **tables: Any) -> Iterator[
     """A place whose sources were synced once."""
     with Sandbox(world or small()) as sandbox:
         found = place(folder, sandbox, **tables)
-        first = found.etl("sync")
+        first = found.etl("sync", *IN_TURN)
         assert first.code == 0, first
         yield found
 

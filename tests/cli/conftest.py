@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from etl.sandbox import Sandbox, World
-from tests.cli.command import Place, place, synced
+from tests.cli.command import IN_TURN, Place, place, synced
 from tests.support.runs import small
 
 OVERRIDE = "\u202egnp.exe\u202c"
@@ -26,9 +26,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         world.update("statsig", "layers", "Checkout", description=MARKUP)
         world.create("statsig", "layers", id="@SUM(A1)", name="@SUM(A1)")
         world.delete("layers", "projects", gone)
-        assert found.etl("sync").code == 0
+        assert found.etl("sync", *IN_TURN).code == 0
         world.restore("layers", "projects", gone)
-        assert found.etl("sync").code == 0
+        assert found.etl("sync", *IN_TURN).code == 0
         yield found
 
 

@@ -10,10 +10,9 @@ import pytest
 from sqlalchemy import Engine
 
 from etl.sandbox import Sandbox
-from tests.cli.command import Ended, Place
+from tests.cli.command import IN_TURN, Ended, Place
 from tests.support.runs import config_text, small
 
-IN_TURN = ("--concurrency", "1")  # so that both databases saw the same order
 QUESTIONS = (
     "status --json",
     "status st --json",
