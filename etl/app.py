@@ -183,6 +183,20 @@ def sync(
         keep_archive(source, recorder, clock())
 
 
+def sync_alone(settings: Settings, name: str, wish: Wish, watch: Watch) -> RunReport:
+    """The same with connections of its own: it may be in a process of its own."""
+    began = utc_now()
+    try:
+        engine = open_database(settings)
+    except EtlError as error:
+        source = settings.sources[name]
+        return not_run(source, wish, str(error), error.exit_code, began, utc_now())
+    try:
+        return sync(engine, settings, name, wish, watch=watch)
+    finally:
+        engine.dispose()
+
+
 def not_run(
     source: SourceSettings, wish: Wish, why: str, exit_code: int, began: datetime, now: datetime
 ) -> RunReport:

@@ -15,7 +15,6 @@ from etl.cli.progress import bars
 from etl.cli.sync import STOPPED, notify, show
 from etl.errors import ConfigError
 from etl.report import RunReport, as_json
-from etl.selection import Selection
 from etl.shown import moment
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from etl.app import Wish
     from etl.backfill import Outlook
     from etl.config import Settings
+    from etl.selection import Selection
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,13 +68,14 @@ def backfill(
     """Read a source once, or a part of it, for as long as it takes; syncs go first."""
     from etl.app import Wish
     from etl.backfill import wish_of
+    from etl.selection import WHOLE
 
     settings = context.settings(ctx.obj, [source], secrets=True)
     selection = _selection(project or (), created_since, created_until)
     wish = Wish(streams=stream or (), full=full, backfill=selection)
-    if resume is not None and wish != Wish(backfill=Selection()):
+    if resume is not None and wish != Wish(backfill=WHOLE):
         raise ConfigError("--resume goes on with what its run was asked for; give no other option")
-    if from_archive is not None and wish != Wish(streams=stream or (), backfill=Selection()):
+    if from_archive is not None and wish != Wish(streams=stream or (), backfill=WHOLE):
         raise ConfigError("--from-archive loads dumps as they are; only --stream goes with it")
     engine = context.database(ctx.obj)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -124,8 +125,9 @@ def _run(engine: "Engine", settings: "Settings", source: str, wish: "Wish", *, q
     return report.exit_code
 
 
-def _selection(projects: Sequence[str], since: str | None, until: str | None) -> Selection:
+def _selection(projects: Sequence[str], since: str | None, until: str | None) -> "Selection":
     from etl.app import utc_now
+    from etl.selection import Selection
 
     now = utc_now()
     found = Selection(

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from etl.cli import context, terminal
 
@@ -73,6 +72,8 @@ def _prune_database(
     *,
     dry_run: bool,
 ) -> "Pruned":
+    from sqlalchemy.exc import SQLAlchemyError
+
     from etl.db import retention
     from etl.db.engine import store_error
 
@@ -123,6 +124,8 @@ def _verb(*, dry_run: bool) -> str:
 
 def vacuum(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Give back the room of what was deleted, and let the database plan anew."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from etl.db.engine import store_error
     from etl.db.vacuum import vacuum as vacuum_all
 

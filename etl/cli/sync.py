@@ -120,14 +120,9 @@ def _runs(
 def _run(
     settings: "Settings", wish: "Wish", name: str, tell: "Callable[[Progress], None]"
 ) -> RunReport:
-    """One run, with connections of its own: it may be in a process of its own."""
-    from etl.app import Watch, open_database, sync
+    from etl.app import Watch, sync_alone
 
-    engine = open_database(settings)
-    try:
-        return sync(engine, settings, name, wish, watch=Watch(progress=tell))
-    finally:
-        engine.dispose()
+    return sync_alone(settings, name, wish, Watch(progress=tell))
 
 
 def _loss(code: int) -> str:

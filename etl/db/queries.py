@@ -125,11 +125,16 @@ def last_started(connection: Connection, source: str) -> datetime | None:
     return connection.execute(started.order_by(runs.c.run_id.desc()).limit(1)).scalar()
 
 
+def usual() -> ColumnElement[bool]:
+    """Whether a run read everything in one process; of several, only the last one's are counted."""
+    return and_(runs.c.status == "ok", runs.c.kind == "sync", runs.c.attempts == 1)
+
+
 def usual_requests(connection: Connection, source: str) -> int:
-    """How many requests the last run of a source took that read everything; 0 without one."""
+    """How many requests the last run of a source took that read everything at one go; 0 without."""
     last = (
         select(runs.c.run_id)
-        .where(runs.c.source == source, runs.c.status == "ok", runs.c.kind == "sync")
+        .where(runs.c.source == source, usual())
         .order_by(runs.c.run_id.desc())
         .limit(1)
     )

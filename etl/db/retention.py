@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, func, select, true, update
 
+from etl.db.queries import usual
 from etl.db.run_tables import horizons, leases, rejects, run_streams, runs
 from etl.db.runs import RESUMABLE
 from etl.db.staging import clear
@@ -127,12 +128,11 @@ def _telling(connection: Connection) -> set[int]:
     """Of each source its first and last merge and last run, of each stream its last complete."""
     merged = runs.c.observed_at.is_not(None)
     real = runs.c.kind != "dry_run"
-    usual = and_(runs.c.status == "ok", runs.c.kind == "sync")  # see queries.usual_requests
     whole = and_(merged, real, run_streams.c.complete, run_streams.c.parent_id == "")
     source, stream = (runs.c.source,), (runs.c.source, run_streams.c.stream)
     newest = [
         select(func.max(runs.c.run_id)).where(condition).group_by(*source)
-        for condition in (true(), merged, usual)
+        for condition in (true(), merged, usual())
     ]
     newest.append(select(func.max(runs.c.run_id)).join(run_streams).where(real).group_by(*stream))
     kept = {run_id for query in newest for run_id in connection.execute(query).scalars()}

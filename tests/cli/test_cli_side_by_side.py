@@ -7,14 +7,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from etl.app import Watch, Wish, sync_alone
+from etl.config import load
 from etl.sandbox import Fault, Sandbox
 from tests.cli.command import SECONDS, Place, line, place, variables
-from tests.support.runs import asked, small
+from tests.support.runs import asked, environ, small
 
 ALL = ("sync", "--concurrency", "3")
 PAGED = {"st": {"layers": {"page_size": 10}}, "ly": {"projects": {"page_size": 3}}}
@@ -120,6 +123,15 @@ def test_a_process_that_is_killed_is_a_failure_of_its_source_only(tmp_path: Path
         running.communicate(timeout=SECONDS)
         assert running.returncode == 75
         gone_on(found)
+
+
+def test_a_run_that_cannot_open_the_database_is_a_report_as_any_other(here: Place) -> None:
+    """As where a server has no connection left for it; the command itself had one."""
+    settings = load(here.config, environ=environ())
+    gone = replace(settings, database_url=f"sqlite:///{here.config.parent}")  # a folder
+    report = sync_alone(gone, "st", Wish(), Watch())
+    assert (report.status, report.exit_code, report.run_id) == ("failed", 1, None)
+    assert (report.error or "").startswith("cannot open the database sqlite:///")
 
 
 def test_nothing_goes_on_when_the_command_is_killed(tmp_path: Path) -> None:

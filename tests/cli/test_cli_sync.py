@@ -4,6 +4,7 @@ import json
 import signal
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -310,3 +311,9 @@ def _count(found: Place, table: str, where: str = "true") -> int:
 
 def test_help_of_sync_needs_no_config(tmp_path: Path) -> None:
     assert etl("--config", str(tmp_path / "none.toml"), "sync", "--help").code == 0
+
+
+def test_help_loads_nothing_that_only_work_needs() -> None:
+    code = "import etl.cli, sys; print({'sqlalchemy', 'pydantic', 'httpx'} & sys.modules.keys())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "set()\n"

@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from etl.app import utc_now
+from etl.db.engine import reading
+from etl.db.queries import usual_requests
 from etl.db.runs import acquire
 from etl.db.tables import STAGING
 from etl.process import lives, this_process
@@ -77,6 +79,11 @@ def undisturbed(
         yield other
 
 
+def asked_usually(engine: Engine, source: str) -> int:
+    with reading(engine) as connection:
+        return usual_requests(connection, source)
+
+
 def test_a_run_that_lands_leaves_what_others_have_staged(engine: Engine) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, **PAGED)
@@ -109,6 +116,7 @@ def test_a_killed_run_is_gone_on_with_behind_its_checkpoint(
         child = Child(fork, engine, sandbox, tmp_path, PAGED)
         for target in (engine, undisturbed):
             sync(target, settings, source)
+        usual = asked_usually(engine, source)
         sandbox.world.evolve(changed=0.3, deleted=2, created=2)
         sandbox.add_fault(Fault(match, "stall", after=slow - 1, arg=SLOW))
         sandbox.add_fault(Fault(match, "mutate", after=fatal - 1, arg=child.kill))
@@ -119,6 +127,7 @@ def test_a_killed_run_is_gone_on_with_behind_its_checkpoint(
         times = sorted(Counter(t for t in asked(sandbox)[before:] if page in t).values())
         sync(undisturbed, settings, source)
     assert (report.status, report.attempts) == ("ok", 2)
+    assert asked_usually(engine, source) == usual > 0  # not the few of the process that went on
     assert times == [walks] * (len(times) - 1) + [walks + 1]  # only the page that never came
     assert differing(engine, undisturbed) == set()
 
