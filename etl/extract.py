@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ MOST_STEPS_BACK = 5  # in a row; a step back is earned again by two pages that f
 OVERLAP = 1  # records; a page that begins with the last one of the page before follows it
 
 Fingerprint = Callable[[str], str]
+Recalled = Callable[[tuple[Request, bytes]], Page | None]
 Place = TypeVar("Place")
 
 
@@ -29,12 +31,14 @@ class Reader:
     """What reading needs: the fetch, and how secrets become fingerprints.
 
     keep: is given each redacted body, with its stream, the key of its project and its request.
+    recall: gives the page with a mark (its request, a digest of its body) that is known already.
     """
 
     fetch: Fetch
     fingerprint: Fingerprint
     concurrency: int = 1
     keep: Callable[[str, str, Request, Json], None] | None = None
+    recall: Recalled | None = None
     parent_key: str = ""
 
 
@@ -48,6 +52,7 @@ def pages(
     overlapping: bool = False,
 ) -> Iterator[Page]:
     """The pages from `start` on; `first` is the answer to it where that was fetched already.
+
 
     overlapping: each page is asked for from the last record of the page before it (`before`: its
     ids). A page without any of them does not follow: records moved up between the two requests,
@@ -93,7 +98,13 @@ def _page(reader: Reader, stream: Stream, request: Request, first: Response | No
         if stream.missing is None or error.status != 404:
             raise
         return stream.missing(request)
-    return stream.read(body_of(reader, stream.name, request, response), request)
+    if reader.recall is None:
+        return stream.read(body_of(reader, stream.name, request, response), request)
+    mark = request, blake2b(response.body, digest_size=16).digest()
+    known = reader.recall(mark)
+    if known is not None:
+        return known
+    return replace(stream.read(body_of(reader, stream.name, request, response), request), mark=mark)
 
 
 def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:

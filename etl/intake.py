@@ -6,7 +6,7 @@ a slow page gets its own, so that little is fetched again after a kill.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,9 +16,10 @@ from etl.db import absent, overtaken, staging
 from etl.db.engine import reading, relaxed
 from etl.db.staging import Batch, RunKey
 from etl.load import Before, Head, Outcome, Staged, compare, named_items
+from etl.recall import Recall
 from etl.seen import Seen
-from etl.stream import Json, Stream, whole
-from etl.text import json_type
+from etl.stream import Json, Page, Stream, whole
+from etl.text import type_at
 from etl.walk import Walk, again, as_json, begin, from_json, note_ids
 
 CHECKPOINT_SECONDS = 0.2
@@ -63,6 +64,7 @@ class Intake:
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
     _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
     _staged: dict[tuple[str, str], dict[str, Before]] = field(default_factory=dict, init=False)
+    _recall: dict[tuple[str, str], Recall] = field(default_factory=dict, init=False)
     _stores: dict[str, bool] = field(default_factory=dict, init=False)
     _coming: dict[str, dict[str, list[str]]] = field(
         default_factory=lambda: defaultdict(dict), init=False
@@ -134,9 +136,35 @@ class Intake:
             together = coming[place : place + READ_AHEAD]
             self._coming[stream].update(dict.fromkeys(together, together))
 
+    def recall(self, stream: Stream, walk: Walk) -> Recall | None:
+        """What earlier walks of this list brought; None where no list is read twice as it is."""
+        if stream.atomic or walk.overlapping or stream.split is not whole:
+            return None
+        place = stream.name, walk.parent_id
+        return self._recall.setdefault(place, Recall(self._staged.setdefault(place, {})))
+
+    def take_page(self, stream: Stream, walk: Walk, page: Page) -> None:
+        """One page of a walk; one that an earlier walk brought just so counts as it did then."""
+        staged = self._staged.get((stream.name, walk.parent_id), {})
+        if page.ids is not None:
+            ids = dict.fromkeys(page.ids)
+            self._count(stream, walk, ids.keys())
+            self._count_again(walk, (staged[one] for one in ids if one in staged))
+            self._forget_ids(stream, walk)
+            return
+        doubts = walk.rejected, walk.passed
+        named = self._named(stream, walk, page.items)
+        self._take(stream, [(walk, named)])
+        recall = self._recall.get((stream.name, walk.parent_id))
+        if recall is not None and (walk.rejected, walk.passed) == doubts:
+            recall.note(page, [external_id for external_id, _ in named])
+
     def take(self, stream: Stream, found: Sequence[Found]) -> None:
-        """The items of one page of each walk; what they carry of other streams is taken too."""
-        named = [(walk, self._named(stream, walk, items)) for walk, items in found]
+        """The items of one page of each walk."""
+        self._take(stream, [(walk, self._named(stream, walk, items)) for walk, items in found])
+
+    def _take(self, stream: Stream, named: Sequence[Identified]) -> None:
+        """Items by their ids; what they carry of other streams is taken too."""
         if stream.split is whole:
             self._compare(stream, named)
             return
@@ -269,15 +297,29 @@ class Intake:
         last = dict(named)
         if len(last) != len(named):
             self._batch.drift[stream.name, "", "one id twice in a page"] = "object"
+        self._count(stream, walk, last.keys())
+        return list(last.items())
+
+    def _count(self, stream: Stream, walk: Walk, ids: Set[str]) -> None:
+        """Counts the ids of a page: those met for the first time in this walk, and those again."""
         met = self._ids.setdefault((stream.name, walk.parent_id, walk.number), set())
-        new = last.keys() - met
+        new = ids - met
         met |= new
-        walk.repeated += len(last) - len(new)
+        walk.repeated += len(ids) - len(new)
         if stream.atomic:
             walk.distinct += len(new)  # one response: no two walks of it are compared
         else:
             note_ids(walk, new)
-        return list(last.items())
+
+    def _count_again(self, walk: Walk, records: Iterable[Before]) -> None:
+        """Counts what an earlier walk of the list has staged."""
+        for one in records:
+            walk.fresh += one.fresh
+            walk.newcomers += _is_newcomer(one.created_at, walk)
+
+    def _forget_ids(self, stream: Stream, walk: Walk) -> None:
+        if walk.ended and stream.name not in self._renewed:
+            self._ids.pop((stream.name, walk.parent_id, walk.number), None)
 
     def _heads(self, stream: Stream, wanted: Mapping[str, list[str]]) -> Heads:
         """What is stored of these; nothing is asked while nothing is stored of the stream."""
@@ -315,8 +357,7 @@ class Intake:
             if not stream.atomic:
                 before.update((one.external_id, _before(one)) for one in outcome.staged)
             rejected.update((walk.parent_id, r.external_id or "") for r in outcome.rejects)
-            if walk.ended and stream.name not in self._renewed:
-                self._ids.pop((stream.name, walk.parent_id, walk.number), None)
+            self._forget_ids(stream, walk)
         return rejected
 
     def _pass_by(self, stream: Stream, walk: Walk, outcome: Outcome) -> None:
@@ -334,9 +375,7 @@ class Intake:
         met += [row_id for row_id in outcome.met if self.seen[stream].add(row_id)]
         walk.rejected += len(outcome.rejects)
         self._batch.rejects += [(stream, walk.parent_id, reject) for reject in outcome.rejects]
-        for one in outcome.again:
-            walk.fresh += one.fresh
-            walk.newcomers += _is_newcomer(one.created_at, walk)
+        self._count_again(walk, outcome.again)
         for staged in outcome.staged:
             walk.fresh += staged.operation != "updated"
             walk.newcomers += _is_newcomer(staged.record.created_at, walk)
@@ -355,13 +394,3 @@ def _is_newcomer(created: datetime | None, walk: Walk) -> bool:
     if created is None or walk.pages < 2:
         return False
     return created.timestamp() >= walk.began - CLOCK_DIFFERENCE
-
-
-def type_at(value: Json, path: str) -> str:
-    """The JSON type at a path of drift, or of a name with dots; `unknown` inside lists."""
-    named = isinstance(value, dict) and path in value
-    for step in [path] if named else path.split("."):
-        if not isinstance(value, dict) or step not in value:
-            return "unknown"
-        value = value[step]
-    return json_type(value)

@@ -13,10 +13,10 @@ from etl.db.merge import merge
 from etl.db.recompute import hashed_form
 from etl.db.staging import Batch, RunKey
 from etl.db.versions import Moment
-from etl.intake import type_at
 from etl.load import Outcome, compare
 from etl.record import Reject
 from etl.stream import Json, Partition, Provider, Stream
+from etl.text import type_at
 from etl.transform import identify
 
 AT_ONCE = 5000  # versions; what is staged is in the scratch database

@@ -58,12 +58,16 @@ class Page:
     """One page: its items, the next request (None: the provider said it is the end), its total.
 
     gap: it does not follow the page before it; records may have slipped through between them.
+    ids: of a page that an earlier walk brought just so; it was not read again and has no items.
+    mark: tells it from others, where an earlier or later walk may bring just the same.
     """
 
     items: Sequence[Json]
     next: Request | None
     total: int | None = None
     gap: bool = False
+    ids: Sequence[str] | None = None
+    mark: tuple[Request, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,8 +139,11 @@ def _settled(work: Survey, stream: Stream, walk: Walk) -> bool:
 
 
 def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
+    recall = None if work.reader.keep is not None else work.intake.recall(stream, walk)
     found = pages(
-        replace(work.reader, parent_key=walk.parent_key),
+        replace(
+            work.reader, parent_key=walk.parent_key, recall=None if recall is None else recall.page
+        ),
         stream,
         _start(work, stream, walk),
         first=first,
@@ -149,7 +152,7 @@ def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
     )
     for page in found:
         note_page(walk, page, marks_of(page, stream) if walk.overlapping else ())
-        work.intake.take(stream, [(walk, page.items)])
+        work.intake.take_page(stream, walk, page)
         work.intake.checkpoint(stream.name, walk)
         _tell(work, stream, page)
 
@@ -158,7 +161,7 @@ def _tell(work: Survey, stream: Stream, page: Page) -> None:
     work.progress(
         Progress(
             stream=stream.name,
-            records=len(page.items),
+            records=len(page.items if page.ids is None else page.ids),
             pages=1,
             partitions_done=int(page.next is None),
             partitions=len(work.intake.walks[stream.name]),

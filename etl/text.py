@@ -72,6 +72,16 @@ def json_type(value: Json) -> str:
     return _TYPES[type(value)]
 
 
+def type_at(value: Json, path: str) -> str:
+    """The JSON type at a path of drift, or of a name with dots; `unknown` inside lists."""
+    named = isinstance(value, dict) and path in value
+    for step in [path] if named else path.split("."):
+        if not isinstance(value, dict) or step not in value:
+            return "unknown"
+        value = value[step]
+    return json_type(value)
+
+
 _TYPES: dict[type, str] = {
     dict: "object",
     list: "array",

@@ -71,26 +71,27 @@ def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reje
         )
 
 
-def _in_order(value: Json, path: Sequence[str]) -> Json:
-    if not path:
-        return _sorted(value)
+def _in_order(value: Json, path: Sequence[str], at: int = 0) -> Json:
+    """Called for every object on the way of every record, so it makes nothing that it need not."""
     if not isinstance(value, dict):
         return value
-    step, rest = path[0], path[1:]
+    step, last = path[at], at + 1 == len(path)
     names = value if step == "*" else (step,) if step in value else ()
-    changed = {}
+    changed: dict[str, Json] | None = None
     for name in names:
         inner = value[name]
-        ordered = _in_order(inner, rest)
+        ordered = _sorted(inner) if last else _in_order(inner, path, at + 1)
         if ordered is not inner:
-            changed[name] = ordered
-    return {**value, **changed} if changed else value
+            changed = {**(changed or value), name: ordered}
+    return changed or value
 
 
 def _sorted(value: Json) -> Json:
+    if isinstance(value, list) and len(value) < 2:
+        return value
     if isinstance(value, str):
         return [value]  # Statsig's targetApps: one text stands for a list of one
-    if not isinstance(value, list) or len(value) < 2:
+    if not isinstance(value, list):
         return value
     try:
         ordered = sorted(value, key=parsed_text if isinstance(value[0], dict) else None)

@@ -5,7 +5,7 @@ agree where the provider gives one, nothing moved while it was walked and every 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
@@ -64,6 +64,9 @@ class Walk:
     def partition(self) -> Partition:
         """What is walked."""
         return Partition(parent_id=self.parent_id, parent_key=self.parent_key)
+
+
+_FIELDS = tuple(field.name for field in fields(Walk))
 
 
 def begin(partition: Partition) -> Walk:
@@ -220,8 +223,9 @@ def _ended(walk: Mapping[str, Any]) -> str:
 
 
 def as_json(walk: Walk) -> dict[str, Any]:
-    """The walk as JSON values."""
-    return asdict(walk)
+    """The walk as JSON values; `asdict` would copy each of them deeply, for every checkpoint."""
+    said = {name: getattr(walk, name) for name in _FIELDS}
+    return {**said, "next": walk.next and asdict(walk.next)}
 
 
 def from_json(state: Mapping[str, Any]) -> Walk:

@@ -19,7 +19,7 @@ from etl.text import json_text
 from etl.transform import content_of, hash_of
 from etl.wire import clean, fingerprint_with, parse
 from tests.support.database import DATA, counted_writes
-from tests.support.runs import settings_for, sync_all
+from tests.support.runs import asked, settings_for, small, sync, sync_all
 
 PROJECTS, LAYERS = 10, 30
 SIZES = Sizes(
@@ -69,6 +69,23 @@ def test_requests_statements_and_rows_stay_what_they_are(engine: Engine, sandbox
     assert len(first) <= MOST_STATEMENTS["first"]
     assert len(unchanged) <= MOST_STATEMENTS["unchanged"]
     assert written.keys().isdisjoint(table.name for table in DATA)
+
+
+def test_a_second_walk_of_a_list_looks_up_no_page_again(engine: Engine) -> None:
+    """It proves that nothing slipped through; what became of equal pages is known."""
+    pages = 4
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox, ly={"projects": {"page_size": 3}})
+        sync(engine, settings, "ly")
+        gone = sandbox.world.live("layers", "projects")[0].payload["id"]
+        sandbox.world.delete("layers", "projects", gone)
+        sandbox.reset_requests()
+        with counted_statements(engine) as sent:
+            report = sync(engine, settings, "ly")
+        walked = asked(sandbox, "projects?")
+    looked = [one for one in sent if one.startswith("SELECT projects.parent_id, projects.external")]
+    assert (report.status, report.changed, len(walked)) == ("ok", 1, 2 * pages)
+    assert len(looked) == pages
 
 
 def test_a_first_load_does_not_compare_every_layer_with_every_project(
