@@ -54,6 +54,8 @@ def compare(size: str, rounds: int, admin: str, *, with_dlt: bool) -> dict[str, 
     costs: dict[str, dict[str, list[Cost]]] = defaultdict(lambda: defaultdict(list))
     failed: set[str] = set()
     entries = [one for one in EVERYONE if with_dlt or not one.name.startswith("dlt")]
+    if size == "large":  # each takes minutes, and one source is nearly all of it
+        entries = [one for one in entries if one.name != "etl, one process"]
     with served(sizes_of(size)) as url, tempfile.TemporaryDirectory(prefix="bench") as folder:
         speed = server_speed(url)
         for number in range(rounds):
