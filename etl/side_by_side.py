@@ -133,12 +133,14 @@ def _undisturbed() -> Iterator[None]:
 def _child(work: Callable[[str, Tell], Any], name: str, channel: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to parent and children
     signal.signal(signal.SIGTERM, _interrupt)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     Thread(target=_end_with_parent, daemon=True).start()
     try:
-        channel.send(_Result(work(name, lambda what: channel.send(_Step(what)))))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        result = work(name, lambda what: channel.send(_Step(what)))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is done is done, and is told
     except KeyboardInterrupt:
         sys.exit(TRY_AGAIN)
+    channel.send(_Result(result))
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

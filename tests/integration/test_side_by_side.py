@@ -148,6 +148,25 @@ def test_who_stops_it_ends_all_in_order_however_often_they_are_told(tmp_path: Pa
     }
 
 
+def test_a_signal_that_comes_when_the_work_is_done_takes_nothing_back(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Slow:
+        """A result that is told while a supervisor stops everything."""
+
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return Done, ()
+
+    results, _, _ = done(["a", "b"], lambda _name, _tell: Slow())
+    assert [type(result) for result in results.values()] == [Done, Done]
+    assert capfd.readouterr().err == ""
+
+
+class Done:
+    """What comes of it."""
+
+
 PARENT = """
 import os, sys, time
 from pathlib import Path
