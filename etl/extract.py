@@ -53,7 +53,6 @@ def pages(
 ) -> Iterator[Page]:
     """The pages from `start` on; `first` is the answer to it where that was fetched already.
 
-
     overlapping: each page is asked for from the last record of the page before it (`before`: its
     ids). A page without any of them does not follow: records moved up between the two requests,
     and the walk steps back until a page follows again. In a list that moves faster than it can be

@@ -93,10 +93,13 @@ def test_a_source_named_twice_is_synced_once(here: Place) -> None:
     assert [run["source"] for run in ended.json["runs"]] == ["st", "ly"]
 
 
-@pytest.mark.parametrize("to_all", [False, True], ids=["the command", "its whole group"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)],
+    ids=["kill", "a supervisor", "a terminal"],
+)
 def test_a_signal_parks_all_that_run(tmp_path: Path, number: int, *, to_all: bool) -> None:
-    """As systemd and a terminal send it to every process, and `kill` to one."""
+    """`kill` sends it to the command only, the others to every process."""
     with stalled(tmp_path) as (found, running):
         (os.killpg if to_all else os.kill)(running.pid, number)
         _, err = running.communicate(timeout=SECONDS)
