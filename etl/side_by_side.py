@@ -4,6 +4,7 @@ A child is forked with all that is imported, says what it does over a pipe, and 
 parent. A signal to stop goes to the parent, which hands it on, once: then a child stops in order.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -115,7 +116,9 @@ def _forked(work: Callable[[str, Tell], Any], name: str) -> tuple[Connection, Fo
     process = multiprocessing.get_context("fork").Process(
         target=_child, args=(work, name, theirs), name=name, daemon=True
     )
+    gc.freeze()  # or a child's collector would write to, and so copy, all that it shares with us
     process.start()
+    gc.unfreeze()
     theirs.close()
     return ours, process
 
