@@ -113,7 +113,7 @@ def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:
 
 def marks_of(page: Page, stream: Stream) -> list[Json]:
     """What tells the items of a page apart: their ids, or the items themselves without one."""
-    return [_mark(item, stream) for item in page.items]
+    return [_mark(item, stream) for item in page.items] if page.ids is None else list(page.ids)
 
 
 def _step_back(stream: Stream, request: Request, before: Sequence[Json]) -> Request | None:

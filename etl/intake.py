@@ -138,8 +138,8 @@ class Intake:
 
     def recall(self, stream: Stream, walk: Walk) -> Recall | None:
         """What earlier walks of this list brought; None where no list is read twice as it is."""
-        if stream.atomic or walk.overlapping or stream.split is not whole:
-            return None
+        if stream.atomic or walk.overlapping or stream.split is not whole or self.every_page:
+            return None  # (a backfill of a window counts what it leaves out)
         place = stream.name, walk.parent_id
         return self._recall.setdefault(place, Recall(self._staged.setdefault(place, {})))
 
@@ -147,16 +147,16 @@ class Intake:
         """One page of a walk; one that an earlier walk brought just so counts as it did then."""
         staged = self._staged.get((stream.name, walk.parent_id), {})
         if page.ids is not None:
-            ids = dict.fromkeys(page.ids)
-            self._count(stream, walk, ids.keys())
-            self._count_again(walk, (staged[one] for one in ids if one in staged))
+            self._count(stream, walk, set(page.ids))
+            self._count_again(walk, (staged[one] for one in page.ids if one in staged))
             self._forget_ids(stream, walk)
             return
         doubts = walk.rejected, walk.passed
         named = self._named(stream, walk, page.items)
         self._take(stream, [(walk, named)])
         recall = self._recall.get((stream.name, walk.parent_id))
-        if recall is not None and (walk.rejected, walk.passed) == doubts:
+        plain = (walk.rejected, walk.passed) == doubts and len(named) == len(page.items)
+        if recall is not None and plain:
             recall.note(page, [external_id for external_id, _ in named])
 
     def take(self, stream: Stream, found: Sequence[Found]) -> None:

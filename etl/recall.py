@@ -29,7 +29,7 @@ class Recall:
     _pages: dict[tuple[Request, bytes], _Brought] = field(default_factory=dict)
 
     def note(self, page: Page, ids: Sequence[str]) -> None:
-        """A page was read; every record of it has an id, and is unchanged or staged."""
+        """A page was read; every record of it has an id of its own, and is unchanged or staged."""
         if page.mark is not None:
             brought = _Brought(orjson.dumps(ids), self._staged(ids), page.next, page.total)
             self._pages[page.mark] = brought

@@ -117,9 +117,11 @@ def _forked(work: Callable[[str, Tell], Any], name: str) -> tuple[Connection, Fo
         target=_child, args=(work, name, theirs), name=name, daemon=True
     )
     gc.freeze()  # or a child's collector would write to, and so copy, all that it shares with us
-    process.start()
-    gc.unfreeze()
-    theirs.close()
+    try:
+        process.start()
+    finally:
+        gc.unfreeze()
+        theirs.close()
     return ours, process
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from etl.survey import Progress
 
 
+BETWEEN = 0.1  # seconds from one picture to the next
+
+
 @dataclass(slots=True)
 class _Source:
     """One source's bars: of the whole run, and one a stream."""
@@ -34,18 +37,19 @@ class Bars:
     drawn: "Drawn | None"
     clock: Callable[[], float]
     _sources: dict[str, _Source] = field(default_factory=dict)
+    _next: float = 0.0
 
     def begin(self, source: str, expected: int) -> None:
         """A bar for the whole run; it grows where it is known how many requests are expected."""
         if self.drawn is not None:
             whole = self.drawn.add_task(source, total=expected or None, of=source, got="")
             self._sources[source] = _Source(whole, expected, self.clock())
+            self.drawn.start()
 
     def advance(self, source: str, step: "Progress") -> None:
         """A source is one step further."""
         if self.drawn is None:
             return
-        self.drawn.start()
         of, drawn = self._sources[source], self.drawn
         if step.stream not in of.streams:
             title = f"{source} {step.stream}"
@@ -63,26 +67,46 @@ class Bars:
             got=f"{terminal.count(records, 'record')} · {terminal.count(pages, 'page')}",
         )
         far = min(step.requests, of.expected - 1) if of.expected else 0  # it is about so many
-        told = pace(step, of.expected, self.clock() - of.began)
+        now = self.clock()
+        told = pace(step, of.expected, now - of.began)
         drawn.update(of.whole, completed=far, got=told)
+        if not drawn.live.auto_refresh and now >= self._next:
+            drawn.refresh()
+            self._next = now + BETWEEN
 
-    def end(self, source: str) -> None:
-        """Its bars go; the others rest until their next step, so that lines can be printed."""
-        if self.drawn is not None:
-            of = self._sources.pop(source)
-            for task in (of.whole, *of.streams.values()):
-                self.drawn.remove_task(task)
-            self.drawn.stop()
+    @contextmanager
+    def ended(self, source: str) -> Iterator[None]:
+        """A source's bars go; meanwhile lines can be printed, as the others are not there."""
+        if self.drawn is None:
+            yield
+            return
+        of, drawn = self._sources.pop(source), self.drawn
+        for task in (of.whole, *of.streams.values()):
+            drawn.remove_task(task)
+        self._show(visible=False)  # rich would delete as many lines as there were bars
+        drawn.stop()
+        yield
+        self._show(visible=True)
+        if self._sources:
+            drawn.start()
+
+    def _show(self, *, visible: bool) -> None:
+        for task in self.drawn.tasks if self.drawn else ():
+            task.visible = visible
 
 
 @contextmanager
 def all_bars(
     *,
     quiet: bool,
+    by_itself: bool = False,
     console: "Console" = terminal.err,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Bars]:
-    """Bars for as many sources as begin; none where nobody watches."""
+    """Bars for as many sources as begin; none where nobody watches.
+
+    by_itself: they go on while nothing is told, by a thread; no process may be forked meanwhile.
+    """
     if quiet or not console.is_terminal:
         yield Bars(None, clock)
         return
@@ -102,7 +126,14 @@ def all_bars(
         TextColumn("{task.fields[got]}"),
         TimeElapsedColumn(),
     )
-    drawn = Grouped(*columns, console=console, transient=True)
+    drawn = Grouped(
+        *columns,
+        console=console,
+        transient=True,
+        auto_refresh=by_itself,
+        redirect_stdout=by_itself,
+        redirect_stderr=by_itself,
+    )
     try:
         yield Bars(drawn, clock)
     finally:
@@ -119,7 +150,7 @@ def bars(
     clock: Callable[[], float] = time.monotonic,
 ) -> "Iterator[Callable[[Progress], None]]":
     """The bars of one source."""
-    with all_bars(quiet=quiet, console=console, clock=clock) as drawn:
+    with all_bars(quiet=quiet, by_itself=True, console=console, clock=clock) as drawn:
         drawn.begin(source, expected)
         yield partial(drawn.advance, source)
 

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.progress import all_bars
 from etl.cli.terminal import err
-from etl.errors import FAILED
+from etl.errors import FAILED, TRY_AGAIN
 from etl.report import RunReport, StreamReport, as_json, exit_code_of
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def _runs(
     from etl.side_by_side import Lost, side_by_side
 
     began: dict[str, datetime] = {}
-    with all_bars(quiet=quiet) as drawn:
+    alone = at_once == 1 or len(names) == 1
+    with all_bars(quiet=quiet, by_itself=alone) as drawn:
 
         def begin(name: str) -> None:
             drawn.begin(name, announce(engine, settings, name, quiet=quiet))
@@ -107,13 +109,15 @@ def _runs(
         told = side_by_side(names, work, at_once=at_once, begin=begin, told=drawn.advance)
         with closing(told):
             for name, report in told:
-                drawn.end(name)
                 if isinstance(report, Lost):
                     of = settings.sources[name]
-                    report = not_run(of, wish, _loss(report.code), FAILED, began[name], utc_now())
-                if not quiet:
-                    show(report)
-                notify(engine, settings, report)
+                    code = TRY_AGAIN if report.code == TRY_AGAIN else FAILED
+                    lost = not_run(of, wish, _loss(report.code), code, began[name], utc_now())
+                    report = replace(lost, status="parked") if code == TRY_AGAIN else lost
+                with drawn.ended(name):
+                    if not quiet:
+                        show(report)
+                    notify(engine, settings, report)
                 yield report
 
 

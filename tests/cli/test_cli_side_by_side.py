@@ -81,7 +81,7 @@ def gone_on(found: Place) -> None:
 def test_reports_are_of_all_sources_in_the_order_of_the_configuration(here: Place) -> None:
     ended = here.process(*ALL, "--json")
     assert (ended.code, [run["source"] for run in ended.json["runs"]]) == (0, ["ld", "st", "ly"])
-    again = here.etl(*ALL)
+    again = here.process(*ALL)
     assert (again.code, again.err) == (0, "")
     told = [text for text in again.out.splitlines() if text[0] != " "]
     assert sorted(text.split(":")[0] for text in told) == ["ld", "ly", "st"]

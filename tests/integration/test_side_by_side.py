@@ -76,7 +76,7 @@ def test_two_at_once_are_two_and_no_more(tmp_path: Path) -> None:
     begun, active = tmp_path / "begun", tmp_path / "active"
 
     def work(name: str, _tell: Tell) -> int:
-        for folder in (begun, active):
+        for folder in (active, begun):
             (folder / name).touch()
         if name in "ab":  # both are at work before one ends
             assert until(lambda: {"a", "b"} <= {one.name for one in begun.iterdir()})

@@ -1,12 +1,13 @@
 """On a terminal people see how far a run is, and how long it still takes."""
 
 import io
+import re
 from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
 
-from etl.cli.progress import bars, pace
+from etl.cli.progress import all_bars, bars, pace
 from etl.survey import Progress
 
 
@@ -64,3 +65,38 @@ def test_every_stream_has_a_bar_of_its_own() -> None:
 
 def test_nothing_is_drawn_where_nobody_watches() -> None:
     assert drawn([step(1)], 2, terminal=False) == ""
+
+
+def test_what_is_printed_between_stays_and_bars_of_others_come_back() -> None:
+    """rich deletes as many lines as it drew; the report of a source is not among them."""
+    seen = io.StringIO()
+    console = Console(file=seen, force_terminal=True, width=120, color_system=None)
+    with all_bars(quiet=False, console=console, clock=map(float, range(100)).__next__) as drawn:
+        for name in ("ld", "st"):
+            drawn.begin(name, 0)
+            drawn.advance(name, step(1))
+        with drawn.ended("ld"):
+            before = seen.tell()
+            seen.write("ld: ok\n  layers 100 records\n")
+        drawn.advance("st", step(2))
+    after = seen.getvalue()[before:]
+    assert "st layers" in after
+    assert "ld layers" not in after
+    shown = lines_of(seen.getvalue())
+    assert [line for line in shown if line.strip()] == ["ld: ok", "  layers 100 records"]
+
+
+def lines_of(written: str) -> list[str]:
+    """What a terminal shows in the end: cursor up, begin of line, delete line, and no more."""
+    lines, row = [""], 0
+    for part in re.findall(r"\x1b\[\??\d*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", written):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part.endswith("A") and part.startswith("\x1b"):
+            row -= int(part[2:-1] or 1)
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif not part.startswith(("\x1b", "\r")):
+            lines[row] = part
+    return lines

@@ -22,12 +22,6 @@ def test_another_request_or_other_bytes_are_another_page() -> None:
     assert recall.page((FIRST, b"another")) is None
 
 
-def test_a_page_without_a_mark_is_not_remembered() -> None:
-    recall = Recall({})
-    recall.note(Page(items=(), next=None), [])
-    assert recall.page(MARK) is None
-
-
 def test_a_page_is_read_again_once_other_values_of_its_records_are_staged() -> None:
     """They came with another page, as a record moved; the last that came is what counts."""
     staged = {"a": Before("1:old", fresh=True, created_at=None)}
