@@ -37,6 +37,11 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
+def forks(names: Sequence[str], at_once: int) -> bool:
+    """Whether so many names, so many at once, need processes of their own."""
+    return min(len(names), at_once) > 1
+
+
 def side_by_side(
     names: Sequence[str],
     work: Callable[[str, Tell], Any],
@@ -51,7 +56,7 @@ def side_by_side(
     nothing may be open that a forked process must not share. Close the iterator to stop it all.
     One at once is done in this process.
     """
-    if at_once == 1 or len(names) == 1:
+    if not forks(names, at_once):
         for name in names:
             begin(name)
             yield name, work(name, partial(told, name))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from etl.config import Settings
     from etl.survey import Progress
 
-STOPPED = 75
+STOPPED = TRY_AGAIN
 
 
 def add_to(app: typer.Typer) -> None:
@@ -94,11 +94,10 @@ def _runs(
 ) -> Iterator[RunReport]:
     """Runs every source, and shows and tells each one that ended."""
     from etl.app import not_run, utc_now
-    from etl.side_by_side import Lost, side_by_side
+    from etl.side_by_side import Lost, forks, side_by_side
 
     began: dict[str, datetime] = {}
-    alone = at_once == 1 or len(names) == 1
-    with all_bars(quiet=quiet, by_itself=alone) as drawn:
+    with all_bars(quiet=quiet, by_itself=not forks(names, at_once)) as drawn:
 
         def begin(name: str) -> None:
             drawn.begin(name, announce(engine, settings, name, quiet=quiet))

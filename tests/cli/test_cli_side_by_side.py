@@ -4,8 +4,7 @@ import os
 import signal
 import sqlite3
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from etl.config import load
 from etl.sandbox import Fault, Sandbox
 from tests.cli.command import SECONDS, Place, line, place, variables
 from tests.support.runs import asked, environ, small
+from tests.support.waiting import gone, until
 
 ALL = ("sync", "--concurrency", "3")
 PAGED = {"st": {"layers": {"page_size": 10}}, "ly": {"projects": {"page_size": 3}}}
@@ -27,14 +27,6 @@ STALLS = {"statsig *page=3*": "page=3", "layers */projects?*cursor=*": "cursor="
 def stored(found: Place, query: str) -> list[Any]:
     with closing(sqlite3.connect(found.database)) as connection:
         return connection.execute(query).fetchall()
-
-
-def until(due: Callable[[], bool]) -> bool:
-    """Whether something comes to be true in time."""
-    end = time.monotonic() + SECONDS
-    while not due() and time.monotonic() < end:
-        time.sleep(0.005)
-    return due()
 
 
 @contextmanager
@@ -143,12 +135,5 @@ def test_nothing_goes_on_when_the_command_is_killed(tmp_path: Path) -> None:
         assert sorted(leases) == ["ly", "st"]
         running.kill()
         running.communicate(timeout=SECONDS)
-        assert until(lambda: not any(map(alive, leases.values())))
+        assert until(lambda: all(map(gone, leases.values())))
         gone_on(found)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

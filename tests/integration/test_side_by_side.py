@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from etl.side_by_side import Lost, Tell, processors, side_by_side
-
-SECONDS = 60.0
+from tests.support.waiting import SECONDS, gone, until
 
 
 def done(
@@ -31,22 +30,6 @@ def done(
         told=lambda name, what: told.append((name, what)),
     )
     return dict(results), begun, told
-
-
-def until(due: Callable[[], bool]) -> bool:
-    """Whether something comes to be true in time."""
-    end = time.monotonic() + SECONDS
-    while not due() and time.monotonic() < end:
-        time.sleep(0.005)
-    return due()
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for has too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def counting(name: str, tell: Tell) -> tuple[str, int]:
