@@ -39,8 +39,8 @@ pictures: .venv/dev browser ## Makes the screenshots of docs/ anew: the console,
 console: .venv/dev ## The times of the web console's pages over a million layers
 	$(BIN)/pytest -q -s -m bench tests/bench/test_console.py
 
-bench: .venv/dev .bench-venv/ready ## Compares with dlt and the floor, writes docs/benchmarks.md; SIZES=large takes long
-	$(BIN)/python -m tests.bench.compare $(SIZES) $(if $(findstring large,$(SIZES)),--rounds 1 --without-dlt)
+bench: .venv/dev .bench-venv/ready ## Compares with dlt and the floor, writes docs/benchmarks.md; SIZES=large takes 70 minutes
+	$(BIN)/python -m tests.bench.compare $(SIZES)
 
 soak: .venv/dev ## A week of the daemon in 35 minutes; writes docs/soak.md
 	$(BIN)/pytest -q -s -m bench tests/bench/test_soak.py

@@ -1,9 +1,10 @@
 """Stored records that a run did not meet, and those of them that will be tombstones."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Text, and_, delete, func, insert, literal, select
+from sqlalchemy import Connection, Select, Text, and_, delete, func, insert, literal, select
 
 from etl.db.run_tables import staged_deletions
 from etl.db.staging import RunKey
@@ -17,12 +18,17 @@ _AT_ONCE = 10_000  # row ids; a million at once would take 180 MB
 def live_rows(
     connection: Connection, stream: str, source: str, parent_id: str | None = None
 ) -> int:
-    """How many records of a stream, or of one parent in it, are stored and not deleted."""
+    """How many records of a stream, or of one parent in it, are stored and not deleted.
+
+    All less the deleted ones: both are counted in indexes, without a look at a single row.
+    """
     table = RECORDS[stream].current
-    query = select(func.count()).where(table.c.source == source, ~table.c.is_deleted)
+    rows = select(func.count()).where(table.c.source == source)
     if parent_id is not None:
-        query = query.where(table.c.parent_id == parent_id)
-    return connection.execute(query).scalar_one()
+        rows = rows.where(table.c.parent_id == parent_id)
+    deleted = rows.where(table.c.deleted_at.is_not(None)).scalar_subquery()
+    live: int = connection.execute(select(rows.scalar_subquery() - deleted)).scalar_one()
+    return live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +44,21 @@ class Candidate:
 def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> list[Candidate]:
     """The stored live records whose rows were not met, by parent and id.
 
-    Few of many: the ids of all rows are looked through, some at a time, and only these rows are
-    read. In a transaction, as Postgres gives rows out in pieces only there.
+    Few of many: the ids of all rows are looked through, in indexes and some at a time, and only
+    these rows are read. In a transaction, as Postgres gives rows out in pieces only there.
     """
     tables = RECORDS[stream]
     table = tables.current
     identifier = table.c[tables.id]
-    live = select(identifier).where(table.c.source == source, ~table.c.is_deleted)
-    ids = connection.execute(live, execution_options={"yield_per": _AT_ONCE}).scalars()
-    missing = [row_id for part in ids.partitions() for row_id in part if row_id not in seen]
+    ids = select(identifier).where(table.c.source == source)
+    deleted = Seen()
+    for row_id in _in_pieces(connection, ids.where(table.c.deleted_at.is_not(None))):
+        deleted.add(row_id)
+    missing = [
+        row_id
+        for row_id in _in_pieces(connection, ids)
+        if row_id not in seen and row_id not in deleted
+    ]
     query = select(identifier, table.c.parent_id, table.c.external_id, table.c.key)
     found = [
         Candidate(row_id=row_id, parent_id=parent_id, external_id=external_id, key=key)
@@ -56,6 +68,11 @@ def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> list
         )
     ]
     return sorted(found, key=lambda one: (one.parent_id, one.external_id))
+
+
+def _in_pieces(connection: Connection, ids: Select[Any]) -> Iterator[int]:
+    found = connection.execute(ids, execution_options={"yield_per": _AT_ONCE}).scalars()
+    return (row_id for part in found.partitions() for row_id in part)
 
 
 def stage_deletions(

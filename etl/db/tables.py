@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from etl.db.run_tables import ledger, staged_deletions
@@ -138,6 +139,19 @@ def _life() -> Columns:
     ]
 
 
+def _tombstones(stream: str) -> Index:
+    """Of the deleted rows only: with it live rows are counted, and told from them, by indexes."""
+    deleted = text("deleted_at IS NOT NULL")
+    return Index(
+        f"ix_{stream}_tombstones",
+        "source",
+        "parent_id",
+        "deleted_at",  # SQLite looks it up again, so it has to be here
+        sqlite_where=deleted,
+        postgresql_where=deleted,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordTables:
     """The tables of one stream: current rows, closed versions, rows staged by a run."""
@@ -186,6 +200,7 @@ def _record_tables(
         CheckConstraint("is_deleted = (deleted_at IS NOT NULL)", name="deleted_at"),
         Index(None, "run_id"),
         Index(None, "source", "key"),
+        _tombstones(stream),
         *([Index(None, "project_id")] if project else []),
     )
     history = Table(
