@@ -20,7 +20,8 @@ def live_rows(
 ) -> int:
     """How many records of a stream, or of one parent in it, are stored and not deleted.
 
-    All less the deleted ones: both are counted in indexes, without a look at a single row.
+    All less the deleted ones: both are counted in indexes, without a look at a row (on Postgres,
+    once it was vacuumed).
     """
     table = RECORDS[stream].current
     rows = select(func.count()).where(table.c.source == source)
@@ -44,8 +45,8 @@ class Candidate:
 def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> list[Candidate]:
     """The stored live records whose rows were not met, by parent and id.
 
-    Few of many: the ids of all rows are looked through, in indexes and some at a time, and only
-    these rows are read. In a transaction, as Postgres gives rows out in pieces only there.
+    Few of many: the ids of all rows are looked through, on SQLite in indexes, some at a time; only
+    these rows are read whole. In a transaction, as Postgres gives rows out in pieces only there.
     """
     tables = RECORDS[stream]
     table = tables.current

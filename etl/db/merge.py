@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Integer,
+    Select,
     Text,
     and_,
     case,
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from etl.db.engine import hashed_joins
 from etl.db.field_changes import record_fields
 from etl.db.run_tables import staged_deletions
+from etl.db.staged import Kinds, changed_ids, gone_ids, kinds
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, ChildTables, RecordTables, changes
 from etl.db.types import Flag, UtcDateTime
@@ -59,72 +61,28 @@ def merge(
 ) -> None:
     """Applies everything a run has staged; `now` must be later than every earlier merge."""
     moment = Moment(run=run, now=now)
-    staged = _staged(connection, run.run_id)
-    projects = staged["projects"]
+    staged = kinds(connection, run.run_id)
     for tables in RECORDS.values():
         here = staged[tables.stream]
         _merge_rows(connection, tables, here, moment)
-        if tables.has_project and (projects.fresh or projects.changed):
-            _follow_projects(connection, tables, moment)
+        if tables.has_project:
+            _follow_projects(connection, tables, staged["projects"], moment)
         for child in tables.children:
             _merge_children(connection, tables, child, here, moment)
-        if here.fresh or here.changed or here.gone:
+        if here:
             _record_changes(connection, tables, moment)
     for stream in streams.values():
         if staged[stream.name].changed:
             record_fields(connection, run, stream, now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Staged:
-    """Whether a run has staged new rows of a stream, changed ones, deletions; and which children.
-
-    A statement for which there is nothing takes a millisecond all the same, and there are sixty.
-    """
-
-    fresh: bool
-    changed: bool
-    gone: bool
-    children: frozenset[str]
-
-
-def _staged(connection: Connection, run_id: int) -> dict[str, _Staged]:
-    """What a run has staged of every stream, found out in one statement."""
-    asked: dict[tuple[str, str], Any] = {}
-    for stream, tables in RECORDS.items():
-        row_id, of_run = tables.staged.c.row_id, tables.staged.c.run_id == run_id
-        asked[stream, "fresh"] = exists().where(of_run, row_id.is_(None))
-        asked[stream, "changed"] = exists().where(of_run, row_id.is_not(None))
-        asked[stream, "gone"] = exists().where(
-            staged_deletions.c.run_id == run_id, staged_deletions.c.stream == stream
-        )
-        for child in tables.children:
-            asked[stream, child.current.name] = exists().where(child.staged.c.run_id == run_id)
-    found = connection.execute(select(*asked.values())).one()
-    held = {place for place, is_there in zip(asked, found, strict=True) if is_there}
-    return {
-        stream: _Staged(
-            fresh=(stream, "fresh") in held,
-            changed=(stream, "changed") in held,
-            gone=(stream, "gone") in held,
-            children=frozenset(
-                child.current.name
-                for child in tables.children
-                if (stream, child.current.name) in held
-            ),
-        )
-        for stream, tables in RECORDS.items()
-    }
-
-
-def _merge_rows(
-    connection: Connection, tables: RecordTables, here: _Staged, moment: Moment
-) -> None:
+def _merge_rows(connection: Connection, tables: RecordTables, here: Kinds, moment: Moment) -> None:
     """The records themselves: old states to history, new ones in their place, tombstones."""
+    run_id = moment.run.run_id
     if here.changed:
-        _close_versions(connection, tables, _changed(tables, moment), moment)
+        _close_versions(connection, tables, changed_ids(tables, run_id), moment)
     if here.gone:
-        _close_versions(connection, tables, _gone(tables, moment), moment)
+        _close_versions(connection, tables, gone_ids(tables, run_id), moment)
     if here.changed:
         _update_rows(connection, tables, moment)
     if here.fresh:
@@ -133,24 +91,8 @@ def _merge_rows(
         _bury_rows(connection, tables, moment)
 
 
-def _changed(tables: RecordTables, moment: Moment) -> Any:
-    """The ids of stored rows that come to have other values."""
-    staged = tables.staged
-    return select(staged.c.row_id).where(
-        staged.c.run_id == moment.run.run_id, staged.c.row_id.is_not(None)
-    )
-
-
-def _gone(tables: RecordTables, moment: Moment) -> Any:
-    """The ids of stored rows that become tombstones."""
-    return select(staged_deletions.c.row_id).where(
-        staged_deletions.c.run_id == moment.run.run_id,
-        staged_deletions.c.stream == tables.stream,
-    )
-
-
 def _close_versions(
-    connection: Connection, tables: RecordTables, row_ids: Any, moment: Moment
+    connection: Connection, tables: RecordTables, row_ids: Select[Any], moment: Moment
 ) -> None:
     """The rows that are about to change become closed versions."""
     current = tables.current
@@ -215,7 +157,7 @@ def _insert_rows(connection: Connection, tables: RecordTables, moment: Moment) -
 
 def _bury_rows(connection: Connection, tables: RecordTables, moment: Moment) -> None:
     """Tombstones: the last values stay, so that what was lost can still be read."""
-    current, gone = tables.current, _gone(tables, moment)
+    current, gone = tables.current, gone_ids(tables, moment.run.run_id)
     connection.execute(
         update(current).values(_buried(current, moment)).where(current.c[tables.id].in_(gone))
     )
@@ -232,34 +174,35 @@ def _buried(table: Any, moment: Moment) -> dict[str, Any]:
     }
 
 
-def _follow_projects(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+def _follow_projects(
+    connection: Connection, tables: RecordTables, projects: Kinds, moment: Moment
+) -> None:
     """A project's new key goes to its environments and layers; that is no change of theirs.
 
-    Two statements, as each finds its rows by the index of project_id.
+    Those that were stored before their project get it when it comes. Two statements, as each finds
+    its rows by the index of project_id.
     """
-    current = tables.current
-    project, staged = RECORDS["projects"].current, RECORDS["projects"].staged
-    of_run = staged.c.run_id == moment.run.run_id
-    updated = select(staged.c.row_id).where(of_run, staged.c.row_id.is_not(None))
-    connection.execute(
-        update(current)
-        .values(project_key=project.c.key)
-        .where(
-            project.c.project_id.in_(updated),
-            project.c.project_id == current.c.project_id,
-            project.c.key.is_distinct_from(current.c.project_key),
+    current, project = tables.current, RECORDS["projects"].current
+    if projects.changed:
+        connection.execute(
+            update(current)
+            .values(project_key=project.c.key)
+            .where(
+                project.c.project_id.in_(changed_ids(RECORDS["projects"], moment.run.run_id)),
+                project.c.project_id == current.c.project_id,
+                project.c.key.is_distinct_from(current.c.project_key),
+            )
         )
-    )
-    connection.execute(
-        update(current)
-        .values(project_id=project.c.project_id, project_key=project.c.key)
-        .where(
-            exists().where(of_run),
-            current.c.project_id.is_(None),
-            _is_parent(project, current.c.source, current),
-            project.c.run_id == moment.run.run_id,
+    if projects.changed or projects.fresh:
+        connection.execute(
+            update(current)
+            .values(project_id=project.c.project_id, project_key=project.c.key)
+            .where(
+                current.c.project_id.is_(None),
+                _is_parent(project, current.c.source, current),
+                project.c.run_id == moment.run.run_id,
+            )
         )
-    )
 
 
 def _is_parent(project: Any, source: Any, child: Any) -> Any:
@@ -271,32 +214,39 @@ def _is_parent(project: Any, source: Any, child: Any) -> Any:
 
 
 def _merge_children(
-    connection: Connection, tables: RecordTables, child: ChildTables, here: _Staged, moment: Moment
+    connection: Connection, tables: RecordTables, child: ChildTables, here: Kinds, moment: Moment
 ) -> None:
     """The parameters or reservations of changed layers: gone ones buried, others set or added."""
+    run_id, layer_id = moment.run.run_id, child.current.c.layer_id
     wanted = _wanted_children(tables, child, moment)
     any_staged = child.current.name in here.children
-    if here.changed or here.gone:
-        _bury_children(connection, tables, child, wanted, moment)
+    if here.gone:
+        _bury_children(connection, child, layer_id.in_(gone_ids(tables, run_id)), moment)
+    if here.changed:
+        changed, kept = layer_id.in_(changed_ids(tables, run_id)), _is_kept(tables, child, run_id)
+        _bury_children(connection, child, and_(changed, ~kept), moment)
     if here.changed and any_staged:
         _update_children(connection, child, wanted, moment)
     if any_staged:
         _insert_children(connection, child, wanted, moment)
 
 
-def _bury_children(
-    connection: Connection, tables: RecordTables, child: ChildTables, wanted: Any, moment: Moment
-) -> None:
+def _bury_children(connection: Connection, child: ChildTables, which: Any, moment: Moment) -> None:
     current = child.current
-    lost = and_(
-        current.c.layer_id.in_(_changed(tables, moment)),
-        ~exists().where(_same_child(current, wanted)),
-    )
     connection.execute(
-        update(current)
-        .values(_buried(current, moment))
-        .where(~current.c.is_deleted)
-        .where(or_(current.c.layer_id.in_(_gone(tables, moment)), lost))
+        update(current).values(_buried(current, moment)).where(~current.c.is_deleted, which)
+    )
+
+
+def _is_kept(tables: RecordTables, child: ChildTables, run_id: int) -> Any:
+    """Whether a stored child is staged again; asked by index, or each would look at all of them."""
+    staged, again = tables.staged, child.staged
+    return exists().where(
+        staged.c.run_id == run_id,
+        staged.c.row_id == child.current.c.layer_id,
+        again.c.run_id == staged.c.run_id,
+        again.c.ordinal == staged.c.ordinal,
+        again.c.external_id == child.current.c.external_id,
     )
 
 

@@ -36,11 +36,12 @@ load; at medium they cost more than they saved.
 
 
 def write(results: Results, folder: Path) -> str:
-    """Writes the page and its chart; -> what a terminal shows of it."""
+    """Writes the page and its chart; -> what a terminal shows of it: the tables and the targets."""
     targets = list(targets_of(results))
-    parts = [HEAD, _about(results), _targets(targets)]
+    parts, tables = [HEAD, _about(results), _targets(targets)], []
     for size, found in results["sizes"].items():
-        parts.append(f"## {size.capitalize()}\n\n{_size(found)}")
+        tables.append(f"## {size.capitalize()}\n\n{_size(found)}")
+        parts.append(tables[-1])
         if size == "medium":
             parts.append("![wall seconds, medium](benchmarks.svg)\n")
             (folder / "benchmarks.svg").write_text(chart(found["costs"]))
@@ -48,7 +49,7 @@ def write(results: Results, folder: Path) -> str:
         parts.append(_profile(results["profile"]))
     (folder / "benchmarks.md").write_text("\n".join(parts))
     shown = [f"{mark:14} {what}: {figure}" for what, figure, mark in targets]
-    return "\n".join(["", *shown, "", f"written: {folder / 'benchmarks.md'}"])
+    return "\n".join([*tables, "", *shown, "", f"written: {folder / 'benchmarks.md'}"])
 
 
 def targets_of(results: Results) -> Iterator[tuple[str, str, str]]:
@@ -147,7 +148,7 @@ def _size(found: Results) -> str:
         tables.append(f"**{phase}**\n\n{head}|---|--:|--:|--:|--:|--:|--:|--:|\n{rows}")
     return "\n".join(tables) + (
         "\nMB written: WAL on Postgres; on SQLite all that the process wrote to files. Rows: inserted, "
-        "updated, deleted and staged ones, without etl's tables of runs.\n"
+        "updated, deleted and staged ones, without etl's tables of runs; SQLite does not count them.\n"
     )
 
 

@@ -26,6 +26,8 @@ WRITES: dict[str, Any] = {
     "scd2": {"disposition": "merge", "strategy": "scd2"},
     "child rows": "merge",
 }
+# at large scd2 compares all rows with all in less: it had not ended after 10 minutes
+MEMORY = "options=-cwork_mem%3D256MB"
 NESTING = {"child rows": 2}
 
 
@@ -103,7 +105,7 @@ def main(url: str, database: str, folder: str, strategy: str) -> None:
     if postgres:  # dlt wants the host of a socket where libpq reads it percent-encoded
         parts = urlsplit(database)
         folder_of_socket = quote(parse_qs(parts.query)["host"][0], safe="")
-        database = f"postgresql://{parts.username}:x@{folder_of_socket}{parts.path}"
+        database = f"postgresql://{parts.username}:x@{folder_of_socket}{parts.path}?{MEMORY}"
     pipeline = dlt.pipeline(
         pipeline_name="bench",
         pipelines_dir=folder,

@@ -1,4 +1,4 @@
-"""Where the time of a first load goes: a profile of one, summed up by what the code was doing."""
+"""Where the time of runs goes: a profile of each, summed up by what the code was doing."""
 
 import pstats
 import subprocess
@@ -6,13 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import contestants
-from tests.bench.contestants import ENVIRON
+from tests.bench.contestants import ENVIRON, PHASES, Contestant, alone, fresh
 from tests.bench.measure import asked
 
 # what a function's place says of its work; the first that fits
 STAGES = (
-    ("SQLite: statements, commits", ("sqlite3.",)),
+    ("the database: statements, commits, COPY", ("sqlite3.", "/psycopg/", "psycopg_binary")),
     ("JSON: parsing, redaction", ("orjson.loads", "json/decoder", "wire.py", "of 'bytes'")),
     ("JSON: the text that is hashed and stored", ("etl/text.py", "orjson.dumps", "json/encoder")),
     ("hashes and what they are made of", ("transform.py", "blake2", "load.py")),
@@ -24,18 +23,27 @@ STAGES = (
 )
 
 
-def shares(url: str) -> dict[str, dict[str, float]]:
-    """Phase -> stage -> its share of the profiled time; shares, as a profiler slows code down."""
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        sync = contestants.alone(url, f"{folder}/bench.db", Path(folder))
-        found = {}
-        for phase in ("initial", "unchanged", "1 % changed"):
-            asked(url, f"state?n={int(phase == '1 % changed')}")
-            out = Path(folder) / "profile"
-            profiled = [sys.executable, "-m", "cProfile", "-o", str(out), *sync[1:]]
-            subprocess.run(profiled, env=ENVIRON, check=True, stdout=subprocess.DEVNULL)
-            found[phase] = _shares(out)
+def shares(url: str, admin: str) -> dict[str, dict[str, float]]:
+    """Run -> stage -> its share of the profiled time; shares, as a profiler slows code down."""
+    with tempfile.TemporaryDirectory(prefix="bench") as name:
+        folder = Path(name)
+        phases = ("initial", "unchanged", "1 % changed")
+        found = {phase: _profiled(url, str(folder / "bench.db"), folder, phase) for phase in phases}
+        on_postgres = Contestant(name="etl", kind="postgres", command=alone)
+        with fresh(on_postgres, admin, folder / "lap") as database:
+            command = on_postgres.command(url, database, folder)
+            upgrade = [*command[: command.index("sync")], "db", "upgrade"]
+            subprocess.run(upgrade, env=ENVIRON, check=True, stdout=subprocess.DEVNULL)
+            found["initial, Postgres"] = _profiled(url, database, folder, "initial")
         return found
+
+
+def _profiled(url: str, database: str, folder: Path, phase: str) -> dict[str, float]:
+    asked(url, f"state?n={PHASES[phase]}")
+    out = folder / "profile"
+    profiled = [sys.executable, "-m", "cProfile", "-o", str(out), *alone(url, database, folder)[1:]]
+    subprocess.run(profiled, env=ENVIRON, check=True, stdout=subprocess.DEVNULL)
+    return _shares(out)
 
 
 def _shares(path: Path) -> dict[str, float]:

@@ -227,7 +227,7 @@ def test_the_rows_of_a_changed_layer_follow_its_reservations(engine: Engine) -> 
         one = {"experimentKey": "exp-1", "flagKey": "flag", "reservationPercent": 20}
         two = {"experimentKey": "exp-2", "flagKey": "flag", "reservationPercent": 30}
         found, where = [], ""
-        for held in ([one], [one | {"reservationPercent": 25}, two], [two], [two, one]):
+        for held in ([one], [one | {"reservationPercent": 25}, two], [two], [two, one], [], [one]):
             environments = {"production": {"reservations": held}}
             world.update("launchdarkly", "layers", key, KEY, environments=environments)
             sync(engine, settings, "ld")
@@ -241,6 +241,8 @@ def test_the_rows_of_a_changed_layer_follow_its_reservations(engine: Engine) -> 
         [("exp-1", 25), ("exp-2", 30)],
         [("exp-2", 30)],
         [("exp-1", 20), ("exp-2", 30)],
+        [],
+        [("exp-1", 20)],
     ]
     assert stored == 2
 
