@@ -22,10 +22,12 @@ from tests.support.runs import ended
 NOW = datetime.now(UTC)
 PATIENCE = 60.0  # seconds until a test gives up
 
-CONFIG = """
+TICK = (NOW.minute + 30) % 60
+HOURLY = f"{TICK} * * * *"  # half an hour away, or a test that runs just then would see the tick
+CONFIG = f"""
 [sources.one]
 provider = "layers"
-schedule = "*/15 * * * *"
+schedule = "{HOURLY}"
 [sources.two]
 provider = "layers"
 schedule = "0 6 * * mon"
@@ -96,14 +98,14 @@ def test_every_source_with_a_schedule_is_due_at_its_cron_time(begin) -> None:
     schedule = begin(Runs(lambda name, _count: report(name)))
     due = schedule.next_runs()
     assert set(due) == {"one", "two"}
-    assert (due["one"].minute % 15, due["two"].weekday(), due["two"].hour) == (0, 0, 6)
+    assert (due["one"].minute, due["two"].weekday(), due["two"].hour) == (TICK, 0, 6)
 
 
 def test_sources_of_the_same_minute_are_spread_over_some_seconds(config: Path) -> None:
     trigger = cron_of(load(config, environ={}, secrets=False).sources["one"])
     assert trigger is not None
-    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
-    late = {trigger.get_next_fire_time(None, noon) - noon for _ in range(20)}
+    tick = datetime(2026, 11, 1, 12, TICK, tzinfo=UTC)
+    late = {trigger.get_next_fire_time(None, tick) - tick for _ in range(20)}
     assert len(late) > 1
     assert timedelta() <= min(late) <= max(late) <= timedelta(seconds=SPREAD)
 
@@ -252,8 +254,8 @@ def test_a_source_that_is_new_after_a_reload_and_never_ran_runs_at_once(
     ("change", "due"),
     [
         (("[sources.two]", "[sources.three]"), "the retry"),
-        (("*/15 * * * *", "0 0 1 1 *"), "the retry"),
-        (('schedule = "*/15 * * * *"\n', ""), "nothing"),
+        ((HOURLY, "0 0 1 1 *"), "the retry"),
+        ((f'schedule = "{HOURLY}"\n', ""), "nothing"),
         (("[sources.one]", "[sources.other]"), "nothing"),
     ],
 )
