@@ -204,6 +204,8 @@ a request. Of the second walk only the pages that differ are read; asking for th
 takes less: it keeps reservations and parameters inside JSON, a row a record. It writes every record in every run.
 *dlt's best wall / the floor's* shows what the targets ask today: where it is below the target, the floor itself, which
 does nothing but fetch, compare and write, would miss it, and so would anything that fetches with httpx.
+At large dlt's first load is the quicker one: it uses both processors there, and writes a row a layer where etl writes nine. From
+the second run on etl is, as it writes only what changed.
 """
 
 WIDTH, BAR, LEFT = 760, 16, 190
