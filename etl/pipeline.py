@@ -103,8 +103,16 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
     try:
         yield opened
     finally:
-        with shell.engine.begin() as connection:
-            runs.release(connection, job.source, shell.holder)
+        try:
+            _release(job, shell)
+        except KeyboardInterrupt:  # or the lease would stay, on another host for minutes
+            _release(job, shell)
+            raise
+
+
+def _release(job: Job, shell: Shell) -> None:
+    with shell.engine.begin() as connection:
+        runs.release(connection, job.source, shell.holder)
 
 
 def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:

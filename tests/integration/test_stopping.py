@@ -3,9 +3,10 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from etl import app
 from etl.app import Running, Watch, Wish
@@ -56,4 +57,19 @@ def test_a_page_that_does_not_come_is_not_waited_for(
         sandbox.add_fault(Fault(PAGES, "stall", arg=10 * PATIENCE))
         parked = app.sync(engine, settings, "st", Wish(), watch=Watch(running=running))
     assert (parked.status, parked.error is not None) == ("parked", True)
+    assert count(engine, "leases") == 0
+
+
+def test_a_signal_while_the_lease_is_given_back_leaves_no_lease(engine: Engine) -> None:
+    signals = [KeyboardInterrupt()]
+
+    def interrupt(*arguments: Any) -> None:
+        if arguments[2].startswith("DELETE FROM leases") and signals:
+            raise signals.pop()
+
+    with Sandbox(small()) as sandbox:
+        event.listen(engine, "before_cursor_execute", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            app.sync(engine, settings_for(sandbox), "st", Wish())
+    assert (signals, count(engine, "runs", "status = 'ok'")) == ([], 1)
     assert count(engine, "leases") == 0
