@@ -218,16 +218,15 @@ def _merge_children(
 ) -> None:
     """The parameters or reservations of changed layers: gone ones buried, others set or added."""
     run_id, layer_id = moment.run.run_id, child.current.c.layer_id
-    wanted = _wanted_children(tables, child, moment)
-    any_staged = child.current.name in here.children
     if here.gone:
         _bury_children(connection, child, layer_id.in_(gone_ids(tables, run_id)), moment)
     if here.changed:
         changed, kept = layer_id.in_(changed_ids(tables, run_id)), _is_kept(tables, child, run_id)
         _bury_children(connection, child, and_(changed, ~kept), moment)
-    if here.changed and any_staged:
-        _update_children(connection, child, wanted, moment)
-    if any_staged:
+    if child.current.name in here.children:
+        wanted = _wanted_children(tables, child, moment)
+        if here.changed:
+            _update_children(connection, child, wanted, moment)
         _insert_children(connection, child, wanted, moment)
 
 

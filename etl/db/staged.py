@@ -29,9 +29,9 @@ def kinds(connection: Connection, run_id: int) -> dict[str, Kinds]:
     """Stream -> what a run has staged of it, found out in one statement."""
     asked: dict[str, Any] = {}
     for stream, tables in RECORDS.items():
-        of_run, row_id = tables.staged.c.run_id == run_id, tables.staged.c.row_id
-        asked[f"{stream}: fresh"] = exists().where(of_run, row_id.is_(None))
-        asked[f"{stream}: changed"] = exists().where(of_run, row_id.is_not(None))
+        staged = tables.staged.c
+        asked[f"{stream}: fresh"] = exists().where(staged.run_id == run_id, staged.row_id.is_(None))
+        asked[f"{stream}: changed"] = exists(changed_ids(tables, run_id))
         asked[f"{stream}: gone"] = exists(gone_ids(tables, run_id))
         for child in tables.children:
             asked[child.current.name] = exists().where(child.staged.c.run_id == run_id)

@@ -90,7 +90,7 @@ def lap(
         command = entry.command(url, database, folder)
         ours = entry.name.startswith("etl")
         if ours and entry.kind == "postgres":  # SQLite files get it by themselves
-            measured([*command[: command.index("sync")], "db", "upgrade"], ENVIRON)
+            measured(contestants.upgrade(command), ENVIRON)
         for phase, state in PHASES.items():
             asked(url, f"state?n={state}")
             before = contestants.written(database) if "://" in database else None
@@ -152,11 +152,11 @@ def latency() -> dict[str, float]:
         tempfile.TemporaryDirectory(prefix="bench") as folder,
     ):
         together = contestants.etl(url, f"{folder}/abreast.db", Path(folder))
-        measured([*together[:-1], "db", "upgrade"], ENVIRON)
+        measured(contestants.upgrade(together), ENVIRON)
         abreast = measured(together, ENVIRON)
         sync = contestants.alone(url, f"{folder}/bench.db", Path(folder))
         ideal, requests = 0.0, 0
-        measured([*sync[: sync.index("sync")], "db", "upgrade"], ENVIRON)
+        measured(contestants.upgrade(sync), ENVIRON)
         began = time.perf_counter()
         done = subprocess.run([*sync, "--json"], env=ENVIRON, check=True, capture_output=True)
         wall = time.perf_counter() - began

@@ -53,6 +53,11 @@ def alone(url: str, database: str, folder: Path) -> list[str]:
     return [*etl(url, database, folder), "--concurrency", "1"]
 
 
+def upgrade(command: list[str]) -> list[str]:
+    """What prepares the database of such a command."""
+    return [*command[: command.index("sync")], "db", "upgrade"]
+
+
 def config(url: str, database: str, folder: Path) -> Path:
     """The configuration of a run."""
     address = database if "://" in database else f"sqlite:///{database}"

@@ -179,8 +179,8 @@ def _profile(found: Mapping[str, Mapping[str, float]], costs: Results) -> str:
     return f"## Where the time goes\n\n{WHY.format(free=free)}\n{head}{lines}"
 
 
-WHY = """Shares of the profiled time of etl in one process on SQLite, medium (a profiler makes calls dearer
-than they are). Side by side, LaunchDarkly is more than half of the work and has one processor; the two other
+WHY = """Shares of the profiled time of etl in one process, medium, on SQLite but for the last column (a profiler
+makes calls dearer than they are). Side by side, LaunchDarkly is more than half of the work and has one processor; the two other
 sources share the second one.
 
 **A first load.** The floor writes one row a record, dlt as it is set here too. etl writes six rows a

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.contestants import ENVIRON, PHASES, Contestant, alone, fresh
+from tests.bench.contestants import ENVIRON, PHASES, Contestant, alone, fresh, upgrade
 from tests.bench.measure import asked
 
 # what a function's place says of its work; the first that fits
@@ -31,9 +31,8 @@ def shares(url: str, admin: str) -> dict[str, dict[str, float]]:
         found = {phase: _profiled(url, str(folder / "bench.db"), folder, phase) for phase in phases}
         on_postgres = Contestant(name="etl", kind="postgres", command=alone)
         with fresh(on_postgres, admin, folder / "lap") as database:
-            command = on_postgres.command(url, database, folder)
-            upgrade = [*command[: command.index("sync")], "db", "upgrade"]
-            subprocess.run(upgrade, env=ENVIRON, check=True, stdout=subprocess.DEVNULL)
+            prepare = upgrade(alone(url, database, folder))
+            subprocess.run(prepare, env=ENVIRON, check=True, stdout=subprocess.DEVNULL)
             found["initial, Postgres"] = _profiled(url, database, folder, "initial")
         return found
 
