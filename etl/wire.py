@@ -29,7 +29,7 @@ SHOWN_BYTES = 60
 SECRET_FIELDS = frozenset({"apiKey", "mobileKey"})
 _SECRET_TEXT = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:sdk|mob|api)-[0-9a-f]{8}-[0-9a-f-]{18,}"
-    r"|(?:console|secret)-(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}"
+    r"|(?:console|secret)-(?:(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}|(?=[a-z]*[A-Z])[A-Za-z]{20,})"
     r"|lp_(?:live|test)_[\w-]{8,})"
 )
 _FINGERPRINT = re.compile(r"fp:[0-9a-f]{16}")

@@ -49,6 +49,9 @@ RESERVATIONS = st.lists(
 )
 KEYS = st.one_of(
     st.builds("{}-{}".format, st.sampled_from(["sdk", "mob", "api"]), st.uuids().map(str)),
-    st.from_regex(r"(console|secret)-[A-Za-z0-9]{20,40}", fullmatch=True),
+    # of random letters and digits, fewer than one key in 30 million has neither capital nor digit
+    st.from_regex(r"(console|secret)-[A-Za-z0-9]{20,40}", fullmatch=True).filter(
+        lambda key: not key.rpartition("-")[2].islower() or any(map(str.isdigit, key))
+    ),
     st.from_regex(r"lp_(live|test)_[A-Za-z0-9]{16}_[A-Za-z0-9_-]{43}", fullmatch=True),
 )

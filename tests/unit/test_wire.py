@@ -29,6 +29,7 @@ KEYS = [
     "api-00000000-0000-4000-8000-0000000000cc",
     "console-aaaaAAAA0000bbbbBBBB1111",
     "secret-aaaaAAAA0000bbbbBBBB1111",
+    "console-aaaaAAAAbbbbBBBBccccCCCC",
     "lp_live_01HX9Y6K7EJ4T2AA_aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "lp_test_01HX9Y6K7EJ4T2AA_aaaa-aaaaaaaaaa_aaaaaaa-aaaaaa",
 ]
@@ -188,7 +189,10 @@ def test_a_secret_field_whose_name_is_escaped_is_replaced():
 
 @pytest.mark.parametrize(
     "text",
-    ["sdk-migration-2024", "api-gateway", "mob-rollout", "console-theme", "lp_homepage_v2", "key"],
+    [
+        *("sdk-migration-2024", "api-gateway", "mob-rollout", "lp_homepage_v2", "key"),
+        *("console-theme", "console-applicationsettingspage", "console-ApplicationSettings"),
+    ],
 )
 def test_a_name_that_only_begins_like_a_key_stays(text):
     assert cleaned({"apiKey": "x", "a": text})["a"] == text
