@@ -32,6 +32,7 @@ from etl.recorder import Recorder
 from etl.report import RunReport
 from etl.selection import WHOLE, Selection, narrowed
 from etl.selection import as_json as selection_json
+from etl.signals import to_its_end, undisturbed
 from etl.stream import Provider, Stream
 from etl.survey import Progress
 from etl.text import json_text
@@ -138,6 +139,7 @@ class Watch:
     running: Running = field(default_factory=Running)
 
 
+@undisturbed
 def sync(
     engine: Engine,
     settings: Settings,
@@ -178,11 +180,19 @@ def sync(
         log.info("%s: %s, %d changes%s", name, report.status, report.changed, why)
         return report
     finally:
-        client.close()
-        budget.close()
-        keep_archive(source, recorder, clock())
+        _put_away(source, client, budget, recorder, clock)
 
 
+@to_its_end
+def _put_away(
+    source: SourceSettings, client: Client, budget: Budget, recorder: Recorder | None, clock: Clock
+) -> None:
+    client.close()
+    budget.close()
+    keep_archive(source, recorder, clock())
+
+
+@undisturbed
 def sync_alone(settings: Settings, name: str, wish: Wish, watch: Watch) -> RunReport:
     """The same with connections of its own: it may be in a process of its own."""
     began = utc_now()
@@ -228,6 +238,7 @@ class Forecast:
     ends_at: datetime
 
 
+@undisturbed
 def forecast(engine: Engine, settings: Settings, name: str) -> Forecast | None:
     """What a run of a source will take, by its last whole run; None before there is one."""
     with reading(engine) as connection:

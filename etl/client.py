@@ -25,6 +25,7 @@ from etl.errors import (
     TransientError,
 )
 from etl.retry import Failure, pause_after, wait_before_retry
+from etl.signals import wait_in_pieces
 from etl.sockets import Sockets, Transport, unpacked
 from etl.stream import Json, Request, Response, Traffic
 from etl.wire import parse, redact, start_of
@@ -215,7 +216,10 @@ class Client:
     def _pause(self, seconds: float) -> None:
         with self._lock:
             self.traffic.waited += seconds
-        (self.sleep or self._closed.wait)(seconds)
+        if self.sleep is not None:
+            self.sleep(seconds)
+        else:
+            wait_in_pieces(self._closed.wait, seconds)
 
     def _once(self, url: httpx.URL) -> Response | Failure:
         with self._lock:

@@ -6,14 +6,16 @@ else sees it.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from typing import TypeVar
 
 from etl.errors import AccessDenied, ProtocolError, RequestRejected, SourceError
 from etl.paging import is_object, leads_back
+from etl.signals import wait_in_pieces
 from etl.stream import Fetch, Json, Page, Request, Response, Stream
 from etl.wire import clean, parse
 
@@ -183,10 +185,15 @@ def fetched(
             if not waiting:
                 return
             place, answer = waiting.popleft()
+            wait_in_pieces(partial(_is_done, answer))
             yield place, answer.result()
     finally:
         # not waited for: whoever stops early closes the client, which ends the threads
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_done(answer: Future[Response | SourceError], seconds: float | None) -> bool:
+    return answer.done() or bool(wait((answer,), seconds).done)
 
 
 def _outcome(fetch: Fetch, request: Request) -> Response | SourceError:

@@ -37,6 +37,7 @@ from etl.job import Job
 from etl.landing import Landing, land
 from etl.report import RunReport, StreamReport
 from etl.scoping import Scopes, asked_identity, known_identity, scopes_of
+from etl.signals import hearing, to_its_end, undisturbed
 from etl.stream import Stream, Traffic
 from etl.survey import Progress, Survey, survey
 
@@ -73,6 +74,7 @@ class Shell:
     planned: Callable[[Connection, Landing, datetime], None] = lambda *_planned: None
 
 
+@undisturbed
 def run(job: Job, shell: Shell) -> RunReport:
     """Runs a source once. Raises only StoreError; every other end is told by the report."""
     try:
@@ -87,7 +89,7 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
     """The run's row and the lease of its source; the lease is given back at the end."""
     with shell.engine.begin() as connection:
         now = shell.clock()
-        runs.acquire(connection, job.source, shell.holder, now, shell.alive, kind=job.kind)
+        hearing(runs.acquire, connection, job.source, shell.holder, now, shell.alive, kind=job.kind)
         opened = runs.open_run(
             connection,
             {
@@ -103,13 +105,10 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
     try:
         yield opened
     finally:
-        try:
-            _release(job, shell)
-        except KeyboardInterrupt:  # or the lease would stay, on another host for minutes
-            _release(job, shell)
-            raise
+        _release(job, shell)
 
 
+@to_its_end
 def _release(job: Job, shell: Shell) -> None:
     with shell.engine.begin() as connection:
         runs.release(connection, job.source, shell.holder)
@@ -151,11 +150,8 @@ def _ended(course: "_Course") -> RunReport:
     except SourceError as error:
         return course.stop(error)
     except KeyboardInterrupt:
-        with reading(course.shell.engine) as connection:
-            landed = runs.has_ended(connection, course.opened.key.run_id)
-        if not landed:
-            with suppress(LeaseLost):
-                course.stop(TransientError("stopped by a signal; the next run goes on from here"))
+        with suppress(LeaseLost):
+            course.stop(TransientError("stopped by a signal; the next run goes on from here"))
         raise
 
 
@@ -250,23 +246,26 @@ class _Course:
 
     def land(self, conclusions: Sequence[Conclusion]) -> RunReport:
         """Merges what was found in one transaction, and tells what it was."""
+        with self.shell.engine.begin() as connection:
+            return hearing(self._merged, connection, conclusions)
+
+    def _merged(self, connection: Connection, conclusions: Sequence[Conclusion]) -> RunReport:
         beyond = [found.held for found in conclusions if found.held is not None]
         held = beyond[0] if beyond and not self.job.plans else None
-        with self.shell.engine.begin() as connection:
-            now = self.shell.clock()
-            runs.renew(connection, self.job.source, self.shell.holder, now)
-            streams, partitions = self._reports(connection, conclusions)
-            report = self._report(*_standing(streams, held), now, streams, error=held)
-            landing = self._landing(conclusions, replace(report, partitions=partitions), beyond)
-            at = self.shell.past.at if self.shell.past else now
-            observed_at = runs.merge_time(connection, self.job.source, at)
-            if not self.job.dry_run:
-                land(connection, landing, observed_at)
-                return landing.report
-            self.shell.planned(connection, landing, observed_at)
-            report = replace(landing.report, status="dry_run", exit_code=OK)
-            runs.close_run(connection, report, observed_at=None)
-            staging.clear(connection, self.opened.key.run_id)
+        now = self.shell.clock()
+        runs.renew(connection, self.job.source, self.shell.holder, now)
+        streams, partitions = self._reports(connection, conclusions)
+        report = self._report(*_standing(streams, held), now, streams, error=held)
+        landing = self._landing(conclusions, replace(report, partitions=partitions), beyond)
+        at = self.shell.past.at if self.shell.past else now
+        observed_at = runs.merge_time(connection, self.job.source, at)
+        if not self.job.dry_run:
+            land(connection, landing, observed_at)
+            return landing.report
+        self.shell.planned(connection, landing, observed_at)
+        report = replace(landing.report, status="dry_run", exit_code=OK)
+        runs.close_run(connection, report, observed_at=None)
+        staging.clear(connection, self.opened.key.run_id)
         return report
 
     def _landing(
@@ -303,6 +302,7 @@ class _Course:
             partitions += telling
         return list(streams.values()), partitions
 
+    @to_its_end
     def stop(self, error: SourceError) -> RunReport:
         """Ends the run without a merge; what was staged stays where another run may go on."""
         status, exit_code = _ending(error)

@@ -20,7 +20,8 @@ from etl.pipeline import Past, Shell, run
 from etl.process import at_work, lives
 from etl.providers import PROVIDERS
 from etl.report import RunReport
-from etl.stream import Options, Provider, Traffic
+from etl.signals import hear
+from etl.stream import Options, Provider, Request, Response, Traffic
 from etl.text import json_text
 from etl.wire import fingerprint_with
 
@@ -91,11 +92,16 @@ def replay(
     """One run whose answers come from a dump. Raises EtlError like `run`."""
     watch = watch or Watch()
     answers = dump.open()
+
+    def fetch(request: Request) -> Response:
+        hear()
+        return answers.fetch(request)
+
     key = settings.fingerprint_key.get_secret_value()
     with at_work() as holder:
         shell = Shell(
             engine=engine,
-            reader=Reader(fetch=answers.fetch, fingerprint=fingerprint_with(key)),
+            reader=Reader(fetch=fetch, fingerprint=fingerprint_with(key)),
             traffic=Traffic(),
             holder=holder,
             alive=lives,

@@ -20,9 +20,9 @@ from types import FrameType
 from typing import Any
 
 from etl.errors import TRY_AGAIN
+from etl.signals import STOPS, to_its_end, undisturbed
 
 Tell = Callable[[Any], None]
-STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ def _ready(running: dict[Connection, Any]) -> Iterator[Connection]:
     return (one for one in wait(list(running)) if isinstance(one, Connection))
 
 
+@undisturbed
 def _heard(channel: Connection) -> object:
     """What a child says next; None at its end."""
     try:
@@ -107,6 +108,7 @@ def _heard(channel: Connection) -> object:
         return None
 
 
+@to_its_end
 def _stop(running: dict[Connection, tuple[str, ForkProcess]]) -> None:
     for _, process in running.values():
         process.terminate()

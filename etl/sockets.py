@@ -14,6 +14,8 @@ from weakref import WeakSet
 import httpcore
 import httpx
 
+from etl.signals import hearing
+
 Within = Callable[[float | None], float]  # seconds wanted -> seconds there are
 
 KEPT_SECONDS = 5.0
@@ -38,7 +40,8 @@ class Sockets(httpcore.SyncBackend):
         self, host: str, port: int, timeout: float | None = None, *more: Any, **options: Any
     ) -> httpcore.NetworkStream:
         """Connects; the look-up of the name has the resolver's own limit."""
-        made = super().connect_tcp(host, port, self._within(timeout), *more, **options)
+        within = self._within(timeout)
+        made = hearing(super().connect_tcp, host, port, within, *more, **options)
         connected = _Socket(made, self._within)
         self._open.add(connected)
         return connected
@@ -49,10 +52,10 @@ class _Socket(httpcore.NetworkStream):
         self._inner, self._within = inner, within
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._within(timeout))
+        return hearing(self._inner.read, max_bytes, self._within(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._within(timeout))
+        hearing(self._inner.write, buffer, self._within(timeout))
 
     def close(self) -> None:
         self._inner.close()
@@ -68,7 +71,7 @@ class _Socket(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         within = self._within(timeout)
-        self._inner = self._inner.start_tls(ssl_context, server_hostname, within)
+        self._inner = hearing(self._inner.start_tls, ssl_context, server_hostname, within)
         return self
 
     def get_extra_info(self, info: str) -> Any:

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from etl.errors import ConfigError, StoreError
+from etl.signals import hear
 from etl.text import json_text
 
 BUSY_SECONDS = 30  # in which the driver waits by itself, and hears no signal
@@ -38,6 +39,7 @@ def open_engine(url: str, *, connections: int = 5) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "handle_error", _keep_sqlite)
     else:
         event.listen(engine, "connect", _prepare_postgres)
     return _opened(engine)
@@ -152,8 +154,18 @@ def _begin_sqlite(connection: Connection) -> None:
         except OperationalError as error:
             if time.monotonic() >= until or "database is locked" not in str(error.orig):
                 raise
+            hear()
         else:
             return
+
+
+def _keep_sqlite(context: ExceptionContext) -> None:
+    """After a signal the connection is as good as before: no statement of SQLite's is broken off.
+
+    SQLAlchemy would close it, and one that is closed with an open cursor keeps its lock.
+    """
+    if isinstance(context.original_exception, KeyboardInterrupt):
+        context.is_disconnect = False
 
 
 def _prepare_postgres(connection: Any, _record: object) -> None:

@@ -168,12 +168,6 @@ def know_identity(connection: Connection, run_id: int, identity: str) -> None:
     connection.execute(update(runs).where(runs.c.run_id == run_id).values(identity=identity))
 
 
-def has_ended(connection: Connection, run_id: int) -> bool:
-    """Whether a run was closed: a signal may come with the commit of its merge."""
-    query = select(runs.c.status).where(runs.c.run_id == run_id)
-    return connection.execute(query).scalar() not in RESUMABLE
-
-
 def merge_time(connection: Connection, source: str, now: datetime) -> datetime:
     """The instant of this merge: now, but later than every earlier one, whatever the clock did."""
     last = connection.execute(

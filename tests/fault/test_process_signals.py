@@ -4,11 +4,14 @@ What was read is checkpointed, the lease is given back, the exit code is 75, and
 on behind the checkpoint. There is no daemon yet; its half of the row is not here.
 """
 
+import logging
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from tests.cli.command import line, variables
 from tests.conftest import Databases
 from tests.support.database import contents, count, counts, rows
 from tests.support.history import violations
+from tests.support.interrupting import heeding, nth, signal_when
 from tests.support.runs import asked, config_text, settings_for, small, sync
 
 PAGED: dict[str, Any] = {"st": {"layers": {"page_size": 5}}, "ly": {"projects": {"page_size": 3}}}
@@ -30,11 +34,6 @@ COMBINED = [
     pytest.param("postgres", signal.SIGTERM, marks=pytest.mark.slow),
     pytest.param("postgres", signal.SIGINT, marks=pytest.mark.slow),
 ]
-
-
-def heeding() -> None:
-    """SIGINT is heard, also where whoever started the suite in the background ignores it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stopped(
@@ -57,7 +56,7 @@ def stopped(
         stdout=out,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heeding,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         until = time.monotonic() + 60
         while not due() and process.poll() is None and time.monotonic() < until:
@@ -168,15 +167,48 @@ def test_a_signal_that_comes_with_the_commit_of_the_merge_changes_nothing_of_it(
         sandbox.world.evolve(changed=0.3)
         event.listen(engine, "before_cursor_execute", note)
         monkeypatch.setattr(engine.dialect, "do_commit", signalled)
-        # whoever starts the tests in the background makes them deaf to Ctrl-C
-        heard = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            with pytest.raises(KeyboardInterrupt):
-                sync(engine, settings, "st")
-        finally:
-            signal.signal(signal.SIGINT, heard)
+        with heeding(), pytest.raises(KeyboardInterrupt):
+            sync(engine, settings, "st")
         assert rows(engine, "runs")[-1]["status"] == "ok"
         after = contents(engine)
         again = sync(engine, settings, "st")
     assert (again.status, again.changed, contents(engine)) == ("ok", 0, after)
     assert violations(engine) == []
+
+
+STRETCH = 40  # signals a test
+
+
+@pytest.mark.slow
+@pytest.mark.row(51)
+@pytest.mark.parametrize("source", ["ld", "st", "ly"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_signal_at_any_call_loses_nothing(
+    databases: Databases, caplog: pytest.LogCaptureFixture, source: str, seed: int
+) -> None:
+    """Each time in a new database: a signal at some call of the run, then a run to its end."""
+    some = Random(seed)  # noqa: S311
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox, **PAGED)
+        calls = 0
+
+        def count_it(_frame: object) -> bool:
+            nonlocal calls
+            calls += 1
+            return False
+
+        for time in range(STRETCH):
+            with databases("sqlite") as engine:
+                if not time:
+                    with signal_when(count_it):
+                        sync(engine, settings, source)
+                    continue
+                with suppress(KeyboardInterrupt), signal_when(nth(some.randint(1, calls))) as came:
+                    sync(engine, settings, source)
+                assert [one for one in caplog.records if one.levelno > logging.WARNING] == [], came
+                assert {run["status"] for run in rows(engine, "runs")} <= {"ok", "parked"}, came
+                assert count(engine, "leases") == 0, came
+                report = sync(engine, settings, source)
+                assert report.status == "ok", came
+                assert counts(engine)[report.provider] == sandbox.counts()[report.provider], came
+                assert violations(engine) == [], came

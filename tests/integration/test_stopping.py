@@ -1,17 +1,19 @@
-"""When a daemon stops, pages on their way are read to their end, and none is asked for twice."""
+"""How runs are stopped: a daemon's read what is on its way, and a signal loses nothing."""
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from etl import app
 from etl.app import Running, Watch, Wish
 from etl.sandbox import Fault, Sandbox, World
-from tests.support.database import count
+from tests.support.database import count, counts, rows
+from tests.support.history import violations
+from tests.support.interrupting import below, called, signal_when
 from tests.support.runs import asked, settings_for, small
 
 PATIENCE = 60
@@ -60,16 +62,32 @@ def test_a_page_that_does_not_come_is_not_waited_for(
     assert count(engine, "leases") == 0
 
 
-def test_a_signal_while_the_lease_is_given_back_leaves_no_lease(engine: Engine) -> None:
-    signals = [KeyboardInterrupt()]
+STEPS = {
+    "before the lease": lambda: called("acquire"),
+    "after the lease": lambda: called("open_run"),
+    "a page is noted and not taken in": lambda: called("take_page", 4),
+    "a page is half taken in": lambda: called("_stage", 3),
+    "a page is taken in": lambda: called("checkpoint", 2),
+    "a commit": lambda: called("do_commit", 3),
+    "a connection is given back": lambda: called("_reset", 4),
+    "a statement of the merge is answered": lambda: below("_merged", called("_init_metadata", 3)),
+    "the end of the merge": lambda: called("close_run"),
+    "the release of the lease": lambda: called("release"),
+}
 
-    def interrupt(*arguments: Any) -> None:
-        if arguments[2].startswith("DELETE FROM leases") and signals:
-            raise signals.pop()
 
+@pytest.mark.parametrize("step", STEPS)
+def test_a_signal_between_any_two_steps_loses_nothing(
+    engine: Engine, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
     with Sandbox(small()) as sandbox:
-        event.listen(engine, "before_cursor_execute", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            app.sync(engine, settings_for(sandbox), "st", Wish())
-    assert (signals, count(engine, "runs", "status = 'ok'")) == ([], 1)
-    assert count(engine, "leases") == 0
+        settings = settings_for(sandbox, ly={"projects": {"page_size": 3}})
+        with pytest.raises(KeyboardInterrupt), signal_when(STEPS[step]()) as came:
+            app.sync(engine, settings, "ly", Wish())
+        assert came
+        assert [one for one in caplog.records if one.levelno > logging.WARNING] == []
+        assert {run["status"] for run in rows(engine, "runs")} <= {"ok", "parked"}
+        assert count(engine, "leases") == 0
+        assert app.sync(engine, settings, "ly", Wish()).status == "ok"
+        assert counts(engine)["layers"] == sandbox.counts()["layers"]
+    assert violations(engine) == []

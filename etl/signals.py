@@ -1,0 +1,127 @@
+"""Signals to stop are heard where a run waits, and nowhere else.
+
+Python raises KeyboardInterrupt between any two steps: of a page that is noted and not yet taken
+in, of a transaction that is written while its run does not know it, of a lock that is taken and
+never given back. What is on its way is done first; it takes milliseconds.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial, wraps
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+HEARD, HEARD_IN_WAITS, UNHEARD = range(3)
+PIECE = 0.1  # seconds of a wait, after which a signal is heard
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Handler = Callable[[int, FrameType | None], Any]
+
+_now = HEARD  # of the process, as its signals are
+_come: list[Callable[[], Any]] = []
+
+
+def undisturbed(work: Callable[P, T]) -> Callable[P, T]:
+    """The work, during which signals to stop wait for its end or for the next `hearing`.
+
+    Only Python's main thread meets signals; in others nothing changes.
+    """
+    return _during(work, HEARD_IN_WAITS)
+
+
+def to_its_end(work: Callable[P, T]) -> Callable[P, T]:
+    """The work, during which signals to stop wait for its end, whatever it waits for."""
+    return _during(work, UNHEARD)
+
+
+def hear() -> None:
+    """A signal that came is heard here, if it may be."""
+    if _now == HEARD_IN_WAITS and _is_main():
+        _answer()
+
+
+def wait_in_pieces(wait: Callable[[float | None], object], seconds: float | None = None) -> None:
+    """Waits; `wait` waits so many seconds at most, and is true when the wait is over.
+
+    In pieces where a signal may be heard: in the middle of Python's own locks none may be.
+    """
+    if _now != HEARD_IN_WAITS or not _is_main():
+        wait(seconds)
+        return
+    end = float("inf") if seconds is None else time.monotonic() + seconds
+    while not wait(min(PIECE, max(0.0, end - time.monotonic()))) and time.monotonic() < end:
+        hear()
+
+
+def hearing(wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The outcome of a call that a signal may break off; one that came before does so at once.
+
+    The call takes no lock of Python's.
+    """
+    if _now != HEARD_IN_WAITS or not _is_main():
+        return wait(*args, **kwargs)
+    return _with(HEARD, partial(wait, *args, **kwargs))
+
+
+def _during(work: Callable[P, T], state: int) -> Callable[P, T]:
+    @wraps(work)
+    def done(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not _is_main():
+            return work(*args, **kwargs)
+        call = partial(work, *args, **kwargs)
+        return _with(max(state, _now), call) if _now else _noting(partial(_with, state, call))
+
+    return done
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _with(state: int, call: Callable[[], T]) -> T:
+    global _now
+    before = _now
+    try:
+        _now = state
+        if state == HEARD:
+            _answer()
+        return call()
+    finally:
+        _now = before
+
+
+def _noting(call: Callable[[], T]) -> T:
+    """The outcome; signals that come while they are not heard are answered after it."""
+    _come.clear()
+    before = {number: signal.getsignal(number) for number in STOPS}
+    ours = {number: _later(one) for number, one in before.items() if callable(one)}
+    try:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        return call()
+    finally:
+        for number, handler in ours.items():
+            if signal.getsignal(number) is handler:  # a handler may have put another one there
+                signal.signal(number, before[number])
+        _answer()
+
+
+def _later(handler: Handler) -> Handler:
+    def note(number: int, frame: FrameType | None) -> None:
+        if _now:
+            _come.append(partial(handler, number, None))
+        else:
+            handler(number, frame)
+
+    return note
+
+
+def _answer() -> None:
+    if _come:
+        first = _come[0]
+        _come.clear()
+        first()

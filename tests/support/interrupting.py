@@ -1,0 +1,63 @@
+"""A signal that comes at a chosen step of what a test does."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+Due = Callable[[FrameType], bool]
+
+
+@contextmanager
+def heeding(number: int = signal.SIGINT) -> Iterator[None]:
+    """The signal raises KeyboardInterrupt, also where a suite in the background is deaf to it."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextmanager
+def signal_when(due: Due, number: int = signal.SIGINT) -> Iterator[list[str]]:
+    """The signal comes when a function is called of which that is due; -> where that was."""
+    came: list[str] = []
+
+    def look(frame: FrameType, what: str, _: Any) -> None:
+        if what == "call" and not came and due(frame):
+            came.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
+            os.kill(os.getpid(), number)
+
+    with heeding(number):
+        sys.setprofile(look)
+        try:
+            yield came
+        finally:
+            sys.setprofile(None)
+
+
+def called(name: str, time: int = 1) -> Due:
+    """The n-th call of a function of that name."""
+    due = nth(time)
+    return lambda frame: frame.f_code.co_name == name and due(frame)
+
+
+def below(outer: str, due: Due) -> Due:
+    """What is due while a function of that name is at work."""
+
+    def inside(frame: FrameType) -> bool:
+        caller = frame.f_back
+        while caller is not None and caller.f_code.co_name != outer:
+            caller = caller.f_back
+        return caller is not None and due(frame)
+
+    return inside
+
+
+def nth(number: int) -> Due:
+    """The n-th call of all."""
+    left = iter(range(number - 1, -1, -1))
+    return lambda _frame: next(left, 1) == 0
