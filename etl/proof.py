@@ -2,7 +2,8 @@
 
 A record that a walk did not bring is a candidate. The provider's 404 for that very record proves
 its deletion by itself; a complete walk proves it where there is no such route, or too many to ask.
-A record that still answers, or may not be read any more, is never deleted.
+Where it is asked for by a key that it may have changed, it takes both. A record that still answers,
+or may not be read any more, is never deleted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,9 @@ def prove_deletions(
     asked = candidates[:most_questions] if stream.one else ()
     for candidate in asked:
         evidence, doubt = _look(reader, stream, candidate)
+        listed = stream.renamable and stream.missing is None  # not looked for by its key alone
+        if evidence and listed and not proved.get(candidate.parent_id, False):
+            evidence, doubt = "", _RENAMED
         if evidence:
             verdict.deleted[candidate.row_id] = evidence
         elif filtered and doubt == _ALIVE:
@@ -70,6 +74,7 @@ def _rest(verdict: Verdict, candidate: Candidate, stream: Stream, *, filtered: b
 
 
 _ALIVE = "is still there though the walk did not bring it"
+_RENAMED = "is not there under its key, and may have another one that the walk did not bring"
 _WAITING = "records are missing that were not asked for yet: more than delete_confirmations"
 _HIDDEN = "may not be read by this key any more (403)"
 

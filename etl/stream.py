@@ -107,6 +107,7 @@ class Stream:
     sets        paths of lists whose order says nothing (`*` stands for any key)
     keyed       list name -> the fields that name its items, for the paths of field diffs
     one         the request that reads this one record again, where the vendor has such a route
+    renamable   whether that request asks by a key, which a record may change
     by_key      the request that reads one record as the list would show it, by its key
     alone       where there is none such: why, and the way out, for people
     missing     the page that a 404 of such a request is: absence is an answer there
@@ -132,6 +133,7 @@ class Stream:
     sets: tuple[tuple[str, ...], ...] = ()
     keyed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     one: Callable[[str, str], Request] | None = None
+    renamable: bool = False
     by_key: Callable[[str, Any], Request] | None = None
     alone: str = "this provider has no route for single projects; leave it out"
     missing: Callable[[Request], Page] | None = None

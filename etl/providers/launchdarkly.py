@@ -337,6 +337,7 @@ PROVIDER = Provider(
             identity=identity,
             transform=project_record,
             one=one_project,
+            renamable=True,
             by_key=project_by_key,
             split=split_project,
             earlier=earlier,

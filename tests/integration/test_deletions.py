@@ -447,3 +447,27 @@ def test_a_list_that_never_stands_still_is_stored_and_proves_nothing(engine: Eng
         report = sync(engine, settings, "st")
     assert (end(report), gone(engine)) == (("partial", 5), [])
     assert of(report, "layers").created > 0
+
+
+@pytest.mark.parametrize("key_taken", [False, True])
+def test_a_renamed_project_that_the_list_spoils_is_not_taken_for_gone(
+    engine: Engine, *, key_taken: bool
+) -> None:
+    """Its new key came without an id; by the old one there is nothing, or another project."""
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        sync(engine, settings, "ld")
+        first = sandbox.world.records("launchdarkly", "projects")[0]["key"]
+        sandbox.world.rename_project(first, "moved")
+        if key_taken:
+            sandbox.world.create("launchdarkly", "projects", key=first)
+        nameless = ("_id",), None
+        sandbox.add_fault(
+            Fault("launchdarkly /api/v2/projects[?]*", "patch", times=None, arg=nameless)
+        )
+        report = sync(engine, settings, "ld", force_deletes=True)
+        assert (report.status, of(report, "projects").deleted) == ("partial", 0)
+        sandbox.clear_faults()
+        assert sync(engine, settings, "ld").status == "ok"
+        assert counts(engine)["launchdarkly"] == sandbox.counts()["launchdarkly"]
+    assert count(engine, "changes", "operation = 'deleted'") == 0
