@@ -32,7 +32,7 @@ from etl.recorder import Recorder
 from etl.report import RunReport
 from etl.selection import WHOLE, Selection, narrowed
 from etl.selection import as_json as selection_json
-from etl.signals import to_its_end, undisturbed
+from etl.signals import undisturbed
 from etl.stream import Provider, Stream
 from etl.survey import Progress
 from etl.text import json_text
@@ -180,16 +180,11 @@ def sync(
         log.info("%s: %s, %d changes%s", name, report.status, report.changed, why)
         return report
     finally:
-        _put_away(source, client, budget, recorder, clock)
-
-
-@to_its_end
-def _put_away(
-    source: SourceSettings, client: Client, budget: Budget, recorder: Recorder | None, clock: Clock
-) -> None:
-    client.close()
-    budget.close()
-    keep_archive(source, recorder, clock())
+        client.close()
+        try:
+            keep_archive(source, recorder, clock())
+        finally:
+            budget.close()  # last, as a signal is heard where it waits
 
 
 @undisturbed

@@ -27,6 +27,7 @@ from etl.job import Job
 from etl.pipeline import AFTER_ANOTHER_RUN
 from etl.report import RunReport
 from etl.selection import from_json
+from etl.signals import undisturbed
 from etl.stream import Partition, Stream
 from etl.survey import fans_out
 
@@ -92,6 +93,7 @@ def wish_of(engine: Engine, settings: Settings, name: str, run_id: int) -> Wish:
 _WORDS = {"base_url": "the base_url", "key": "the key", "options": "the options"}
 
 
+@undisturbed
 def outlook(engine: Engine, settings: Settings, name: str, wish: Wish) -> Outlook:
     """How many requests a backfill still takes, and how long the rate limits make of that.
 

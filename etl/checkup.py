@@ -9,6 +9,7 @@ from etl.errors import SourceError
 from etl.extract import Reader, body_of
 from etl.load import named_items
 from etl.providers import PROVIDERS
+from etl.signals import undisturbed
 from etl.stream import Partition, Provider, Stream
 
 
@@ -23,6 +24,7 @@ class Finding:
     exit_code: int = 0
 
 
+@undisturbed
 def check(settings: Settings, name: str) -> list[Finding]:
     """Asks for the first page of every stream of a source: what the key may read."""
     source = settings.sources[name]

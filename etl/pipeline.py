@@ -76,7 +76,10 @@ class Shell:
 
 @undisturbed
 def run(job: Job, shell: Shell) -> RunReport:
-    """Runs a source once. Raises only StoreError; every other end is told by the report."""
+    """Runs a source once. Raises only StoreError; every other end is told by the report.
+
+    A signal, as the exception of its handler, goes on its way when the run is parked.
+    """
     try:
         with _leased(job, shell) as opened:
             return _run(job, shell, opened)
@@ -110,8 +113,11 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
 
 @to_its_end
 def _release(job: Job, shell: Shell) -> None:
-    with shell.engine.begin() as connection:
-        runs.release(connection, job.source, shell.holder)
+    try:
+        with shell.engine.begin() as connection:
+            runs.release(connection, job.source, shell.holder)
+    except SQLAlchemyError as error:  # whoever comes next sees that its run is over
+        log.warning("%s", store_error(error, f"giving back the lease of {job.source}"))
 
 
 def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
@@ -149,8 +155,8 @@ def _ended(course: "_Course") -> RunReport:
         return course.land(course.conclude_all())
     except SourceError as error:
         return course.stop(error)
-    except KeyboardInterrupt:
-        with suppress(LeaseLost):
+    except (KeyboardInterrupt, SystemExit):
+        with suppress(LeaseLost, SQLAlchemyError):
             course.stop(TransientError("stopped by a signal; the next run goes on from here"))
         raise
 

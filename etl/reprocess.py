@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from etl.process import at_work, lives
 from etl.providers import PROVIDERS
 from etl.remake import Dumps, Remade, remade
 from etl.report import RunReport
+from etl.signals import to_its_end
 from etl.stream import Provider
 
 log = logging.getLogger(__name__)
@@ -203,9 +204,15 @@ def _leased(engine: Engine, wanted: Wanted, holder: Holder, clock: Clock) -> Ite
     try:
         yield opened
     finally:
-        with engine.begin() as connection:
-            runs.abort(connection, opened.key.run_id, clock())
-            runs.release(connection, wanted.source, holder)
+        _put_back(engine, wanted, holder, opened.key.run_id, clock())
+
+
+@to_its_end
+def _put_back(engine: Engine, wanted: Wanted, holder: Holder, run_id: int, now: datetime) -> None:
+    """Nothing of a run that has ended is changed by its abort."""
+    with engine.begin() as connection:
+        runs.abort(connection, run_id, now)
+        runs.release(connection, wanted.source, holder)
 
 
 def _compare(

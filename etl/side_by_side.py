@@ -67,7 +67,7 @@ def side_by_side(
         while waiting or running:
             while waiting and len(running) < at_once:
                 begin(waiting[-1])
-                with _undisturbed():
+                with _signals_blocked():
                     name = waiting.pop()
                     channel, process = _forked(work, name)
                     running[channel] = name, process
@@ -133,7 +133,7 @@ def _forked(work: Callable[[str, Tell], Any], name: str) -> tuple[Connection, Fo
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """No signal comes between a fork and what must be ready for it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:

@@ -1,4 +1,4 @@
-"""Signals to stop are heard where a run waits, and nowhere else.
+"""Signals to stop are heard where a run waits and in its merge, and nowhere else.
 
 Python raises KeyboardInterrupt between any two steps: of a page that is noted and not yet taken
 in, of a transaction that is written while its run does not know it, of a lock that is taken and
@@ -26,7 +26,7 @@ _come: list[Callable[[], Any]] = []
 
 
 def undisturbed(work: Callable[P, T]) -> Callable[P, T]:
-    """The work, during which signals to stop wait for its end or for the next `hearing`.
+    """The work, during which signals to stop wait for its end, or for where one may be heard.
 
     Only Python's main thread meets signals; in others nothing changes.
     """
@@ -39,9 +39,17 @@ def to_its_end(work: Callable[P, T]) -> Callable[P, T]:
 
 
 def hear() -> None:
-    """A signal that came is heard here, if it may be."""
-    if _now == HEARD_IN_WAITS and _is_main():
-        _answer()
+    """A signal that came is heard here."""
+    hearing(lambda: None)
+
+
+def hearing(wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The outcome of a call that a signal may break off; one that came before does so at once.
+
+    The call takes no lock of Python's.
+    """
+    call = partial(wait, *args, **kwargs)
+    return _with(HEARD, call) if _now == HEARD_IN_WAITS and _is_main() else call()
 
 
 def wait_in_pieces(wait: Callable[[float | None], object], seconds: float | None = None) -> None:
@@ -53,18 +61,9 @@ def wait_in_pieces(wait: Callable[[float | None], object], seconds: float | None
         wait(seconds)
         return
     end = float("inf") if seconds is None else time.monotonic() + seconds
+    hear()
     while not wait(min(PIECE, max(0.0, end - time.monotonic()))) and time.monotonic() < end:
         hear()
-
-
-def hearing(wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The outcome of a call that a signal may break off; one that came before does so at once.
-
-    The call takes no lock of Python's.
-    """
-    if _now != HEARD_IN_WAITS or not _is_main():
-        return wait(*args, **kwargs)
-    return _with(HEARD, partial(wait, *args, **kwargs))
 
 
 def _during(work: Callable[P, T], state: int) -> Callable[P, T]:
@@ -96,10 +95,11 @@ def _with(state: int, call: Callable[[], T]) -> T:
 
 def _noting(call: Callable[[], T]) -> T:
     """The outcome; signals that come while they are not heard are answered after it."""
-    _come.clear()
+    global _now
     before = {number: signal.getsignal(number) for number in STOPS}
-    ours = {number: _later(one) for number, one in before.items() if callable(one)}
+    ours = {number: _noted(one) for number, one in before.items() if callable(one)}
     try:
+        _now = UNHEARD
         for number, handler in ours.items():
             signal.signal(number, handler)
         return call()
@@ -107,21 +107,25 @@ def _noting(call: Callable[[], T]) -> T:
         for number, handler in ours.items():
             if signal.getsignal(number) is handler:  # a handler may have put another one there
                 signal.signal(number, before[number])
+        _now = HEARD
         _answer()
 
 
-def _later(handler: Handler) -> Handler:
+def _noted(handler: Handler) -> Handler:
     def note(number: int, frame: FrameType | None) -> None:
+        global _now
         if _now:
             _come.append(partial(handler, number, None))
-        else:
-            handler(number, frame)
+            return
+        _now = HEARD_IN_WAITS  # what the first one breaks off, a second one does not disturb
+        handler(number, frame)
+        _now = HEARD
 
     return note
 
 
 def _answer() -> None:
-    if _come:
-        first = _come[0]
-        _come.clear()
-        first()
+    come = _come.copy()
+    _come.clear()
+    for one in come:
+        one()

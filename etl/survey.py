@@ -89,10 +89,17 @@ def _walks(work: Survey, stream: Stream) -> Iterator[Walk]:
     for partition in partitions:
         walk = walks.get(partition.parent_id) or begin(partition)
         cut = walk.embedded and not walk.ended and walk.number == 0
-        current = work.intake.walk(stream.name, again(walk) if cut else walk)
+        anew = cut or _is_unsettled(work, stream, walk)
+        current = work.intake.walk(stream.name, again(walk) if anew else walk)
         steady = stream.steady(work.options[stream.name])
         current.overlapping = stream.earlier is not None and steady
         yield current
+
+
+def _is_unsettled(work: Survey, stream: Stream, walk: Walk) -> bool:
+    """Whether an earlier process ended just before the next walk of the same list."""
+    ended = walk.ended and 0 < walk.number < MOST_WALKS
+    return ended and not _settled(work, stream, walk)
 
 
 def _start(work: Survey, stream: Stream, walk: Walk) -> Request:

@@ -164,7 +164,7 @@ def _keep_sqlite(context: ExceptionContext) -> None:
 
     SQLAlchemy would close it, and one that is closed with an open cursor keeps its lock.
     """
-    if isinstance(context.original_exception, KeyboardInterrupt):
+    if not isinstance(context.original_exception, Exception):
         context.is_disconnect = False
 
 

@@ -179,9 +179,9 @@ def _in_an_hour() -> str:
 
 @pytest.mark.row(26)
 def test_a_limit_that_is_announced_is_never_overrun(engine: Engine) -> None:
-    """The route of the layers takes 10 requests in half a second; there are 15 projects."""
+    """The route of the layers takes 10 requests in two seconds; there are 15 projects."""
     sizes = Sizes(ld_projects=15, ld_environments=1, ld_layers=1)
-    limits = {"launchdarkly-route": (10, 0.5), "launchdarkly-global": (1000, 0.5)}
+    limits = {"launchdarkly-route": (10, 2.0), "launchdarkly-global": (1000, 2.0)}
     with Sandbox(World(7, sizes), rate_limits=limits) as sandbox:
         report = sync(engine, settings_for(sandbox), "ld")
         assert Counter(statuses(sandbox))[429] == 0

@@ -1,20 +1,28 @@
 """How runs are stopped: a daemon's read what is on its way, and a signal loses nothing."""
 
 import logging
+import os
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from etl import app
+from etl import app, intake
 from etl.app import Running, Watch, Wish
-from etl.sandbox import Fault, Sandbox, World
+from etl.db import engine as database
+from etl.db import schema
+from etl.sandbox import Fault, Sandbox, Sizes, World
+from etl.survey import Progress
 from tests.support.database import count, counts, rows
 from tests.support.history import violations
-from tests.support.interrupting import below, called, signal_when
+from tests.support.interrupting import below, called, heeding, signal_when
+from tests.support.lists import LAYERS_COM
 from tests.support.runs import asked, settings_for, small
+from tests.support.waiting import until
 
 PATIENCE = 60
 PAGES = "statsig /console/v1/layers?*"
@@ -91,3 +99,94 @@ def test_a_signal_between_any_two_steps_loses_nothing(
         assert app.sync(engine, settings, "ly", Wish()).status == "ok"
         assert counts(engine)["layers"] == sandbox.counts()["layers"]
     assert violations(engine) == []
+
+
+def leave(*_: object) -> None:
+    """What many a program does with SIGTERM."""
+    raise SystemExit(143)
+
+
+@pytest.mark.parametrize(
+    "step", ["a page is half taken in", "a statement of the merge is answered"]
+)
+def test_a_handler_that_leaves_the_program_parks_the_run_too(engine: Engine, step: str) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox, ly={"projects": {"page_size": 3}})
+        with pytest.raises(SystemExit, match="143"), signal_when(STEPS[step](), handler=leave):
+            app.sync(engine, settings, "ly", Wish())
+        (run,) = rows(engine, "runs")
+        assert (run["status"], count(engine, "leases")) == ("parked", 0)
+        assert app.sync(engine, settings, "ly", Wish()).status == "ok"
+    assert violations(engine) == []
+
+
+def test_a_walk_that_ended_just_before_the_next_one_proves_no_more_than_without_a_signal(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list moved under its first walk, so a second one must be made, if by the next run."""
+    monkeypatch.setattr(intake, "CHECKPOINT_SECONDS", 0.0)
+    with LAYERS_COM.sandbox() as sandbox, heeding():
+        world, settings = sandbox.world, LAYERS_COM.settings(sandbox)
+        newest, *others = LAYERS_COM.keys(world)
+        pages = -(-len(others) // LAYERS_COM.page)
+        for after, act in (
+            (1, lambda moved: LAYERS_COM.delete(moved, newest)),
+            (pages, lambda _: os.kill(os.getpid(), signal.SIGINT)),
+        ):
+            sandbox.add_fault(LAYERS_COM.fault("mutate", after=after, times=1, arg=act))
+        sandbox.add_fault(LAYERS_COM.fault("stall", after=pages, arg=10 * PATIENCE))
+        with pytest.raises(KeyboardInterrupt):
+            app.sync(engine, settings, "ly", Wish())
+        assert [run["status"] for run in rows(engine, "runs")] == ["parked"]
+        sandbox.clear_faults()
+        assert app.sync(engine, settings, "ly", Wish()).status == "ok"
+        assert set(LAYERS_COM.keys(world)) <= set(LAYERS_COM.stored(engine))
+
+
+def test_a_signal_is_heard_where_pages_wait_to_be_taken_in(engine: Engine) -> None:
+    """Threads fetch faster than their pages are taken in, so nothing is ever waited for."""
+    sizes = Sizes(ld_projects=30, ld_environments=1, ld_layers=1)
+    taken = 0
+
+    def progress(step: Progress) -> None:
+        nonlocal taken
+        if step.stream != "layers":
+            return
+        taken += 1
+        assert until(lambda: len(asked(sandbox, "/layers")) >= min(30, taken + 7))
+        if taken == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with Sandbox(World(7, sizes)) as sandbox, heeding():
+        with pytest.raises(KeyboardInterrupt):
+            app.sync(engine, settings_for(sandbox), "ld", Wish(), watch=Watch(progress=progress))
+        assert taken == 5
+        assert app.sync(engine, settings_for(sandbox), "ld", Wish()).status == "ok"
+        assert counts(engine)["launchdarkly"] == sandbox.counts()["launchdarkly"]
+
+
+def test_a_signal_is_not_lost_when_its_run_cannot_be_parked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another program holds the lock of the file for longer than a writer waits."""
+    for name in ("BUSY_SECONDS", "WRITER_SECONDS"):
+        monkeypatch.setattr(database, name, 0)
+    engine = database.open_engine(f"sqlite:///{tmp_path / 'etl.db'}")
+    schema.upgrade(engine)
+    with Sandbox(small()) as sandbox, engine.connect() as other, heeding():
+
+        def lock_and_stop(_world: World) -> None:
+            other.exec_driver_sql("SELECT 1")  # begins, as a writer does
+            os.kill(os.getpid(), signal.SIGINT)
+
+        sandbox.add_fault(Fault(PAGES, "mutate", after=1, times=1, arg=lock_and_stop))
+        sandbox.add_fault(Fault(PAGES, "stall", after=1, arg=10 * PATIENCE))
+        settings = settings_for(sandbox, st={"layers": {"page_size": 2}})
+        with pytest.raises(KeyboardInterrupt):
+            app.sync(engine, settings, "st", Wish())
+        assert "giving back the lease of st" in caplog.text
+        other.rollback()
+        sandbox.clear_faults()
+        assert app.sync(engine, settings, "st", Wish()).status == "ok"
+        assert counts(engine)["statsig"] == sandbox.counts()["statsig"]
+    engine.dispose()

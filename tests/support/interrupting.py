@@ -3,18 +3,21 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 Due = Callable[[FrameType], bool]
+Handler = Callable[[int, FrameType | None], Any]
 
 
 @contextmanager
-def heeding(number: int = signal.SIGINT) -> Iterator[None]:
+def heeding(
+    number: int = signal.SIGINT, handler: Handler = signal.default_int_handler
+) -> Iterator[None]:
     """The signal raises KeyboardInterrupt, also where a suite in the background is deaf to it."""
-    before = signal.signal(number, signal.default_int_handler)
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
@@ -22,16 +25,24 @@ def heeding(number: int = signal.SIGINT) -> Iterator[None]:
 
 
 @contextmanager
-def signal_when(due: Due, number: int = signal.SIGINT) -> Iterator[list[str]]:
-    """The signal comes when a function is called of which that is due; -> where that was."""
+def signal_when(
+    due: Due,
+    number: int = signal.SIGINT,
+    handler: Handler = signal.default_int_handler,
+    at: Collection[str] = ("call",),
+) -> Iterator[list[str]]:
+    """The signal comes when a function is called of which that is due; -> where that was.
+
+    at: what is looked at, as `sys.setprofile` names it.
+    """
     came: list[str] = []
 
     def look(frame: FrameType, what: str, _: Any) -> None:
-        if what == "call" and not came and due(frame):
+        if what in at and not came and due(frame):
             came.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
             os.kill(os.getpid(), number)
 
-    with heeding(number):
+    with heeding(number, handler):
         sys.setprofile(look)
         try:
             yield came

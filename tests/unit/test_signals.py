@@ -241,3 +241,43 @@ def test_a_signal_may_be_heard_where_nothing_is_waited_for() -> None:
         work()
     hear()
     assert done == ["not yet"]
+
+
+def test_every_signal_that_came_is_answered_in_its_order() -> None:
+    heard: list[int] = []
+    for number in STOPS:
+        signal.signal(number, lambda number, _frame: heard.append(number))
+
+    @undisturbed
+    def work() -> None:
+        told(signal.SIGTERM)
+        told(signal.SIGINT)
+        step("not yet" if not heard else "too early")
+
+    work()
+    assert (done, heard) == (["not yet"], [signal.SIGTERM, signal.SIGINT])
+
+
+def test_a_signal_is_heard_in_work_that_is_nested_in_a_wait() -> None:
+    @undisturbed
+    def inner() -> None:
+        told()
+        hear()
+        step("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        undisturbed(hearing)(inner)
+    assert done == []
+
+
+def test_a_second_signal_does_not_disturb_what_the_first_one_broke_off() -> None:
+    def wait() -> None:
+        try:
+            told()
+        finally:
+            told(signal.SIGTERM)
+            step("closed")
+
+    with pytest.raises(KeyboardInterrupt):
+        undisturbed(hearing)(wait)
+    assert done == ["closed"]
