@@ -16,7 +16,8 @@ demo: .venv/run ## Syncs three simulated providers into demo.db and shows what c
 test: .venv/dev browser ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
 	$(TESTS)
 
-check: .venv/dev browser ## Format, lint, types, import contracts, tests: what CI runs
+check: .venv/dev browser ## Locks, format, lint, types, import contracts, tests: what CI runs
+	$(BIN)/python -m tests.support.locks
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
@@ -45,12 +46,14 @@ bench: .venv/dev .bench-venv/ready ## Compares with dlt and the floor, writes do
 soak: .venv/dev ## A week of the daemon in 35 minutes; writes docs/soak.md
 	$(BIN)/pytest -q -s -m bench tests/bench/test_soak.py
 
-lock: .venv/dev ## Makes the lock files anew from requirements*.in
-	@test -x .lock-venv/bin/pip-compile || \
-	  { $(PYTHON) -m venv .lock-venv && .lock-venv/bin/pip install -q pip-tools; }
-	@for name in requirements requirements-dev; do CUSTOM_COMPILE_COMMAND="make lock" \
-	  .lock-venv/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host --strip-extras --allow-unsafe -o $$name.lock $$name.in; done
+# The pins stay as they are; UPGRADE=--upgrade takes the newest releases.
+LOCK = .lock-venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE) pyproject.toml --group build
+
+lock: ## Writes the lock files from pyproject.toml
+	@test -x .lock-venv/bin/uv || { $(PYTHON) -m venv .lock-venv && .lock-venv/bin/pip install -q uv; }
+	@$(LOCK) -o requirements.lock
+	@$(LOCK) --all-extras --group dev -c requirements.lock -o requirements-dev.lock
 
 weaknesses: ## Known weaknesses of the locked packages; fails where the advisories are out of reach
 	@test -x .audit-venv/bin/pip-audit || \
@@ -58,11 +61,14 @@ weaknesses: ## Known weaknesses of the locked packages; fails where the advisori
 	.audit-venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 	.audit-venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-dev.lock
 
+# Only what a lock names is installed (--no-deps): a release that appears later changes nothing.
+INSTALL := $(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps
+
 # Each stamp: the environment holds exactly what that lock file says, and etl itself.
 .venv/run: requirements.lock pyproject.toml
 	@echo "setting up .venv (once) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(INSTALL) -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -73,5 +79,5 @@ weaknesses: ## Known weaknesses of the locked packages; fails where the advisori
 	@touch $@
 
 .venv/dev: requirements-dev.lock .venv/run
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(INSTALL) -r requirements-dev.lock
 	@touch $@

@@ -116,7 +116,7 @@ def pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError:
         raise ConfigError(
-            "Parquet needs pyarrow: pip install 'etl[export]', or use --format csv or jsonl"
+            "Parquet needs pyarrow: pip install 'flag-etl[export]', or use --format csv or jsonl"
         ) from None
     return arrow, parquet
 

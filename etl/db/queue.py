@@ -45,7 +45,7 @@ def require(engine: Engine) -> None:
         import procrastinate  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "the queue needs procrastinate, which is not installed: pip install 'etl[worker]'"
+            "the queue needs procrastinate, which is not installed: pip install 'flag-etl[worker]'"
         ) from None
 
 
