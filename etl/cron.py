@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from apscheduler.triggers.cron import CronTrigger
 
+    from etl.cron_trigger import LocalCronTrigger
+
 FIELDS = ("minute", "hour", "day", "month", "day_of_week")
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS = {name: day for day, name in enumerate(WEEKDAYS)} | {
@@ -16,14 +18,16 @@ _FIRST_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _LAST_DAY = datetime(2040, 1, 1, tzinfo=UTC)  # a leap day falls on every weekday in 28 years
 
 
-def cron_trigger(schedule: str, timezone: str) -> "CronTrigger":
+def cron_trigger(schedule: str, timezone: str) -> "LocalCronTrigger":
     """The trigger of a five-field cron line, 0 and 7 being Sunday; ValueError if it is none."""
+    from etl.cron_trigger import LocalCronTrigger  # APScheduler loads slowly
+
     schedule = " ".join(schedule.split())
     fields = _fields(schedule)
-    trigger = _trigger(fields, timezone)
-    if _trigger(fields, timezone, until=_LAST_DAY).get_next_fire_time(None, _FIRST_DAY) is None:
+    if _trigger(fields, until=_LAST_DAY).get_next_fire_time(None, _FIRST_DAY) is None:
         raise ValueError(f'"{schedule}" never comes: no such month has such a day')
-    return trigger
+    hourly = fields["hour"] in ("*", "*/1", "0-23")
+    return LocalCronTrigger(_trigger(fields), ZoneInfo(timezone), hourly=hourly)
 
 
 def _fields(schedule: str) -> dict[str, str]:
@@ -42,10 +46,8 @@ def _fields(schedule: str) -> dict[str, str]:
     return fields
 
 
-def _trigger(
-    fields: dict[str, str], timezone: str, *, until: datetime | None = None
-) -> "CronTrigger":
-    """A trigger, its fields tried one by one so that an error can name its field."""
+def _trigger(fields: dict[str, str], *, until: datetime | None = None) -> "CronTrigger":
+    """A trigger in UTC, its fields tried one by one so that an error can name its field."""
     from apscheduler.triggers.cron import CronTrigger  # as slow as all the rest of a load
 
     for name, text in fields.items():
@@ -54,7 +56,7 @@ def _trigger(
         except ValueError as error:
             reason = str(error).rpartition(": ")[2]
             raise ValueError(f'the {name.replace("_", " ")} "{text}": {reason}') from None
-    return CronTrigger(**fields, timezone=ZoneInfo(timezone), end_date=until)
+    return CronTrigger(**fields, timezone=UTC, end_date=until)
 
 
 def _weekdays(text: str) -> str:
