@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
@@ -23,6 +24,17 @@ BOTH = ("sqlite", "postgres")
 Databases = Callable[[str], AbstractContextManager[Engine]]
 
 share_compiled_statements()
+
+
+def pytest_configure() -> None:
+    """Signals that the suite ignores, as in the background of a shell, its children still hear."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, _ignore)  # a handler is not inherited by a new program
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """For this process only."""
 
 
 def pytest_xdist_auto_num_workers() -> int:

