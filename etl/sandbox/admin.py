@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from etl.sandbox.faults import Fault
 from etl.sandbox.message import Call, Reply, reply_json
@@ -23,6 +24,8 @@ def administer(sandbox: "Sandbox", call: Call, peer: str) -> Reply:
     """Does what an admin route says; 400 says what was wrong with the request."""
     if not ip_address(peer).is_loopback:
         return reply_json(403, {"message": "only from this machine"})
+    if not _is_own_page(call.headers):
+        return reply_json(403, {"message": "not from a page of another site"})
     path = call.path.removeprefix(PREFIX)
     route = ROUTES.get((call.method, path))
     if route is None:
@@ -33,6 +36,30 @@ def administer(sandbox: "Sandbox", call: Call, peer: str) -> Reply:
         return reply_json(200, route(sandbox, sent))
     except ValueError as error:
         return reply_json(400, {"message": str(error)})
+
+
+def _is_own_page(headers: Mapping[str, str]) -> bool:
+    """Whether no browser sends this for a page from elsewhere.
+
+    Such a page is known by its origin, or, where its name was made to lead here, by that name.
+    """
+    host = headers.get("host", "")
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    origin = headers.get("origin", f"http://{host}")
+    site = headers.get("sec-fetch-site", "none")
+    return _is_loopback(name) and origin == f"http://{host}" and site in ("none", "same-origin")
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _evolve(sandbox: "Sandbox", sent: Any) -> Any:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from etl.side_by_side import Lost, Tell, processors, side_by_side
-from tests.support.waiting import SECONDS, gone, until
+from tests.support.waiting import gone, until
+
+FOR_EVER = 86_400
 
 
 def done(
@@ -101,7 +103,7 @@ def test_who_stops_it_ends_all_in_order_however_often_they_are_told(tmp_path: Pa
     def work(name: str, tell: Tell) -> None:
         try:
             tell("at work")
-            time.sleep(SECONDS)
+            time.sleep(FOR_EVER)
         except KeyboardInterrupt:
             os.kill(os.getpid(), signal.SIGTERM)  # a supervisor tells every process, and again
             os.kill(os.getpid(), signal.SIGINT)
@@ -115,7 +117,6 @@ def test_who_stops_it_ends_all_in_order_however_often_they_are_told(tmp_path: Pa
         if len(at_work) == 2:
             raise KeyboardInterrupt
 
-    began = time.monotonic()
     with (
         pytest.raises(KeyboardInterrupt),
         closing(
@@ -123,7 +124,6 @@ def test_who_stops_it_ends_all_in_order_however_often_they_are_told(tmp_path: Pa
         ) as results,
     ):
         list(results)
-    assert time.monotonic() - began < SECONDS
     assert sorted(at_work) == ["a", "b"]
     assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {
         "a": "tidied up",

@@ -186,3 +186,32 @@ def test_serve_does_what_the_scenario_says(client: httpx.Client, tmp_path: Path)
     with served(str(path)) as (_, url):
         counts = client.get(f"{url}/_sandbox/counts").json()
     assert counts == World(3, Sizes(layers_projects=4)).counts()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example"},
+        {"Host": "[::1"},
+        {"Host": "127.0.0.1.evil.example"},
+    ],
+)
+@pytest.mark.parametrize(("method", "route"), [("POST", "reset"), ("GET", "requests")])
+def test_a_page_of_another_site_commands_nothing(
+    client: httpx.Client, method: str, route: str, sent: dict[str, str]
+) -> None:
+    with small() as sandbox:
+        ask(client, sandbox, "layers", "/v1/whoami")
+        answer = client.request(method, f"{sandbox.url}/_sandbox/{route}", headers=sent)
+        assert (answer.status_code, len(sandbox.requests)) == (403, 1)
+
+
+def test_its_own_pages_may(client: httpx.Client) -> None:
+    with small() as sandbox:
+        own = {"Origin": sandbox.url, "Sec-Fetch-Site": "same-origin"}
+        assert client.post(f"{sandbox.url}/_sandbox/reset", headers=own).status_code == 200

@@ -192,13 +192,11 @@ def test_the_length_is_right_and_the_json_is_not(client: httpx.Client, kind: str
 def test_stall_keeps_the_client_waiting_and_not_the_end_of_the_sandbox(
     client: httpx.Client,
 ) -> None:
-    begun = time.monotonic()
     with (
-        small(Fault("layers", "stall", arg=600)) as sandbox,
+        small(Fault("layers", "stall", arg=86_400)) as sandbox,
         pytest.raises(httpx.ReadTimeout),
     ):
         client.get(sandbox.url + LISTS["layers"], headers=HEADERS["layers"], timeout=0.05)
-    assert time.monotonic() - begun < 60
 
 
 def test_slow_sends_byte_by_byte(client: httpx.Client) -> None:
