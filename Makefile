@@ -5,7 +5,7 @@ BIN := .venv/bin
 # as many workers as tests/conftest.py says, each with a PostgreSQL of its own; a file stays together
 TESTS := $(BIN)/pytest -q -n auto --dist loadfile
 
-.PHONY: help demo test check fix fault bench soak lock weaknesses browser pictures console
+.PHONY: help demo test check fix fault bench soak lock weaknesses browser pgbouncer pictures console
 
 help: ## Says what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -13,10 +13,10 @@ help: ## Says what there is
 demo: .venv/run ## Syncs three simulated providers into demo.db and shows what can be asked
 	@$(BIN)/etl demo
 
-test: .venv/dev browser ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
+test: .venv/dev browser pgbouncer ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
 	$(TESTS)
 
-check: .venv/dev browser ## Locks, format, lint, types, import contracts, tests: what CI runs
+check: .venv/dev browser pgbouncer ## Locks, format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/python -m tests.support.locks
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
@@ -28,11 +28,14 @@ fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff check -q --fix .
 	$(BIN)/ruff format -q .
 
-fault: .venv/dev ## The fault matrix, with its slow half
+fault: .venv/dev pgbouncer ## The fault matrix, with its slow half
 	$(BIN)/pytest -q -m "slow or not bench" tests/fault
 
 browser: ## Installs Chromium for the browser tests where it is missing
 	@.ci/browser
+
+pgbouncer: ## Installs PgBouncer for its tests where it is missing
+	@.ci/pgbouncer
 
 pictures: .venv/dev browser ## Makes the screenshots of docs/ anew: the console, an evidence report
 	$(BIN)/python -m tests.support.pictures docs/pictures

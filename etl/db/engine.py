@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from etl.db.postgres import NOTHING, SNAPSHOT, STATEMENT, WRITE, open_postgres, quoted
 from etl.errors import ConfigError, StoreError
 from etl.signals import hear
 from etl.text import json_text
@@ -21,38 +22,36 @@ OLDEST_SQLITE = (3, 35)
 CACHE_KIB = 16 * 1024  # SQLite's own 2 MB do not hold the indexes of a merge
 CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commit of a load waits
 
+_SQLITE_BEGIN = {WRITE: "BEGIN IMMEDIATE", SNAPSHOT: "BEGIN"}
 
-def open_engine(url: str, *, connections: int = 5) -> Engine:
+
+def open_engine(url: str, *, schema: str | None = None, connections: int = 5) -> Engine:
     """An engine for a sqlite:/// or postgresql+psycopg:// URL; StoreError when out of reach.
 
+    schema: where etl's tables are on Postgres; default: where they are found, else `public`.
     connections: how many are kept; ten more are opened when needed, and closed.
     """
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-            raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer needed")
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    if parsed.get_backend_name() != "sqlite":
+        return _open_postgres(parsed, begin=WRITE, schema=schema, connections=connections)
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer needed")
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         parsed, hide_parameters=True, json_serializer=json_text, pool_size=connections
     )
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        event.listen(engine, "handle_error", _keep_sqlite)
-    else:
-        event.listen(engine, "connect", _prepare_postgres)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", _keep_sqlite)
     return _opened(engine)
 
 
-def open_reader(url: str) -> Engine:
+def open_reader(url: str, *, schema: str | None = None) -> Engine:
     """An engine that cannot write, whatever is asked of it; the database has to be there."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        engine = create_engine(parsed, hide_parameters=True, json_serializer=json_text)
-        event.listen(engine, "connect", _prepare_postgres)
-        event.listen(engine, "connect", _forbid_writes_postgres)
-        return _opened(engine)
+        return _open_postgres(parsed, begin=SNAPSHOT, schema=schema, seconds=BUSY_SECONDS)
     path = Path(parsed.database or "")
     if not path.is_file():
         raise ConfigError(f"there is no database {path}; `etl sync` makes one")
@@ -75,16 +74,34 @@ def reading(engine: Engine) -> Connection:
     Not SQLAlchemy's AUTOCOMMIT on SQLite: given back to the pool it would turn on the driver's own
     transaction control for the next user.
     """
-    if engine.dialect.name == "sqlite":
-        return engine.connect().execution_options(etl_begin=None)
-    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    return engine.connect().execution_options(etl_begin=STATEMENT)
 
 
 def snapshot(engine: Engine) -> Connection:
     """A connection whose reads all see one moment, and that blocks no writer."""
-    if engine.dialect.name == "sqlite":
-        return engine.connect().execution_options(etl_begin="BEGIN")
-    return engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    return engine.connect().execution_options(etl_begin=SNAPSHOT)
+
+
+def outside_transactions(engine: Engine) -> Connection:
+    """A connection for statements that no transaction may hold, such as VACUUM.
+
+    On Postgres none of etl's settings are in force: names need their schema.
+    """
+    return engine.connect().execution_options(etl_begin=NOTHING)
+
+
+def schema_of(bind: Engine | Connection) -> str | None:
+    """The Postgres schema that etl's tables are in; None on SQLite."""
+    found: str | None = bind.get_execution_options().get("etl_schema")
+    return found
+
+
+@contextmanager
+def within_schema(connection: Connection, name: str) -> Iterator[None]:
+    """Meanwhile names without a schema mean tables of that Postgres schema."""
+    connection.exec_driver_sql(f"SET LOCAL search_path = {quoted(name)}")
+    yield
+    connection.exec_driver_sql(f"SET LOCAL search_path = {quoted(schema_of(connection) or '')}")
 
 
 def relaxed(connection: Connection) -> None:
@@ -108,14 +125,29 @@ def hashed_joins(connection: Connection) -> Iterator[None]:
     connection.exec_driver_sql("SET LOCAL enable_nestloop TO DEFAULT")
 
 
+def _open_postgres(
+    url: URL, *, begin: str, schema: str | None, connections: int = 5, seconds: float | None = None
+) -> Engine:
+    try:
+        return open_postgres(
+            url, begin=begin, schema=schema, connections=connections, seconds=seconds
+        )
+    except SQLAlchemyError as error:
+        raise _unopened(url, error) from error
+
+
 def _opened(engine: Engine) -> Engine:
     """The engine, once it could connect."""
     try:
         with engine.connect():
             return engine
     except SQLAlchemyError as error:
-        where = engine.url.render_as_string()
-        raise StoreError(f"cannot open the database {where}: {_first_line(error)}") from error
+        raise _unopened(engine.url, error) from error
+
+
+def _unopened(url: URL, error: SQLAlchemyError) -> StoreError:
+    where = url.render_as_string()
+    return StoreError(f"cannot open the database {where}: {_first_line(error)}")
 
 
 def _first_line(error: SQLAlchemyError) -> str:
@@ -146,7 +178,7 @@ def _prepare_sqlite_reader(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    begin = connection.get_execution_options().get("etl_begin", "BEGIN IMMEDIATE")
+    begin = _SQLITE_BEGIN.get(connection.get_execution_options().get("etl_begin", WRITE))
     until = time.monotonic() + WRITER_SECONDS
     while begin:
         try:
@@ -166,16 +198,3 @@ def _keep_sqlite(context: ExceptionContext) -> None:
     """
     if not isinstance(context.original_exception, Exception):
         context.is_disconnect = False
-
-
-def _prepare_postgres(connection: Any, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'UTC'")
-    connection.commit()
-
-
-def _forbid_writes_postgres(connection: Any, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET default_transaction_read_only = on")
-        cursor.execute(f"SET statement_timeout = '{BUSY_SECONDS}s'")
-    connection.commit()

@@ -253,7 +253,7 @@ def _feed() -> Select[Any]:
 
 
 def _changes(connection: Connection, query: Select[Any]) -> Generator[Change, None, None]:
-    with connection.execution_options(yield_per=1000).execute(query) as found:
+    with connection.execute(query.execution_options(yield_per=1000)) as found:
         for row in found:
             yield Change(
                 change_id=row.change_id,

@@ -4,8 +4,8 @@ A job is the name of a source and how often it failed in a row: no configuration
 It holds what waits and what is at work; what was done stands in `runs`.
 """
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
 
+from etl.db.engine import within_schema
 from etl.errors import ConfigError, SchemaOutOfDate, StoreError
 
 if TYPE_CHECKING:
@@ -153,23 +154,25 @@ def known_alive(connection: Connection, worker: int, within: timedelta) -> bool:
 
 
 def connector_options(engine: Engine) -> dict[str, Any]:
-    """What procrastinate's own connections are made with: those of the engine, at home."""
+    """What procrastinate's own connections are made with: those of the engine, at home.
 
-    async def configure(connection: Any) -> None:
-        for name, value in SESSION.items():
-            await connection.execute(f"SET {name} = {value}")
-        await connection.commit()
+    The settings go with the request to connect. A pool such as PgBouncer refuses them, where SET
+    would reach the sessions of others; the worker needs a direct connection.
+    """
+    _, given = engine.dialect.create_connect_args(engine.url)
+    settings = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+    options = {
+        **given,
+        "prepare_threshold": None,
+        "client_encoding": "utf8",
+        "options": f"{given.get('options', '')} {settings}".strip(),
+    }
+    return {"kwargs": options, "min_size": 1, "max_size": 4}
 
-    _, options = engine.dialect.create_connect_args(engine.url)
-    return {"kwargs": options, "configure": configure, "min_size": 1, "max_size": 4}
 
-
-@contextmanager
-def _at_home(connection: Connection) -> Iterator[None]:
+def _at_home(connection: Connection) -> AbstractContextManager[None]:
     """Names without a schema mean the queue's: procrastinate's functions need it."""
-    connection.exec_driver_sql(f"SET LOCAL search_path = {SCHEMA}")
-    yield
-    connection.exec_driver_sql("SET LOCAL search_path TO DEFAULT")
+    return within_schema(connection, SCHEMA)
 
 
 @cache

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from etl.db.engine import reading
+from etl.db.engine import outside_transactions, schema_of
+from etl.db.postgres import quoted
 from etl.db.types import metadata
 
 
@@ -20,10 +21,11 @@ class Size:
 def vacuum(engine: Engine) -> Size:
     """Every table of ours is vacuumed and analyzed; no run may be writing meanwhile on SQLite."""
     before = _size(engine)
-    with reading(engine) as connection:
+    with outside_transactions(engine) as connection:
         if engine.dialect.name == "postgresql":
+            schema = quoted(schema_of(engine) or "public")
             for table in metadata.sorted_tables:
-                connection.exec_driver_sql(f'VACUUM (ANALYZE) "{table.name}"')
+                connection.exec_driver_sql(f"VACUUM (ANALYZE) {schema}.{quoted(table.name)}")
         else:
             for statement in ("VACUUM", "ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 connection.exec_driver_sql(statement).close()

@@ -100,7 +100,7 @@ def test_a_queue_is_set_up_once(engine: Engine) -> None:
 def test_the_tables_of_the_queue_are_none_of_the_schema(engine: Engine) -> None:
     assert schema.differences(engine) == []
     with engine.connect() as connection:
-        assert connection.exec_driver_sql("SHOW search_path").scalar() == '"$user", public'
+        assert connection.exec_driver_sql("SHOW search_path").scalar() == "public"
 
 
 def test_a_queue_of_an_older_procrastinate_is_brought_up_and_keeps_its_jobs(
