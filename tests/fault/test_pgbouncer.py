@@ -19,7 +19,7 @@ from tests.support.runs import config_text, settings_for, small, sync
 
 READING = (
     *("status", "runs", "show 1", "changes", "drift", "rejects", "audit", "db check", "db current"),
-    *("report", "report layer_capacity", "export layers --format jsonl --out -", "notices"),
+    *("report", "report layer_capacity", "export layers --format jsonl", "notices"),
     *("history projects search", "check"),
 )
 STATE = """
