@@ -57,7 +57,11 @@ def open_database(settings: Settings, *, at_once: int = 1) -> Engine:
 
     at_once: how many runs share it.
     """
-    engine = open_engine(settings.database_url, connections=CONNECTIONS_A_RUN * at_once)
+    engine = open_engine(
+        settings.database_url,
+        connections=CONNECTIONS_A_RUN * at_once,
+        file_mode=settings.database_file_mode,
+    )
     schema.ensure(engine)
     return engine
 

@@ -4,9 +4,9 @@ The one module that reads the environment. What may stand in the file is said in
 """
 
 import os
-import re
+import stat
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.resources import files
@@ -20,6 +20,7 @@ from etl.config_errors import (
     Problem,
     config_error,
     did_you_mean,
+    line_of,
     listed,
     nearest,
     problems_of,
@@ -41,6 +42,7 @@ from etl.config_file import (
 from etl.config_secrets import secret_at, secrets_at
 from etl.errors import ConfigError
 from etl.providers import PROVIDERS
+from etl.redaction import has_password, masked, protect_url
 from etl.stream import Json, Options
 
 __all__ = [
@@ -61,6 +63,7 @@ DEFAULT_PATH = Path("config/etl.toml")
 # installations cannot be linked.
 DEFAULT_FINGERPRINT_KEY = "etl/fingerprint/1"
 
+_DATABASE_URL: Key = ("database", "url")
 _NOTICE_URLS: Key = ("notices", "urls")
 _FINGERPRINT_KEY: Key = ("security", "fingerprint_key")
 _MIB = 1024 * 1024
@@ -128,7 +131,10 @@ class Notices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole configuration; shows neither a secret nor the password of the database."""
+    """The whole configuration; shows neither a secret nor the password of the database.
+
+    database_file_mode: the permissions of a new SQLite file. warnings: what a person should change.
+    """
 
     path: Path | None
     database_url: str
@@ -136,6 +142,8 @@ class Settings:
     fingerprint_key: SecretStr
     retention: Retention = Retention()
     notices: Notices = field(default_factory=Notices)
+    database_file_mode: int = 0o600
+    warnings: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return (
@@ -158,11 +166,13 @@ def load(
     no URL of notices either, unless `notices` says so.
     """
     environ = os.environ if environ is None else environ
+    _protect_variables(environ)
     path = path or Path(environ.get("ETL_CONFIG") or DEFAULT_PATH)
     text = _text(path)
     table = _table(path, text)
     asked = _asked(path, table, only)
     places = _places(table, asked) if secrets else {}
+    places |= _database_place(table, environ)
     if secrets if notices is None else notices:
         places |= _notice_places(table)
     found, problems = secrets_at(places, path.parent, environ)
@@ -172,7 +182,9 @@ def load(
         raise config_error(str(path), text, problems)
     return Settings(
         path=path,
-        database_url=_database_url(table, environ),
+        database_url=_database_url(path, table, found, environ),
+        database_file_mode=int(table.database.file_mode, 8),
+        warnings=tuple(_warnings(path, text, table)),
         sources=MappingProxyType(
             {name: _source(name, source, found) for name, source in asked.items()}
         ),
@@ -207,10 +219,21 @@ def example() -> str:
     return files("etl").joinpath("config_example.toml").read_text(encoding="utf-8")
 
 
-def masked(url: str) -> str:
-    """A database URL without its password."""
-    hidden = re.sub(r"://([^:@/]*):.*@", r"://\1:***@", url)
-    return re.sub(r"(?i)([?&](?:ssl)?password=)[^&]*", r"\1***", hidden)
+def _protect_variables(environ: Mapping[str, str]) -> None:
+    """No password of a URL in the environment is ever told: of the database, of a proxy."""
+    for value in environ.values():
+        if "://" in value:
+            protect_url(value)
+    protect_url(environ.get("ETL_DATABASE_URL", ""))
+
+
+def _protect_values(value: Json) -> None:
+    """No password of a URL in the file is ever told, at whatever key it stands."""
+    if isinstance(value, str) and "://" in value:
+        protect_url(value)
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _protect_values(inner)
 
 
 def _text(path: Path) -> str:
@@ -232,6 +255,7 @@ def _table(path: Path, text: str) -> FileTable:
         raise syntax_error(str(path), text, error) from None
     except (ValueError, RecursionError):  # tomllib lets these through
         raise ConfigError(f"{path}: not valid TOML: a number too long or lists too deep") from None
+    _protect_values(data)
     problems = list(_provider_problems(data))
     try:
         table = file_table().model_validate(_with_known_providers(data))
@@ -368,9 +392,37 @@ def _notices(table: NoticesTable, found: Mapping[Key, SecretStr]) -> Notices:
     return Notices(urls=MappingProxyType(urls), stale_after=timedelta(hours=table.stale_hours))
 
 
-def _database_url(table: FileTable, environ: Mapping[str, str]) -> str:
-    from_environment = environ.get("ETL_DATABASE_URL", "").strip()
+def _database_place(table: FileTable, environ: Mapping[str, str]) -> dict[Key, SecretTable | str]:
+    """Where the URL of the database is, unless the environment or the file itself says it."""
+    url = table.database.url
+    given = environ.get("ETL_DATABASE_URL", "").strip()
+    return {} if given or isinstance(url, str) else {_DATABASE_URL: url}
+
+
+def _database_url(
+    path: Path, table: FileTable, found: Mapping[Key, SecretStr], environ: Mapping[str, str]
+) -> str:
+    where, text = "the environment variable ETL_DATABASE_URL", environ.get("ETL_DATABASE_URL", "")
+    if not text.strip():
+        if isinstance(table.database.url, str):
+            return table.database.url
+        where, text = f"{path}: database.url", found[_DATABASE_URL].get_secret_value()
+    protect_url(text)
     try:
-        return database_url(from_environment) if from_environment else table.database.url
+        return database_url(text)
     except ValueError as error:
-        raise ConfigError(f"the environment variable ETL_DATABASE_URL: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _warnings(path: Path, text: str, table: FileTable) -> Iterator[str]:
+    """What is accepted, but not safe."""
+    url = table.database.url
+    if isinstance(url, str) and has_password(url):
+        line = line_of(text, _DATABASE_URL)
+        readable = ""
+        if path.stat().st_mode & stat.S_IROTH:
+            readable = f", and everybody on this machine may read the file (chmod 600 {path})"
+        yield (
+            f"{path}:{line}: database.url: a password stands in the file{readable}; "
+            f"keep it in ETL_DATABASE_URL, in {secret_form('url', 'NAME')}, or in ~/.pgpass"
+        )

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from etl.config_file import file_table, source_table
+from etl.config_file import URL_KINDS, file_table, source_table
 from etl.errors import ConfigError
 from etl.providers import PROVIDERS
 
@@ -128,6 +128,11 @@ def _line(lines: Mapping[Key, int], key: Key) -> int:
     return next((lines[key[:end]] for end in ends if key[:end] in lines), 0)
 
 
+def line_of(text: str, key: Key) -> int:
+    """The line of the file on which a key stands, or the table around it; 0: it is not there."""
+    return _line(_lines(text), key)
+
+
 def _dotted(key: Key) -> str:
     shown = ""
     for word in key:
@@ -177,6 +182,7 @@ def _place(location: Key) -> tuple[Key, type[BaseModel] | None]:
     Inside a source the validator also names the provider, by which it chose the table.
     """
     model: type[BaseModel] | None = file_table()
+    location = tuple(word for word in location if word not in URL_KINDS)
     key = inner = location
     if location[:1] == ("sources",) and len(location) > 2:
         known = location[2] in PROVIDERS
@@ -227,14 +233,19 @@ def _found(value: object) -> str:
         case int() | float():
             return _number(value)
         case str():
-            short = f"{value[:40]}{'…' if len(value) > 40 else ''}"
-            return f"text {json.dumps(short, ensure_ascii=False)}"
+            return _found_text(value)
         case list():
             return "a list"
         case dict():
             return "a table"
         case _:
             return "a date or time"
+
+
+def _found_text(text: str) -> str:
+    """The text, unless it is a URL, in which a password may stand."""
+    short = f"{text[:40]}{'…' if len(text) > 40 else ''}"
+    return "a URL" if "://" in text else f"text {json.dumps(short, ensure_ascii=False)}"
 
 
 def _number(value: float) -> str:

@@ -10,11 +10,21 @@ from typing import Annotated, Any, Literal, Union
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    create_model,
+    model_validator,
+)
 
 from etl.cron import cron_trigger
 from etl.providers import PROVIDERS
 from etl.quota import window_of
+from etl.redaction import ENCODING_HINT, is_clear
 
 DEFAULT_DATABASE_URL = "sqlite:///data/etl.db"
 _HOST = re.compile(
@@ -27,6 +37,8 @@ def database_url(text: str) -> str:
     """The URL as the engine takes it; ValueError, without the URL, for another kind of database."""
     scheme, found, rest = text.strip().partition("://")
     if found and scheme in POSTGRES_SCHEMES and rest:
+        if not is_clear(f"postgresql://{rest}"):
+            raise ValueError(f"expected postgresql://user@host/name; {ENCODING_HINT}")
         return f"postgresql+psycopg://{rest}"
     if found and scheme == "sqlite" and rest.startswith("/") and rest != "/":
         return f"sqlite://{rest}"
@@ -120,12 +132,25 @@ class SecretTable(Table):
         return self
 
 
+URL_KINDS = ("a text", "a place")
+DatabaseUrlOrPlace = Annotated[
+    Annotated[DatabaseUrl, Tag(URL_KINDS[0])] | Annotated[SecretTable, Tag(URL_KINDS[1])],
+    Discriminator(lambda value: URL_KINDS[isinstance(value, dict | SecretTable)]),
+]
+
+
 class DatabaseTable(Table):
     """The database etl writes to."""
 
-    url: DatabaseUrl = Field(
+    url: DatabaseUrlOrPlace = Field(
         default=DEFAULT_DATABASE_URL,
-        description="sqlite:///path or postgresql://user@host/name; ETL_DATABASE_URL wins",
+        description="sqlite:///path or postgresql://user@host/name, without a password; "
+        '{ env = "NAME" } or { file = "path" } for one with; ETL_DATABASE_URL wins',
+    )
+    file_mode: str = Field(
+        default="0600",
+        pattern=r"^0?[0-7]{3}$",
+        description="permissions of a new SQLite file, in octal; 0640 lets a group read it",
     )
 
 

@@ -1,5 +1,6 @@
 """Secrets from the environment and from files that only their owner may read; never shown."""
 
+import os
 import shlex
 import stat
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pydantic import SecretStr
 
 from etl.config_errors import Key, Problem
 from etl.config_file import SecretTable
+from etl.redaction import protect_key
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -43,6 +45,7 @@ def secret_at(place: SecretTable | str, folder: Path, environ: Mapping[str, str]
         raise ValueError(f"{where} is empty")
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise ValueError(f"{where} holds a blank, a line break or a letter that no key has")
+    protect_key(value)
     return SecretStr(value)
 
 
@@ -62,17 +65,30 @@ def _secret_path(folder: Path, text: str) -> Path:
 
 
 def _secret_file(file: Path) -> str:
-    """The text of a file that only its owner may read."""
+    """The text of a file that nobody else may read, as far as this process can see to it."""
     try:
-        mode = file.stat().st_mode
-        text = "" if mode & _OTHERS or not stat.S_ISREG(mode) else file.read_text(encoding="utf-8")
+        found = file.stat()
+        exposed = found.st_mode & _OTHERS and _is_ours(file, found)
+        regular = stat.S_ISREG(found.st_mode)
+        text = "" if exposed or not regular else file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ValueError(f"the file {file} is not text") from None
     except OSError as error:
         raise ValueError(f"cannot read the file {file}: {error.strerror}") from None
-    if not stat.S_ISREG(mode):
+    if not regular:
         raise ValueError(f"{file} is not a file")
-    if mode & _OTHERS:
+    if exposed:
         remedy = f"run: chmod 600 {shlex.quote(str(file))}"
-        raise ValueError(f"others may read the file {file} (mode {mode & 0o777:04o}); {remedy}")
+        mode = found.st_mode & 0o777
+        raise ValueError(f"others may read the file {file} (mode {mode:04o}); {remedy}")
     return text.strip()
+
+
+def _is_ours(file: Path, found: os.stat_result) -> bool:
+    """Whether this process can change the file's mode.
+
+    Not so of the secrets that Kubernetes (root, group of the pod, 0440) and Docker (root, 0444)
+    mount: they belong to root, and for a process of root they are mounted read-only.
+    """
+    read_only = os.statvfs(file).f_flag & os.ST_RDONLY
+    return found.st_uid == os.geteuid() and not read_only

@@ -20,6 +20,8 @@ A run whose parts landed but not all of them has no exception: its exit code is 
 
 from datetime import datetime
 
+from etl.redaction import redact
+
 OK = 0
 FAILED = 1
 PARTIAL = 5
@@ -28,9 +30,15 @@ TRY_AGAIN = 75
 
 
 class EtlError(Exception):
-    """Any failure etl can explain: the message says what, where, how much and the way out."""
+    """Any failure etl can explain: the message says what, where, how much and the way out.
+
+    No message holds a part of a secret, also where it repeats a library's.
+    """
 
     exit_code = FAILED
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class ConfigError(EtlError):

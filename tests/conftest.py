@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from etl import redaction
 from etl.db import schema
 from etl.db.engine import open_engine
 from tests.support import postgres
@@ -46,6 +47,11 @@ def pytest_collection_finish() -> None:
     """What is there before the first test stays to the end: no later collection looks at it."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_teardown() -> None:
+    """What was secret in one test is an ordinary word in the next one."""
+    redaction.forget()
 
 
 @pytest.fixture(scope="session")

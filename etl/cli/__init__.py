@@ -1,8 +1,8 @@
 """The commands. Each one reads its arguments, calls the shell, and prints; it decides nothing."""
 
-import io
 import logging
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,13 +24,15 @@ from etl.cli import (
     reprocess,
     runs,
     schedule,
+    streams,
     sync,
     web,
     worker,
 )
 from etl.cli.context import Common, set_up_logs
 from etl.cli.terminal import BAD, complain
-from etl.errors import EtlError
+from etl.errors import FAILED, EtlError
+from etl.redaction import redact
 
 DAEMONS = ("schedule", "worker")  # nobody sees what they do but for their logs
 
@@ -101,16 +103,30 @@ for module in (
 
 
 def main() -> None:
-    """Runs the command line; an error of ours is one clear message and its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what it cannot show is escaped, not an error
-            stream.reconfigure(errors="backslashreplace")
+    """Runs the command line; an error is one clear message and its exit code."""
+    streams.install()
     try:
         app()
     except EtlError as error:
         for number, line in enumerate(str(error).splitlines()):
             complain("    " if number else "etl:", line, style=BAD)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    except Exception as error:  # noqa: BLE001  a fault of etl itself
+        _complain_of_fault(error)
+        sys.exit(FAILED)
+    finally:
+        for trouble in streams.lost():
+            complain("etl:", trouble, style=BAD)
+
+
+def _complain_of_fault(error: Exception) -> None:
+    """One line; with `--log` the traceback too."""
+    logging.getLogger("etl").error("internal error", exc_info=error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    told = redact(next(iter(str(error).splitlines()), ""))
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    complain(
+        f"etl: internal error: {type(error).__name__}: {told} ({where}). "
+        "Please report it with the output of the same command after `etl --log text`",
+        style=BAD,
+    )

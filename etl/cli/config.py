@@ -82,7 +82,8 @@ def upgrade(ctx: typer.Context) -> None:
     from etl.db import schema
     from etl.db.engine import open_engine, store_error
 
-    engine = open_engine(context.settings(ctx.obj).database_url)
+    settings = context.settings(ctx.obj)
+    engine = open_engine(settings.database_url, file_mode=settings.database_file_mode)
     try:
         with engine.connect() as connection:
             found = schema.current(connection)

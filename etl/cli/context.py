@@ -4,13 +4,14 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etl.cli import terminal
 from etl.errors import ConfigError
+from etl.redaction import redact
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -23,6 +24,7 @@ class Common:
     """The options before the command."""
 
     config: Path | None = None
+    told: set[str] = field(default_factory=set)  # warnings, each once
 
 
 def settings(
@@ -38,7 +40,12 @@ def settings(
     """
     from etl.config import load
 
-    return load(common.config, only=sources, secrets=secrets, notices=notices)
+    found = load(common.config, only=sources, secrets=secrets, notices=notices)
+    for warning in found.warnings:
+        if warning not in common.told:
+            common.told.add(warning)
+            terminal.complain(f"etl: warning: {warning}")
+    return found
 
 
 def database(common: Common, *, at_once: int = 1) -> "Engine":
@@ -100,7 +107,12 @@ def set_up_logs(form: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+                lambda _logger, _name, line: redact(str(line)),
+            ],
         )
     )
     root = logging.getLogger("etl")

@@ -1,6 +1,5 @@
 """`etl export`: a table or view as CSV, JSON Lines or Parquet, for other programs."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import typer
 
-from etl.cli import context, terminal
+from etl.cli import context, streams, terminal
 from etl.errors import ConfigError
 
 Form = Literal["csv", "jsonl", "parquet"]
@@ -84,6 +83,5 @@ def opened(out: Path | None, *, force: bool) -> Iterator[BinaryIO]:
         with whole_file(out, force=force) as file:
             yield file
         return
-    sys.stdout.flush()
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()
+    with streams.data() as file:
+        yield file

@@ -1,5 +1,7 @@
 """Engines: one URL -> one engine, set up so that SQLite and Postgres keep the same promises."""
 
+import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from etl.db.postgres import NOTHING, SNAPSHOT, STATEMENT, WRITE, open_postgres, quoted
 from etl.errors import ConfigError, StoreError
+from etl.redaction import ENCODING_HINT, masked
 from etl.signals import hear
 from etl.text import json_text
 
@@ -25,11 +28,14 @@ CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commi
 _SQLITE_BEGIN = {WRITE: "BEGIN IMMEDIATE", SNAPSHOT: "BEGIN"}
 
 
-def open_engine(url: str, *, schema: str | None = None, connections: int = 5) -> Engine:
+def open_engine(
+    url: str, *, schema: str | None = None, connections: int = 5, file_mode: int = 0o600
+) -> Engine:
     """An engine for a sqlite:/// or postgresql+psycopg:// URL; StoreError when out of reach.
 
     schema: where etl's tables are on Postgres; default: where they are found, else `public`.
     connections: how many are kept; ten more are opened when needed, and closed.
+    file_mode: the permissions of a new SQLite file, and so of its -wal and -shm.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -38,6 +44,7 @@ def open_engine(url: str, *, schema: str | None = None, connections: int = 5) ->
         raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer needed")
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        _create_file(Path(parsed.database), file_mode)
     engine = create_engine(
         parsed, hide_parameters=True, json_serializer=json_text, pool_size=connections
     )
@@ -45,6 +52,16 @@ def open_engine(url: str, *, schema: str | None = None, connections: int = 5) ->
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "handle_error", _keep_sqlite)
     return _opened(engine)
+
+
+def _create_file(path: Path, mode: int) -> None:
+    """An empty file, which SQLite takes for a new database, unless there is one."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError:  # it is there, or SQLite says why it cannot be
+        return
+    os.fchmod(descriptor, mode)  # whatever the umask is
+    os.close(descriptor)
 
 
 def open_reader(url: str, *, schema: str | None = None) -> Engine:
@@ -146,8 +163,11 @@ def _opened(engine: Engine) -> Engine:
 
 
 def _unopened(url: URL, error: SQLAlchemyError) -> StoreError:
-    where = url.render_as_string()
-    return StoreError(f"cannot open the database {where}: {_first_line(error)}")
+    where = masked(url.render_as_string(hide_password=False))
+    said = _first_line(error)
+    encoded = url.password and re.search(r"authentication|resolve|translate", said)
+    hint = f"; {ENCODING_HINT}" if encoded else ""
+    return StoreError(f"cannot open the database {where}: {said}{hint}")
 
 
 def _first_line(error: SQLAlchemyError) -> str:

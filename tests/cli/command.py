@@ -54,9 +54,9 @@ class Place:
         """The SQLite file."""
         return self.config.with_name("etl.db")
 
-    def etl(self, *arguments: str, **keys: str) -> Ended:
+    def etl(self, *arguments: str, more: Mapping[str, str] | None = None, **keys: str) -> Ended:
         """Runs a command in this process."""
-        return etl("--config", str(self.config), *arguments, **keys)
+        return etl("--config", str(self.config), *arguments, more=more, **keys)
 
     def process(self, *arguments: str) -> Ended:
         """Runs a command in a process of its own."""
@@ -80,8 +80,11 @@ def synced(folder: Path, world: World | None = None, **tables: Any) -> Iterator[
         yield found
 
 
-def etl(*arguments: str, **keys: str) -> Ended:
-    """Runs a command in this process, errors and exit code as in one of its own."""
+def etl(*arguments: str, more: Mapping[str, str] | None = None, **keys: str) -> Ended:
+    """Runs a command in this process, errors and exit code as in one of its own.
+
+    more: other variables of its environment.
+    """
     raw = io.BytesIO(), io.BytesIO()
     out, err = (io.TextIOWrapper(one, encoding="utf-8", write_through=True) for one in raw)
     logger, before = logging.getLogger("etl"), signal.getsignal(signal.SIGTERM)
@@ -90,6 +93,8 @@ def etl(*arguments: str, **keys: str) -> Ended:
             patch.setenv(name, value)
         for name in ("ETL_CONFIG", "ETL_DATABASE_URL", "FORCE_COLOR"):
             patch.delenv(name, raising=False)
+        for name, value in (more or {}).items():
+            patch.setenv(name, value)
         patch.setattr(sys, "argv", ["etl", *arguments])
         patch.setattr(logger, "handlers", [])
         patch.setattr(logger, "propagate", True)

@@ -102,7 +102,7 @@ def test_check_of_one_source_asks_only_that(here: Place) -> None:
 @pytest.mark.parametrize("source", ["ld", "st", "ly"])
 def test_check_of_a_wrong_key_is_exit_4_and_does_not_show_it(here: Place, source: str) -> None:
     wrong = "console-" + "Wr0ngKey" * 3
-    ended = here.etl("check", source, **{source: wrong})
+    ended = here.etl("check", source, more={f"KEY_{source}": wrong})
     assert ended.code == 4
     assert "401" in ended.out
     assert wrong not in ended.out + ended.err
