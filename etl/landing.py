@@ -10,7 +10,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from etl.db import runs, scopes, staging
+from etl.db.events import write_events
 from etl.db.merge import merge
+from etl.db.run_tables import staged_deletions
 from etl.db.scopes import StoredScope
 from etl.db.staging import Batch, RunKey
 from etl.errors import UnsafeChange
@@ -41,8 +43,7 @@ class Landing:
 def land(connection: Connection, landing: Landing, observed_at: datetime) -> None:
     """Readers see it when the caller commits; the run is closed and its staging emptied."""
     run, report = landing.run, landing.report
-    if report.changed:
-        merge(connection, run, landing.streams, observed_at)
+    events = merge(connection, run, landing.streams, observed_at) if report.changed else None
     whole = [stream.stream for stream in report.streams if stream.complete]
     runs.resolve_rejects(connection, run, whole, observed_at)
     for name in landing.streams:
@@ -51,4 +52,7 @@ def land(connection: Connection, landing: Landing, observed_at: datetime) -> Non
         if name in landing.scopes:
             scopes.store(connection, run.source, name, landing.scopes[name], run.run_id)
     runs.close_run(connection, report, observed_at=observed_at)
+    if events is not None:
+        staging.clear(connection, run.run_id, but=staged_deletions)
+        write_events(connection, events)  # last: other runs wait for this transaction now
     staging.clear(connection, run.run_id)

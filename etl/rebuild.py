@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from etl.db import absent, staging
+from etl.db.events import write_events
 from etl.db.merge import merge
 from etl.db.recompute import hashed_form
 from etl.db.staging import Batch, RunKey
@@ -51,7 +52,7 @@ class Rebuild:
         for name, reasons in gone.items():
             staging.settle(self.connection, run.run_id, name)
             absent.stage_deletions(self.connection, run.run_id, name, reasons)
-        merge(self.connection, run, streams, moment.at)
+        write_events(self.connection, merge(self.connection, run, streams, moment.at))
         staging.clear(self.connection, run.run_id)
 
     def _take(self, stream: Stream, versions: Sequence[Any], batch: Batch) -> dict[int, str]:

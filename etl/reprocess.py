@@ -113,7 +113,7 @@ def preview(engine: Engine, wanted: Wanted) -> Reprocessed:
             _remade(connection, wanted) as past,
             past.scratch.connect() as made,
         ):
-            return _compare(past, made, connection, wanted, writes=False)
+            return _compare(past, _rewrite(past, made, connection, writes=False), wanted)
     except SQLAlchemyError as error:
         raise store_error(error, f"reprocessing {wanted.source}") from error
 
@@ -155,7 +155,8 @@ def _reprocess(
         before.rollback()
         with past.scratch.connect() as made, engine.begin() as connection:
             runs.renew(connection, wanted.source, holder, clock())
-            found = _compare(past, made, connection, wanted, writes=True)
+            rewrite = _rewrite(past, made, connection, writes=True)
+            found = _compare(past, rewrite, wanted)
             shown(found)
             if found.refusal is not None:
                 raise found.refusal
@@ -173,6 +174,7 @@ def _reprocess(
                 notes=(f"{found.rows} rows are different now", *_told(found)),
             )
             runs.close_run(connection, report, observed_at=None)
+            rewrite.write_new_events()
     log.info("%s: reprocessed, %d rows are different", wanted.source, found.rows)
     return found
 
@@ -215,10 +217,20 @@ def _put_back(engine: Engine, wanted: Wanted, holder: Holder, run_id: int, now: 
         runs.release(connection, wanted.source, holder)
 
 
-def _compare(
-    past: Remade, made: Connection, connection: Connection, wanted: Wanted, *, writes: bool
-) -> Reprocessed:
-    """What is different, and made equal when it `writes`."""
+def _rewrite(past: Remade, made: Connection, connection: Connection, *, writes: bool) -> Rewrite:
+    return Rewrite(
+        there=made,
+        here=connection,
+        source=past.source,
+        writes=writes,
+        runs=past.taken,
+        taken=frozenset(past.taken.values()),
+    )
+
+
+def _compare(past: Remade, rewrite: Rewrite, wanted: Wanted) -> Reprocessed:
+    """What is different, and made equal where the rewrite writes."""
+    made, connection = rewrite.there, rewrite.here
     dumps = len(past.taken)
     rejected = newly_rejected(
         made, connection if dumps else None, wanted.source, wanted.streams or list(RECORDS)
@@ -226,14 +238,6 @@ def _compare(
     doubts = list(other_deletions(made, connection, past.taken, (wanted.provider, wanted.source)))
     counts: Counter[tuple[str, str]] = Counter()
     samples: list[Difference] = []
-    rewrite = Rewrite(
-        there=made,
-        here=connection,
-        source=wanted.source,
-        writes=writes,
-        runs=past.taken,
-        taken=frozenset(past.taken.values()),
-    )
     rewrite.match(RECORDS["projects"])
     for stream in wanted.provider.streams:
         if stream.name in wanted.streams or not wanted.streams:

@@ -25,6 +25,8 @@ OLDEST_SQLITE = (3, 35)
 CACHE_KIB = 16 * 1024  # SQLite's own 2 MB do not hold the indexes of a merge
 CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commit of a load waits
 
+EVENTS_LOCK = 4_702_111_736  # any number of ours: transactions that write change events
+
 _SQLITE_BEGIN = {WRITE: "BEGIN IMMEDIATE", SNAPSHOT: "BEGIN"}
 
 
@@ -125,6 +127,17 @@ def relaxed(connection: Connection) -> None:
     """This transaction may be lost with the power, never with the process: it is a checkpoint."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
+
+def lock_events(connection: Connection) -> None:
+    """Waits until no other transaction writes change events; held until this one ends.
+
+    The last lock of a transaction, which only inserts afterwards, so nothing can wait in a circle.
+    It belongs to the transaction, not to the session, as a connection pooler needs it. SQLite has
+    one writer at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({EVENTS_LOCK})")
 
 
 @contextmanager

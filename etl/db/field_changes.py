@@ -23,8 +23,8 @@ from sqlalchemy import (
 
 from etl.db.run_tables import schema_drift
 from etl.db.staging import RunKey
-from etl.db.tables import RECORDS, RecordTables, change_fields, changes
-from etl.db.upsert import Row, copy_rows, parts
+from etl.db.tables import RECORDS, RecordTables
+from etl.db.upsert import parts
 from etl.diff import MISSING, VANISHED, field_changes, reshaped
 from etl.stream import Stream
 from etl.text import json_text
@@ -34,18 +34,28 @@ MOST_GONE = 20  # fields of a run and stream that are looked for in all records
 
 _FIRST = 1000  # records of a stream
 
+WITH_FIELDS = ("updated", "restored")  # operations whose events tell fields
+
+FieldRow = tuple[int, str, str | None, str | None]
+"""(record id, path, old value, new value), the values as JSON text."""
+
 Shapes = Counter[tuple[str, str, str]]
 """(path, vanished or retyped, JSON types) -> in how many records."""
 
 
-def record_fields(connection: Connection, run: RunKey, stream: Stream, now: datetime) -> None:
-    """The field diffs of every record that was updated or restored, and the drift they show."""
+def read_fields(
+    connection: Connection, run: RunKey, stream: Stream, now: datetime
+) -> list[FieldRow]:
+    """The field diffs of every record that was updated or restored; notes the drift they show.
+
+    Called after the merge of the rows and before their events are written.
+    """
     tables = RECORDS[stream.name]
     current, history = tables.current, tables.history
     pairs: Select[Any] = (
-        select(changes.c.change_id, history.c.raw, current.c.raw)
+        select(current.c[tables.id], history.c.raw, current.c.raw)
         .select_from(
-            changes.join(current, current.c[tables.id] == changes.c.record_id).join(
+            current.join(
                 history,
                 and_(
                     history.c[tables.id] == current.c[tables.id],
@@ -53,29 +63,23 @@ def record_fields(connection: Connection, run: RunKey, stream: Stream, now: date
                 ),
             )
         )
-        .where(
-            changes.c.run_id == run.run_id,
-            changes.c.stream == tables.stream,
-            changes.c.operation.in_(("updated", "restored")),
-        )
-        .order_by(changes.c.change_id)
+        .where(current.c.run_id == run.run_id, current.c.operation.in_(WITH_FIELDS))
+        .order_by(current.c[tables.id])
     )
-    columns = ("change_id", "path", "old_value", "new_value")
     shapes: Shapes = Counter()
     found = connection.execute(pairs).all()
-    for part in parts(found):
-        rows = _field_rows(part, stream, shapes)
-        copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
+    rows = [row for part in parts(found) for row in _field_rows(part, stream, shapes)]
     _note(connection, run, tables, shapes, now)
+    return rows
 
 
-def _field_rows(pairs: Sequence[Any], stream: Stream, shapes: Shapes) -> Iterator[Row]:
-    for change_id, old, new in pairs:
+def _field_rows(pairs: Sequence[Any], stream: Stream, shapes: Shapes) -> Iterator[FieldRow]:
+    for record_id, old, new in pairs:
         before, after = content_of(old, stream), content_of(new, stream)
         found = field_changes(before, after, stream.keyed)
         shapes.update(reshaped(found))
         for change in found:
-            yield change_id, change.path, _value(change.old), _value(change.new)
+            yield record_id, change.path, _value(change.old), _value(change.new)
 
 
 def _value(value: Any) -> str | None:

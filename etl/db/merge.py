@@ -1,8 +1,8 @@
 """The one place that changes current rows, history and the change feed, and the one that deletes.
 
 Set by set, from what a run has staged: the old states move to history, the new ones take their
-place, every change gets its event and its field diffs. The caller's transaction is the run's only
-write that readers see; staged deletions are there only for proved ones.
+place. The caller's transaction is the run's only write that readers see, and its last statement is
+`write_events` (etl.db.events); staged deletions are there only for proved ones.
 """
 
 from collections.abc import Mapping
@@ -22,18 +22,17 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    null,
     or_,
     select,
     update,
 )
 
 from etl.db.engine import hashed_joins
-from etl.db.field_changes import record_fields
-from etl.db.run_tables import staged_deletions
+from etl.db.events import Events
+from etl.db.field_changes import read_fields
 from etl.db.staged import Kinds, changed_ids, gone_ids, kinds
 from etl.db.staging import RunKey
-from etl.db.tables import RECORDS, ChildTables, RecordTables, changes
+from etl.db.tables import RECORDS, ChildTables, RecordTables
 from etl.db.types import Flag, UtcDateTime
 from etl.stream import Stream
 
@@ -58,8 +57,11 @@ class Moment:
 
 def merge(
     connection: Connection, run: RunKey, streams: Mapping[str, Stream], now: datetime
-) -> None:
-    """Applies everything a run has staged; `now` must be later than every earlier merge."""
+) -> Events:
+    """Applies everything a run has staged and returns its change events, not yet written.
+
+    `now` must be later than every earlier merge.
+    """
     moment = Moment(run=run, now=now)
     staged = kinds(connection, run.run_id)
     for tables in RECORDS.values():
@@ -69,11 +71,14 @@ def merge(
             _follow_projects(connection, tables, staged["projects"], moment)
         for child in tables.children:
             _merge_children(connection, tables, child, here, moment)
-        if here:
-            _record_changes(connection, tables, moment)
-    for stream in streams.values():
-        if staged[stream.name].changed:
-            record_fields(connection, run, stream, now)
+    fields = {
+        name: read_fields(connection, run, stream, now)
+        for name, stream in streams.items()
+        if staged[name].changed
+    }
+    return Events(
+        run=run, now=now, streams=[name for name in RECORDS if staged[name]], fields=fields
+    )
 
 
 def _merge_rows(connection: Connection, tables: RecordTables, here: Kinds, moment: Moment) -> None:
@@ -335,51 +340,3 @@ def _insert_children(
         .order_by(wanted.c.ordinal, wanted.c.external_id)
     )
     connection.execute(insert(child.current).from_select(list(values), fresh))
-
-
-def _record_changes(connection: Connection, tables: RecordTables, moment: Moment) -> None:
-    """One event for every record of this stream that this run changed."""
-    current = tables.current
-    values: dict[str, Any] = {
-        "run_id": current.c.run_id,
-        "source": current.c.source,
-        "provider": current.c.provider,
-        "stream": literal(tables.stream, Text()),
-        "record_id": current.c[tables.id],
-        "version": current.c.version,
-        "project_key": current.c.project_key if tables.has_project else current.c.key,
-        "key": current.c.key,
-        "operation": current.c.operation,
-        "observed_at": moment.time,
-        "provider_updated_at": current.c.provider_updated_at,
-        "actor": _actor(tables),
-        "reason": staged_deletions.c.reason,
-    }
-    events = (
-        select(*values.values())
-        .select_from(
-            current.outerjoin(
-                staged_deletions,
-                and_(
-                    staged_deletions.c.run_id == current.c.run_id,
-                    staged_deletions.c.stream == tables.stream,
-                    staged_deletions.c.row_id == current.c[tables.id],
-                ),
-            )
-        )
-        .where(current.c.run_id == moment.run.run_id)
-        .order_by(current.c[tables.id])
-    )
-    connection.execute(insert(changes).from_select(list(values), events))
-
-
-def _actor(tables: RecordTables) -> Any:
-    """Who the vendor says made the change; nobody is known for a deletion."""
-    columns = tables.current.c
-    if "updated_by_id" not in columns:
-        return null()
-    names = [columns[f"{by}_by_{what}"] for by in ("updated", "created") for what in _WHO]
-    return case((columns.operation == "deleted", null()), else_=func.coalesce(*names))
-
-
-_WHO = ("email", "name", "id")

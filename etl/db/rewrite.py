@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from etl.db.engine import lock_events
 from etl.db.recompute import in_doubles
 from etl.db.run_tables import outside_scope, rejects, schema_drift
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
@@ -58,7 +59,8 @@ class Rewrite:
     """`here` is to hold what `there` holds of a source; without `writes` it is only told.
 
     runs: run there -> run here, where the numbers are others. taken: runs here of which all is made
-    anew, also what they rejected. ids: stream -> row id there -> row id here.
+    anew, also what they rejected. ids: stream -> row id there -> row id here. new_events: to be
+    written by `write_new_events`.
     """
 
     there: Connection
@@ -68,6 +70,7 @@ class Rewrite:
     runs: Mapping[int, int] = field(default_factory=dict)
     taken: Collection[int] = frozenset()
     ids: dict[str, dict[int, int]] = field(default_factory=dict)
+    new_events: list[Row] = field(default_factory=list)
 
     def stream(self, tables: RecordTables) -> Iterator[Difference]:
         """All of one stream; after the projects, to which the others refer."""
@@ -144,11 +147,22 @@ class Rewrite:
             self.here.execute(delete(table).where(table.c.change_id.in_(gone)))
         for place in found:
             if place in new:
-                row = {**new[place], "change_id": old.get(place, {}).get("change_id")}
-                fields = row.pop("fields")
-                known = row["change_id"] is not None
-                change_id = self._inserted(changes, row if known else _less(row, "change_id"))
-                self._copy(change_fields, [{**one, "change_id": change_id} for one in fields])
+                if place in old:
+                    self._insert_event({**new[place], "change_id": old[place]["change_id"]})
+                else:
+                    self.new_events.append(_less(new[place], "change_id"))
+
+    def write_new_events(self) -> None:
+        """Events that were not here get their ids, as etl.db.events does: last, before commit."""
+        if self.new_events:
+            lock_events(self.here)
+            for row in self.new_events:
+                self._insert_event(row)
+
+    def _insert_event(self, row: Row) -> None:
+        fields = row["fields"]
+        change_id = self._inserted(changes, _less(row, "fields"))
+        self._copy(change_fields, [{**one, "change_id": change_id} for one in fields])
 
     def _told(
         self, database: Connection, tables: RecordTables, ids: Ids, *, runs: Ids | None = None

@@ -13,7 +13,18 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, exists, func, literal, or_, select
+from sqlalchemy import (
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from etl.db.run_tables import ledger, rejects, schema_drift
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
@@ -247,13 +258,14 @@ def drop_parents(connection: Connection, run_id: int, stream: str, gone: Collect
             )
 
 
-def clear(connection: Connection, run_id: int) -> None:
-    """Forgets everything staged by a run."""
+def clear(connection: Connection, run_id: int, *, but: Table | None = None) -> None:
+    """Forgets everything staged by a run; `but` is left."""
+    tables = [table for table in STAGING if table is not but]
     if _stages_alone(connection, run_id):
-        for table in STAGING:
+        for table in tables:
             connection.execute(delete(table))  # pages are dropped without a look at their rows
         return
-    for table in STAGING:
+    for table in tables:
         connection.execute(delete(table).where(table.c.run_id == run_id))
 
 

@@ -1,0 +1,106 @@
+"""Writes change events: last in their transaction, and in one transaction at a time.
+
+So `change_id` increases in the order of commits, whatever the source: a consumer that remembers the
+largest one it has read misses nothing. Whoever inserts into `changes` calls `lock_events` first.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Text, and_, case, func, insert, literal, null, select
+
+from etl.db.engine import lock_events
+from etl.db.field_changes import WITH_FIELDS, FieldRow
+from etl.db.run_tables import staged_deletions
+from etl.db.staging import RunKey
+from etl.db.tables import RECORDS, RecordTables, change_fields, changes
+from etl.db.types import UtcDateTime
+from etl.db.upsert import copy_rows, parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """The events of a merge, not yet written. fields: stream -> field diffs of its records."""
+
+    run: RunKey
+    now: datetime
+    streams: Sequence[str]
+    fields: Mapping[str, Sequence[FieldRow]]
+
+
+def write_events(connection: Connection, events: Events) -> None:
+    """One event for every record that the run changed, with its field diffs.
+
+    Nothing but the commit should follow: until then other runs wait to write theirs.
+    """
+    lock_events(connection)
+    for name in events.streams:
+        tables = RECORDS[name]
+        _insert_events(connection, tables, events)
+        _insert_fields(connection, events.run, name, events.fields.get(name, ()))
+
+
+def _insert_events(connection: Connection, tables: RecordTables, events: Events) -> None:
+    current = tables.current
+    values: dict[str, Any] = {
+        "run_id": current.c.run_id,
+        "source": current.c.source,
+        "provider": current.c.provider,
+        "stream": literal(tables.stream, Text()),
+        "record_id": current.c[tables.id],
+        "version": current.c.version,
+        "project_key": current.c.project_key if tables.has_project else current.c.key,
+        "key": current.c.key,
+        "operation": current.c.operation,
+        "observed_at": literal(events.now, UtcDateTime()),
+        "provider_updated_at": current.c.provider_updated_at,
+        "actor": _actor(tables),
+        "reason": staged_deletions.c.reason,
+    }
+    rows = (
+        select(*values.values())
+        .select_from(
+            current.outerjoin(
+                staged_deletions,
+                and_(
+                    staged_deletions.c.run_id == current.c.run_id,
+                    staged_deletions.c.stream == tables.stream,
+                    staged_deletions.c.row_id == current.c[tables.id],
+                ),
+            )
+        )
+        .where(current.c.run_id == events.run.run_id)
+        .order_by(current.c[tables.id])
+    )
+    connection.execute(insert(changes).from_select(list(values), rows))
+
+
+def _insert_fields(
+    connection: Connection, run: RunKey, stream: str, fields: Sequence[FieldRow]
+) -> None:
+    if not fields:
+        return
+    query = select(changes.c.record_id, changes.c.change_id).where(
+        changes.c.run_id == run.run_id,
+        changes.c.stream == stream,
+        changes.c.operation.in_(WITH_FIELDS),
+    )
+    ids = {row.record_id: row.change_id for row in connection.execute(query)}
+    columns = ("change_id", "path", "old_value", "new_value")
+    for part in parts(fields):
+        rows = [(ids[record_id], *values) for record_id, *values in part]
+        copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
+
+
+def _actor(tables: RecordTables) -> Any:
+    """Who the vendor says made the change; nobody is known for a deletion."""
+    columns = tables.current.c
+    if "updated_by_id" not in columns:
+        return null()
+    names = [columns[f"{by}_by_{what}"] for by in ("updated", "created") for what in _WHO]
+    return case((columns.operation == "deleted", null()), else_=func.coalesce(*names))
+
+
+_WHO = ("email", "name", "id")
