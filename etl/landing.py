@@ -52,7 +52,7 @@ def land(connection: Connection, landing: Landing, observed_at: datetime) -> Non
         if name in landing.scopes:
             scopes.store(connection, run.source, name, landing.scopes[name], run.run_id)
     runs.close_run(connection, report, observed_at=observed_at)
+    staging.clear(connection, run.run_id, but=staged_deletions)
     if events is not None:
-        staging.clear(connection, run.run_id, but=staged_deletions)
         write_events(connection, events)  # last: other runs wait for this transaction now
-    staging.clear(connection, run.run_id)
+    staging.clear_deletions(connection, run.run_id)

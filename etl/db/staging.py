@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
 )
 
-from etl.db.run_tables import ledger, rejects, schema_drift
+from etl.db.run_tables import ledger, rejects, schema_drift, staged_deletions
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
 from etl.db.upsert import Row, copy_rows, one_of, parts, upsert
 from etl.load import Head, Staged
@@ -267,6 +267,11 @@ def clear(connection: Connection, run_id: int, *, but: Table | None = None) -> N
         return
     for table in tables:
         connection.execute(delete(table).where(table.c.run_id == run_id))
+
+
+def clear_deletions(connection: Connection, run_id: int) -> None:
+    """Forgets the deletions that a run has staged."""
+    connection.execute(delete(staged_deletions).where(staged_deletions.c.run_id == run_id))
 
 
 def _stages_alone(connection: Connection, run_id: int) -> bool:
