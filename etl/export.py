@@ -1,22 +1,27 @@
 """Rows as files for other programs: CSV, JSON Lines, Parquet; batch by batch, as they come. Pure.
 
+All CSV that etl writes is written here.
+
 The same rows give the same bytes, whatever database they come from. A value of a column of kind
 `json` is the parsed JSON, or MISSING where the column has no value, which is not JSON's null.
 """
 
+import codecs
 import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal
 
 from etl.diff import MISSING
 from etl.errors import ConfigError
 from etl.shown import csv_safe
-from etl.text import json_text
+from etl.text import iso_time, json_text
 
 Kind = Literal["text", "integer", "number", "flag", "time", "json"]
 Batch = Sequence[Sequence[Any]]
@@ -32,16 +37,44 @@ class Column:
     kind: Kind
 
 
-def write_csv(file: BinaryIO, columns: Sequence[Column], batches: Iterable[Batch]) -> int:
-    """How many rows were written; no cell is a formula, times are ISO, no value is no text."""
+class CsvStyle(StrEnum):
+    """Who reads the CSV.
+
+    SAFE: anybody; times are ISO, and no spreadsheet takes a cell for a formula. EXACT: programs;
+    every text as it is stored. SPREADSHEET: as SAFE, with a byte order mark and times that
+    spreadsheets know for times, to the second.
+    """
+
+    SAFE = "safe"
+    EXACT = "exact"
+    SPREADSHEET = "spreadsheet"
+
+
+def write_csv(
+    file: BinaryIO,
+    columns: Sequence[Column],
+    batches: Iterable[Batch],
+    style: CsvStyle = CsvStyle.SAFE,
+) -> int:
+    """How many rows were written."""
     count = 0
-    file.write(_lines([[column.name for column in columns]]))
+    file.write(csv_header(columns, style))
     for batch in batches:
-        file.write(
-            _lines([_cell(*pair) for pair in zip(row, columns, strict=True)] for row in batch)
-        )
+        file.write(csv_rows(columns, batch, style))
         count += len(batch)
     return count
+
+
+def csv_header(columns: Sequence[Column], style: CsvStyle = CsvStyle.SAFE) -> bytes:
+    """The first line."""
+    mark = codecs.BOM_UTF8 if style is CsvStyle.SPREADSHEET else b""
+    return mark + _lines([[column.name for column in columns]])
+
+
+def csv_rows(columns: Sequence[Column], rows: Batch, style: CsvStyle = CsvStyle.SAFE) -> bytes:
+    """The lines of some rows; a value that is not there is an empty cell."""
+    kinds = [column.kind for column in columns]
+    return _lines([_cell(*pair, style) for pair in zip(row, kinds, strict=True)] for row in rows)
 
 
 def _lines(rows: Iterable[Iterable[object]]) -> bytes:
@@ -50,20 +83,17 @@ def _lines(rows: Iterable[Iterable[object]]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _cell(value: Any, column: Column) -> object:
-    if value is None and column.kind != "json":
+def _cell(value: Any, kind: Kind, style: CsvStyle) -> object:
+    if value is MISSING or (value is None and kind != "json"):
         return None
-    match column.kind:
-        case "text":
-            return csv_safe(value)
-        case "time":
-            return value.isoformat()
-        case "flag":
-            return "true" if value else "false"
-        case "json":
-            return None if value is MISSING else csv_safe(json_text(value))
-        case _:
-            return value
+    if kind in ("text", "json"):
+        text = json_text(value) if kind == "json" else value
+        is_number = kind == "json" and isinstance(value, int | float)
+        return text if style is CsvStyle.EXACT or is_number else csv_safe(text)
+    if kind == "time":
+        to_second = style is CsvStyle.SPREADSHEET
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if to_second else iso_time(value)
+    return ("true" if value else "false") if kind == "flag" else value
 
 
 def write_jsonl(file: BinaryIO, columns: Sequence[Column], batches: Iterable[Batch]) -> int:
@@ -85,14 +115,14 @@ def write_jsonl(file: BinaryIO, columns: Sequence[Column], batches: Iterable[Bat
 
 
 def _json(value: Any) -> str:
-    return _ENCODER.encode(value.isoformat() if isinstance(value, datetime) else value)
+    return _ENCODER.encode(iso_time(value) if isinstance(value, datetime) else value)
 
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
 def write_parquet(file: BinaryIO, columns: Sequence[Column], batches: Iterable[Batch]) -> int:
-    """How many rows were written; times are UTC to the microsecond, JSON is text."""
+    """How many rows were written; times are UTC to the microsecond, JSON has the type JSON."""
     arrow, parquet = pyarrow()
     schema = arrow.schema([(column.name, _arrow_type(arrow, column.kind)) for column in columns])
     count, waiting, size = 0, [], 0
@@ -131,6 +161,8 @@ def _arrow_type(arrow: Any, kind: Kind) -> Any:
             return arrow.bool_()
         case "time":
             return arrow.timestamp("us", tz="UTC")
+        case "json" if hasattr(arrow, "json_"):
+            return arrow.json_()
         case _:
             return arrow.string()
 
@@ -151,3 +183,8 @@ Writer = Callable[[BinaryIO, Sequence[Column], Iterable[Batch]], int]
 WRITERS: Mapping[str, Writer] = MappingProxyType(
     {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}
 )
+
+
+def writer(form: str, style: CsvStyle = CsvStyle.SAFE) -> Writer:
+    """What writes this format; the style counts for CSV only."""
+    return partial(write_csv, style=style) if form == "csv" else WRITERS[form]

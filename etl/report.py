@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from etl.text import iso_time
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamReport:
@@ -87,7 +89,7 @@ def exit_code_of(reports: Sequence[RunReport]) -> int:
 
 def _json(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return iso_time(value)
     if isinstance(value, dict):
         return {name: _json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -50,6 +51,15 @@ def parsed_text(value: Json) -> bytes:
     if b"0.0000" in text or (b"e-" in text and _TINY.search(text)):
         return json_text(value).encode()
     return text
+
+
+def iso_time(moment: datetime) -> str:
+    """A time for programs, in the one form of all output: UTC, six decimals, `+00:00`.
+
+    A time without a zone is taken for UTC.
+    """
+    zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return zoned.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 _TINY = re.compile(rb"[0-9]e-[0-9]")

@@ -10,6 +10,7 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.terminal import BAD, GOOD, out
 from etl.errors import FAILED, PARTIAL
+from etl.text import iso_time
 
 if TYPE_CHECKING:
     from etl.audit import Finding
@@ -197,4 +198,4 @@ def _raise_if_unknown(common: context.Common, source: str | None) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return iso_time(value) if isinstance(value, datetime) else value

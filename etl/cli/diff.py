@@ -1,8 +1,6 @@
 """`etl diff`: what differs in the whole estate between two moments, whatever was in between."""
 
-import csv
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -13,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, terminal
-from etl.cli.past import SIGNS, Format, arrow, stream_of, text_of
+from etl.cli.export import Exact, Spreadsheet, csv_style, opened
+from etl.cli.past import SIGNS, Format, arrow, stream_of
 from etl.diff import MISSING, FieldChange
 from etl.errors import ConfigError
+from etl.export import Column, CsvStyle, write_csv
+from etl.text import iso_time
 
 if TYPE_CHECKING:
     from etl.db.between import Difference
@@ -33,6 +34,8 @@ def diff(
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
     stream: Annotated[str | None, typer.Option(help="Only of this stream.")] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+    exact: Exact = False,
+    spreadsheet: Spreadsheet = False,
 ) -> None:
     """What differs between two moments: created, deleted, updated with its fields, restored.
 
@@ -41,6 +44,7 @@ def diff(
     from etl.app import utc_now
     from etl.db.between import differences
 
+    style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     wanted = None if stream is None else stream_of(stream)
     with context.reading(ctx.obj) as connection:
         begin = context.past_moment(connection, first, source, option="T1")
@@ -55,7 +59,7 @@ def diff(
         with closing(found):
             if form == "table":
                 terminal.say(f"from {terminal.time(begin)} to {terminal.time(end)} UTC")
-            _PRINTED[form](found)
+            _print(found, form, style)
 
 
 def _print_json(found: "Iterable[Difference]") -> None:
@@ -63,18 +67,21 @@ def _print_json(found: "Iterable[Difference]") -> None:
         print(json.dumps(as_json(one)))
 
 
-def _print_csv(found: "Iterable[Difference]") -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(COLUMNS)
-    for one in found:
-        writer.writerows([terminal.csv_safe(cell) for cell in row] for row in _rows(one))
+def _print(found: "Iterable[Difference]", form: Format, style: CsvStyle) -> None:
+    if form == "table":
+        _print_table(found)
+    elif form == "json":
+        _print_json(found)
+    else:
+        with opened(None, force=False) as file:
+            write_csv(file, COLUMNS, (list(_rows(one)) for one in found), style)
 
 
 def as_json(one: "Difference") -> Mapping[str, Any]:
     """A difference as JSON values; a field has no value on the side where it did not exist."""
     return {
         **{name: getattr(one, name) for name in _TOLD},
-        "observed_at": one.observed_at.isoformat(),
+        "observed_at": iso_time(one.observed_at),
         "fields": [_field(field) for field in one.fields],
         **({} if one.operation == "updated" else {"record": one.record}),
     }
@@ -89,15 +96,18 @@ def _rows(one: "Difference") -> Iterator[list[object]]:
     """A row a field, or one without."""
     head = [getattr(one, name) for name in _TOLD]
     for field in one.fields or (FieldChange("", MISSING, MISSING),):
-        values = (field.path or None, text_of(field.old), text_of(field.new))
-        yield [*head, one.observed_at.isoformat(), *values]
+        yield [*head, one.observed_at, field.path or None, field.old, field.new]
 
 
 _TOLD = (
     *("source", "provider", "stream", "parent_id", "external_id", "project_key", "key", "name"),
     *("operation", "changes", "actor", "reason"),
 )
-COLUMNS = (*_TOLD, "observed_at", "path", "old_value", "new_value")
+COLUMNS = (
+    *(Column(name, "integer" if name == "changes" else "text") for name in _TOLD),
+    *(Column("observed_at", "time"), Column("path", "text")),
+    *(Column("old_value", "json"), Column("new_value", "json")),
+)
 
 
 def _print_table(found: "Iterable[Difference]") -> None:
@@ -123,6 +133,3 @@ def _write_record(one: "Difference") -> None:
     )
     for field in one.fields:
         terminal.say(f"      {field.path}: {arrow(field.old, field.new)}")
-
-
-_PRINTED = {"table": _print_table, "json": _print_json, "csv": _print_csv}

@@ -9,8 +9,15 @@ import typer
 
 from etl.cli import context, streams, terminal
 from etl.errors import ConfigError
+from etl.export import CsvStyle
 
 Form = Literal["csv", "jsonl", "parquet"]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="CSV: every text as it is stored; for programs.")
+]
+Spreadsheet = Annotated[
+    bool, typer.Option("--spreadsheet", help="CSV: marks and times as spreadsheets read them.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,10 +37,12 @@ def export(
     ] = None,
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    exact: Exact = False,
+    spreadsheet: Spreadsheet = False,
 ) -> None:
     """Write a table or view out, row by row: the file is whole, or it is not there."""
     from etl.db import relations, reports
-    from etl.export import WRITERS, pyarrow
+    from etl.export import WRITERS, pyarrow, writer
 
     if table is None:
         if (form, out, as_of, source) != (None, None, None, None):
@@ -42,6 +51,7 @@ def export(
         return
     if form is None:
         raise ConfigError(f"name the format: --format {', '.join(WRITERS)}")
+    style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     if form == "parquet":
         pyarrow()
         if out is None:
@@ -54,9 +64,21 @@ def export(
             asked = reports.relation_at(connection, table, moment)
         batches = relations.batches(connection, asked, source)
         with closing(batches), opened(out, force=force) as file:
-            count = WRITERS[form](file, relations.columns_of(asked.rows), batches)
+            columns = relations.columns_of(asked.rows)
+            count = writer(form, style)(file, columns, batches)
     if out is not None:
         terminal.say(f"{terminal.count(count, 'row')} of {table} in {out}")
+
+
+def csv_style(form: str, *, exact: bool, spreadsheet: bool) -> CsvStyle:
+    """The style of CSV that was asked for; ConfigError where it is not CSV, or two were."""
+    if exact and spreadsheet:
+        raise ConfigError("--exact is for programs, --spreadsheet for spreadsheets; choose one")
+    if (exact or spreadsheet) and form != "csv":
+        raise ConfigError("--exact and --spreadsheet go with --format csv")
+    if exact:
+        return CsvStyle.EXACT
+    return CsvStyle.SPREADSHEET if spreadsheet else CsvStyle.SAFE
 
 
 def _write_list(common: context.Common) -> None:

@@ -9,6 +9,7 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.terminal import out
 from etl.errors import FAILED, ConfigError
+from etl.text import iso_time
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +33,7 @@ def notices(
     with context.reading(ctx.obj) as connection:
         found = everything(connection)
     if as_json:
-        print(json.dumps([asdict(one) for one in found], default=lambda value: value.isoformat()))
+        print(json.dumps([asdict(one) for one in found], default=iso_time))
     elif not found:
         terminal.say("nothing is wrong that people should be told of")
     else:

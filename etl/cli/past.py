@@ -1,8 +1,6 @@
 """`etl changes`, `etl history`: the change feed, field by field, and the life of one record."""
 
-import csv
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -13,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.export import Exact, Spreadsheet, csv_style, opened
 from etl.diff import MISSING
 from etl.errors import ConfigError
+from etl.export import Column, CsvStyle, write_csv
+from etl.text import iso_time
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -41,11 +42,14 @@ def changes(
     key: Annotated[str | None, typer.Option(help="Only of the record with this key.")] = None,
     run: Annotated[int | None, typer.Option(help="Only of this run.")] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print them.")] = "table",
+    exact: Exact = False,
+    spreadsheet: Spreadsheet = False,
 ) -> None:
     """The change feed: what was created, updated, deleted, restored, field by field."""
     from etl.app import utc_now
     from etl.db.queries import Filter, change_feed
 
+    style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     wanted = Filter(
         since=None if since is None else terminal.moment(since, utc_now()),
         source=source,
@@ -55,7 +59,7 @@ def changes(
     )
     with context.reading(ctx.obj) as connection:
         with closing(change_feed(connection, wanted)) as found:
-            write(found, form)
+            write(found, form, style)
         _tell_horizon(connection, source, wanted.since)
 
 
@@ -65,10 +69,13 @@ def history(
     key: Annotated[str, typer.Argument(help="Its key, id or name, now or at any time.")],
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+    exact: Exact = False,
+    spreadsheet: Spreadsheet = False,
 ) -> None:
     """The life of a record: what changed when, who did it, and when the vendor says it was."""
     from etl.db import queries
 
+    style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     with context.reading(ctx.obj) as connection:
         found = list(queries.history(connection, stream_of(stream), key, source))
         records = queries.records(connection, stream, {change.record_id for change in found})
@@ -79,7 +86,7 @@ def history(
         for record_id, life in groupby(found, key=attrgetter("record_id")):
             _write_life(list(life), records[record_id])
     else:
-        write(found, form)
+        write(found, form, style)
 
 
 def _write_life(life: "Sequence[Change]", record: Any) -> None:
@@ -126,50 +133,37 @@ def _tell_horizon(connection: "Connection", source: str | None, since: datetime 
             terminal.complain(f"etl: the changes of {name} before {when} UTC were pruned")
 
 
-def write(found: "Iterable[Change]", form: Format) -> None:
+def write(found: "Iterable[Change]", form: Format, style: CsvStyle = CsvStyle.SAFE) -> None:
     """Prints changes: a table for people, JSON lines and CSV for programs."""
     if form == "json":
         for change in found:
             print(json.dumps(_json(change)))
     elif form == "csv":
-        writer = csv.writer(sys.stdout)
-        writer.writerow(COLUMNS)
-        writer.writerows([terminal.csv_safe(value) for value in _row(one)] for one in found)
+        with opened(None, force=False) as file:
+            write_csv(file, COLUMNS, ([attrgetter(*_NAMES)(change)] for change in found), style)
     else:
         _write_lines(found)
 
 
 COLUMNS = (
-    *("observed_at", "source", "provider", "stream", "project_key", "key", "operation", "path"),
-    *("old_value", "new_value", "actor", "reason", "provider_updated_at", "change_id", "run_id"),
-    *("record_id", "version"),
+    Column("observed_at", "time"),
+    *(Column(name, "text") for name in ("source", "provider", "stream", "project_key", "key")),
+    *(Column(name, "text") for name in ("operation", "path")),
+    *(Column(name, "json") for name in ("old_value", "new_value")),
+    *(Column(name, "text") for name in ("actor", "reason")),
+    Column("provider_updated_at", "time"),
+    *(Column(name, "integer") for name in ("change_id", "run_id", "record_id", "version")),
 )
-
-
-def _row(change: "Change") -> tuple[object, ...]:
-    updated = change.provider_updated_at
-    return (
-        change.observed_at.isoformat(),
-        *(change.source, change.provider, change.stream, change.project_key, change.key),
-        *(change.operation, change.path, text_of(change.old), text_of(change.new)),
-        *(change.actor, change.reason, None if updated is None else updated.isoformat()),
-        *(change.change_id, change.run_id, change.record_id, change.version),
-    )
+_NAMES = [column.name.removesuffix("_value") for column in COLUMNS]
 
 
 def _json(change: "Change") -> dict[str, Any]:
-    values = dict(zip(COLUMNS, _row(change), strict=True))
-    for name, value in (("old_value", change.old), ("new_value", change.new)):
-        if value is MISSING:
-            del values[name]
-        else:
-            values[name] = value
-    return values
-
-
-def text_of(value: Any) -> str | None:
-    """A field's value as JSON text; None where the field did not exist."""
-    return None if value is MISSING else json.dumps(value, ensure_ascii=False)
+    values = zip(COLUMNS, attrgetter(*_NAMES)(change), strict=True)
+    return {
+        column.name: iso_time(value) if isinstance(value, datetime) else value
+        for column, value in values
+        if value is not MISSING
+    }
 
 
 def _write_lines(found: "Iterable[Change]") -> None:

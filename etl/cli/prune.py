@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, terminal
+from etl.text import iso_time
 
 if TYPE_CHECKING:
     from etl.db.retention import Pruned
@@ -95,8 +96,8 @@ def _before(text: str, now: datetime, what: str) -> datetime:
 
 def _moments(before: datetime, past: datetime | None) -> dict[str, Any]:
     return {
-        "runs_before": before.isoformat(),
-        "history_before": None if past is None else past.isoformat(),
+        "runs_before": iso_time(before),
+        "history_before": None if past is None else iso_time(past),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from etl.cli import context, evidence, report_table, terminal
-from etl.cli.export import opened
+from etl.cli.export import Exact, Spreadsheet, csv_style, opened
 from etl.errors import ConfigError
 
 IN_A_TABLE = 50
@@ -49,6 +49,8 @@ def report(
     stream: Annotated[str | None, typer.Option(help="Of `changes`: only of this stream.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file; default: stdout.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    exact: Exact = False,
+    spreadsheet: Spreadsheet = False,
 ) -> None:
     """A ready report: the view of this name, in an order that makes sense, also of the past.
 
@@ -57,6 +59,7 @@ def report(
     """
     from etl.db import reports
 
+    style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     wish = evidence.Wish(since=since, until=until, run=run, stream=stream)
     if name == "changes":
         _ensure_page(form, as_of, limit)
@@ -86,7 +89,7 @@ def report(
                 if form == "html":
                     report_table.write_page(file, rows, wanted.title(moment), limit or IN_A_PAGE)
                 else:
-                    report_table.write_rows(file, rows, form, limit)
+                    report_table.write_rows(file, rows, limit, None if form == "json" else style)
 
 
 def _ensure_page(form: Form, as_of: str | None, limit: int | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from etl.cli import terminal
 from etl.diff import MISSING
-from etl.export import Batch, Column, write_csv, write_jsonl
+from etl.export import Batch, Column, CsvStyle, write_csv, write_jsonl
 from etl.html import tag
 from etl.paper import document, table
 from etl.text import json_text
@@ -88,12 +88,14 @@ def rows_of(
     )
 
 
-def write_rows(file: BinaryIO, rows: Rows, form: str, limit: int | None) -> None:
-    """All columns, for programs: CSV, or an object a line."""
+def write_rows(file: BinaryIO, rows: Rows, limit: int | None, style: CsvStyle | None) -> None:
+    """All columns, for programs: CSV of that style, or JSON Lines without one."""
     every = (row for batch in rows.batches for row in batch)
     batches: Iterable[Batch] = rows.batches if limit is None else [list(islice(every, limit))]
-    write = write_csv if form == "csv" else write_jsonl
-    write(file, rows.columns, batches)
+    if style is None:
+        write_jsonl(file, rows.columns, batches)
+    else:
+        write_csv(file, rows.columns, batches, style)
 
 
 def write_page(file: BinaryIO, rows: Rows, title: str, limit: int) -> None:

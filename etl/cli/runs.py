@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.terminal import out
 from etl.errors import STALE, ConfigError
+from etl.text import iso_time
 
 MIDDLE_OF_A_RUN = "running"
 LANDED = ("ok", "partial", "held", "never")
@@ -244,7 +246,7 @@ def _fresh_json(row: Any, live: dict[tuple[str, str], int], now: Any) -> dict[st
         "provider": row.provider,
         "stream": row.stream,
         "records": live.get((row.source, row.stream), 0),
-        "last_complete_at": None if complete is None else complete.isoformat(),
+        "last_complete_at": None if complete is None else iso_time(complete),
         "age_seconds": None if complete is None else (now - complete).total_seconds(),
         "state": row.stream_status,
         "run_id": row.last_run_id,
@@ -257,6 +259,6 @@ def _plain(row: Any) -> dict[str, Any]:
     """A row as JSON values; times in ISO 8601."""
     values = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's documented way
     return {
-        name: value.isoformat() if hasattr(value, "isoformat") else value
+        name: iso_time(value) if isinstance(value, datetime) else value
         for name, value in values.items()
     }

@@ -12,7 +12,6 @@ from rich.text import Text
 from etl.diff import MISSING
 from etl.shown import age as age
 from etl.shown import count as count
-from etl.shown import csv_safe as csv_safe
 from etl.shown import moment as moment
 from etl.shown import safe as safe
 from etl.shown import since as since

@@ -98,7 +98,7 @@ class _Console:
         question = self._asked(request)
         pages.wanted_changes(question)
 
-        def rows() -> Iterator[str]:
+        def rows() -> Iterator[bytes]:
             with snapshot(self._engine) as connection:
                 yield from feeds.as_csv(connection, question)
 

@@ -1,7 +1,5 @@
 """The change feed for programs: CSV for spreadsheets, Atom for readers."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,27 +11,34 @@ from sqlalchemy import Connection
 
 from etl.db import feed
 from etl.diff import MISSING
-from etl.shown import csv_safe, safe
+from etl.export import Column, csv_header, csv_rows
+from etl.shown import safe
 from etl.web.asked import Asked
 from etl.web.pages import wanted_changes
 
 COLUMNS = (
-    *("observed_at", "source", "provider", "stream", "project_key", "key", "operation", "path"),
-    *("old_value", "new_value", "actor", "reason", "provider_updated_at", "change_id", "run_id"),
+    Column("observed_at", "time"),
+    *(Column(name, "text") for name in ("source", "provider", "stream", "project_key", "key")),
+    *(Column(name, "text") for name in ("operation", "path")),
+    *(Column(name, "json") for name in ("old_value", "new_value")),
+    *(Column(name, "text") for name in ("actor", "reason")),
+    Column("provider_updated_at", "time"),
+    *(Column(name, "integer") for name in ("change_id", "run_id")),
 )
 AT_ONCE = 1000
 ENTRIES = 100
 ATOM = "http://www.w3.org/2005/Atom"
 
 
-def as_csv(connection: Connection, asked: Asked) -> Iterator[str]:
+def as_csv(connection: Connection, asked: Asked) -> Iterator[bytes]:
     """All changes that the page would show, a row a field, piece by piece; the newest first."""
-    yield _csv([COLUMNS])
+    yield csv_header(COLUMNS)
     before: int | None = None
     while True:
         events = feed.events(connection, wanted_changes(asked), before, most=AT_ONCE)
         if events.rows:
-            yield _csv([_row(one, field) for one in events.rows for field in _fields(events, one)])
+            rows = [_row(one, field) for one in events.rows for field in _fields(events, one)]
+            yield csv_rows(COLUMNS, rows)
         before = events.before
         if before is None:
             return
@@ -44,28 +49,13 @@ def _fields(events: feed.Events, row: Any) -> Any:
     return events.fields.get(row.change_id) or (nothing,)
 
 
-def _csv(rows: Any) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows([csv_safe(value) for value in row] for row in rows)
-    return text.getvalue()
-
-
 def _row(change: Any, field: feed.Field) -> tuple[object, ...]:
     return (
-        *(change.observed_at.isoformat(), change.source, change.provider, change.stream),
+        *(change.observed_at, change.source, change.provider, change.stream),
         *(change.project_key, change.key, change.operation, field.path),
-        *(_json(field.old), _json(field.new), change.actor, change.reason),
-        _iso(change.provider_updated_at),
-        *(change.change_id, change.run_id),
+        *(field.old, field.new, change.actor, change.reason),
+        *(change.provider_updated_at, change.change_id, change.run_id),
     )
-
-
-def _json(value: Any) -> str | None:
-    return None if value is MISSING else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 def as_atom(connection: Connection, asked: Asked, base: str) -> bytes:

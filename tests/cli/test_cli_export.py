@@ -67,6 +67,40 @@ def test_one_source_goes_to_stdout_as_json_lines(story: Place) -> None:
     assert {json.loads(line)["source"] for line in shown.splitlines()} == {"st"}
 
 
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "export change_feed --format csv",
+        "changes --format csv",
+        "history STREAM KEY --format csv",
+        "diff MOMENT --source st --format csv",
+        "report who_changed_what --format csv",
+    ],
+)
+def test_every_csv_is_exact_or_for_spreadsheets_when_asked(story: Place, words: str) -> None:
+    first = json.loads(story.etl("changes", "--format", "json").out.splitlines()[0])
+    runs = story.etl("runs", "--json").json
+    moment = min(row["observed_at"] for row in runs if row["source"] == "st")
+    words = (
+        words.replace("STREAM", first["stream"])
+        .replace("KEY", first["key"])
+        .replace("MOMENT", moment)
+    )
+    plain, exact = story.etl(*words.split()), story.etl(*words.split(), "--exact")
+    table = story.etl(*words.split(), "--spreadsheet")
+    assert (plain.code, exact.code, table.code) == (0, 0, 0)
+    assert table.out.startswith("\ufeff")
+    assert re.search(TIME, table.out)
+    assert not re.search(TIME, plain.out + exact.out)
+    assert "T" in next(csv.DictReader(plain.out.splitlines()))["observed_at"]
+    for wrong in ("--exact --spreadsheet", "--exact --format json", "--spreadsheet --format json"):
+        ended = story.etl(*words.replace(" --format csv", "").split(), *wrong.split())
+        assert (ended.code, ended.out) == (2, "")
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_file_is_written_and_told(story: Place, tmp_path: Path, form: str) -> None:
     place = tmp_path / f"changes.{form}"

@@ -1,10 +1,12 @@
 """Data out: the same bytes from both databases, typed, safe for spreadsheets, piece by piece."""
 
+import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ from sqlalchemy import Engine, inspect, text
 
 from etl.db import relations
 from etl.db.engine import snapshot
+from etl.diff import MISSING
 from etl.errors import ConfigError
-from etl.export import WRITERS, Column, write_csv, write_jsonl
+from etl.export import WRITERS, Column, CsvStyle, write_csv, write_jsonl
 from etl.sandbox import Sandbox
 from tests.conftest import Databases
 from tests.support.database import VIEWS, count
@@ -23,6 +26,7 @@ from tests.support.twins import copy_rows
 
 FORMULA = '=HYPERLINK("http://127.0.0.1/","x")'
 ODD = [1e300, 1.5e-7, -0.0, 12345678901234567890, 1.0, {"b": [], "a": None}, "\x1b[31m", None]
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
 NAMES = sorted({*relations.TABLES, *VIEWS})
 
 Twins = tuple[Engine, Engine]
@@ -130,6 +134,65 @@ def test_a_negative_number_is_a_number_in_a_csv() -> None:
     file = io.BytesIO()
     write_csv(file, [Column("free", "integer"), Column("name", "text")], [[(-20, "-20")]])
     assert file.getvalue() == b"free,name\r\n-20,'-20\r\n"
+
+
+def test_a_json_number_is_a_number_and_a_text_that_looks_like_a_formula_is_not() -> None:
+    values = [-5, -1.5e-7, True, None, "-5", "=1", [-5], MISSING]
+    cells = ["-5", "-1.5e-07", "true", "null", '"-5"', '"=1"', "[-5]", ""]
+    for style in CsvStyle:
+        file = io.BytesIO()
+        write_csv(file, [Column("v", "json"), Column("n", "integer")], [[(v, 1) for v in values]])
+        read = csv.reader(io.StringIO(file.getvalue().decode(), newline=""))
+        assert [row[0] for row in read] == ["v", *cells], style
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_time_of_every_table_has_one_form(twins: Twins, name: str) -> None:
+    """Else pandas leaves a column with and without fractions as text, and says nothing."""
+    with twins[0].connect() as connection:
+        columns = relations.columns_of(relations.relation(connection, name).rows)
+    times = [column.name for column in columns if column.kind == "time"]
+    told = csv.DictReader(io.StringIO(exported(twins[0], name, "csv").decode(), newline=""))
+    for row in (*told, *lines(twins[0], name)):
+        assert all(re.fullmatch(TIME, row[time]) for time in times if row[time])
+
+
+def test_whole_seconds_and_other_zones_have_that_form_too() -> None:
+    zone = timezone(timedelta(hours=2))
+    times = [datetime(2026, 1, 2, 3, tzinfo=UTC), datetime(2026, 1, 2, 5, tzinfo=zone)]
+    for write in (write_csv, write_jsonl):
+        file = io.BytesIO()
+        write(file, [Column("at", "time"), Column("n", "integer")], [[(at, 1) for at in times]])
+        told = file.getvalue().decode()
+        assert re.findall(TIME, told) == ["2026-01-02T03:00:00.000000+00:00"] * 2
+
+
+def test_exact_csv_is_what_is_stored(twins: Twins) -> None:
+    file = io.BytesIO()
+    rows = [("=1+1", "\x1b[31m"), ("@x", "a\r\nb"), ("'", "\t"), ("-", "\x00\x85")]
+    columns = [Column("a", "text"), Column("b", "text")]
+    write_csv(file, columns, [rows], CsvStyle.EXACT)
+    read = csv.reader(io.StringIO(file.getvalue().decode(), newline=""))
+    assert [tuple(row) for row in read] == [("a", "b"), *rows]
+    with snapshot(twins[0]) as connection:
+        asked = relations.relation(connection, "projects")
+        file = io.BytesIO()
+        columns = relations.columns_of(asked.rows)
+        write_csv(file, columns, relations.batches(connection, asked), CsvStyle.EXACT)
+    names = [row["name"] for row in lines(twins[0], "projects")]
+    told = csv.DictReader(io.StringIO(file.getvalue().decode(), newline=""))
+    assert [row["name"] for row in told] == names
+    assert FORMULA in names
+
+
+def test_csv_for_spreadsheets_has_a_mark_their_times_and_no_formula() -> None:
+    file = io.BytesIO()
+    row = (datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC), "=1", True, "ü")
+    columns = [Column("at", "time"), Column("t", "text"), Column("f", "flag"), Column("u", "text")]
+    write_csv(file, columns, [[row]], CsvStyle.SPREADSHEET)
+    told = file.getvalue()
+    assert told.startswith(codecs.BOM_UTF8)
+    assert told[3:].decode() == "at,t,f,u\r\n2026-01-02 03:04:05,'=1,true,ü\r\n"
 
 
 def test_parquet_has_types_and_the_same_rows(twins: Twins) -> None:
