@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection, Engine
 
@@ -50,6 +51,19 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
+
+
+def steady_clock() -> Callable[[], float]:
+    """The time in epoch seconds, as it is now; it does not jump when the machine's clock does.
+
+    Waits, deadlines and rate-limit slots of one run are counted by it.
+    """
+    ticks = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if _COUNTS_SLEEP else time.monotonic
+    began = time.time() - ticks()
+    return lambda: began + ticks()
+
+
+_COUNTS_SLEEP = hasattr(time, "CLOCK_BOOTTIME")  # on Linux; elsewhere a suspended machine is late
 
 
 def open_database(settings: Settings, *, at_once: int = 1) -> Engine:
@@ -345,7 +359,7 @@ def budget_of(
         engine=engine,
         credential=f"{provider.name}:{_fingerprint(source, settings)}",
         windows=our_share(windows, 100 * SPARED) if yields else windows,
-        clock=time.time,
+        clock=steady_clock(),
         yields=yields,
     )
 
@@ -368,6 +382,7 @@ def client_of(
         secret=key,
         error_message=provider.error_message,
         turns=turns,
+        clock=steady_clock(),
         patience=Patience(
             seconds=limits.patience,
             attempts=attempts or limits.attempts,

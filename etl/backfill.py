@@ -19,7 +19,7 @@ from etl.config import Settings
 from etl.db.engine import reading
 from etl.db.queries import one_run, usual_requests
 from etl.db.run_tables import runs
-from etl.db.runs import BACKFILL, RESUMABLE
+from etl.db.runs import BACKFILL, RESUMABLE, unended
 from etl.db.staging import read_ledger
 from etl.errors import ConfigError, SourceError
 from etl.extract import Reader, body_of
@@ -76,8 +76,9 @@ def wish_of(engine: Engine, settings: Settings, name: str, run_id: int) -> Wish:
         raise ConfigError(
             f"run {run_id} is no backfill of {name}; `etl runs {name}` lists its runs"
         )
-    if run.status not in RESUMABLE:
-        raise ConfigError(f"run {run_id} has ended ({run.status}); begin a new backfill")
+    if run.status not in RESUMABLE or run.abandoned_at is not None:
+        how = run.status if run.abandoned_at is None else f"{run.status}, then abandoned"
+        raise ConfigError(f"run {run_id} has ended ({how}); begin a new backfill")
     kept = json.loads(run.scope)
     wish = Wish(streams=tuple(kept["wish"]["streams"]), backfill=from_json(kept["wish"]))
     now = json.loads(job_of(settings.sources[name], settings, wish).scope)
@@ -127,7 +128,7 @@ def _unended(connection: Connection, job: Job) -> int | None:
     query = (
         select(runs.c.run_id)
         .where(runs.c.source == job.source, runs.c.scope == job.scope)
-        .where(runs.c.kind == BACKFILL, runs.c.status.in_(RESUMABLE))
+        .where(runs.c.kind == BACKFILL, unended())
         .order_by(runs.c.run_id.desc())
     )
     return connection.execute(query.limit(1)).scalar()

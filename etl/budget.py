@@ -63,7 +63,7 @@ class Budget:
         """When the last of that many requests may be sent, as things stand."""
         now = self.clock()
         with reading(self.engine) as connection:
-            grants, blocked = budgets.granted(connection, self.credential)
+            grants, blocked = budgets.granted(connection, self.credential, self._now())
         counting = still_counting(grants, self.windows, now)
         return last_of(counting, self.windows, requests=requests, now=max(now, blocked))
 
@@ -114,7 +114,7 @@ class Budget:
         if now - self._looked >= LOOK_AGAIN:
             self._looked = now
             with reading(self.engine) as connection:
-                found = budgets.blocked_until(connection, self.credential)
+                _, found = budgets.granted(connection, self.credential, self._now())
             self._blocked = max(self._blocked, found)
         return self._blocked
 

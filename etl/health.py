@@ -40,7 +40,7 @@ class Metrics:
         )
         self._landed = Gauge(
             "etl_last_ok_timestamp_seconds",
-            "When the last run ended in which everything was read",
+            "When the oldest page was read of the last run in which everything was read",
             ["source"],
             registry=registry,
         )
@@ -52,7 +52,8 @@ class Metrics:
         took = report.finished_at - report.started_at
         self._seconds.labels(source).set(took.total_seconds())
         if report.status == "ok":
-            self._landed.labels(source).set(report.finished_at.timestamp())
+            read = report.oldest_read_at or report.finished_at
+            self._landed.labels(source).set(read.timestamp())
         for stream in report.streams:
             self._requests.labels(source).inc(stream.requests)
             for operation in ("created", "updated", "deleted", "restored"):

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine
 
@@ -25,8 +25,10 @@ from etl.walk import Walk, again, as_json, begin, from_json, note_ids
 CHECKPOINT_SECONDS = 0.2
 CHECKPOINT_ROWS = 2000
 READ_AHEAD = 20  # partitions read together; one by one, asking takes as long as reading
-OLDEST_PARENTS = 600.0  # seconds; then a key may belong to another project than it did
+MAX_LIST_AGE = 600.0  # seconds; a list that was read before is read again by a run that goes on
+MAX_PROCESSES = 4  # of a run; later ones keep what is read, or it might never come to its end
 CLOCK_DIFFERENCE = 120.0  # seconds that a vendor's clock may be behind ours
+CLOCK_STEP = 60.0  # seconds by which a clock went back that was not only corrected a little
 
 Found = tuple[Walk, Sequence[Json]]
 Identified = tuple[Walk, list[tuple[str, Json]]]
@@ -74,6 +76,8 @@ class Intake:
     )
     _live: dict[str, int] = field(default_factory=dict, init=False)
     _renewed: set[str] = field(default_factory=set, init=False)
+    _ticks: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
+    _began: tuple[float, float] = field(init=False)
     _ordinal: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
     _reading: Connection = field(init=False)
@@ -81,26 +85,55 @@ class Intake:
     def __post_init__(self) -> None:
         self._reading = reading(self.engine)
         self._due = self.tick() + CHECKPOINT_SECONDS
+        self._began = self._seconds(), self.tick()
 
     def close(self) -> None:
         """Gives the connection back; what was not flushed is forgotten."""
         self._reading.close()
 
-    def go_on(self, since: datetime) -> None:
-        """Takes up what an earlier process of this run, which began at `since`, has stored."""
+    def resume(self, since: datetime, *, attempt: int) -> None:
+        """Takes up what earlier processes of this run, which began at `since`, have stored.
+
+        Lists that were read too long ago are forgotten, so that they are read again.
+        """
         self._ordinal = staging.last_ordinal(self._reading, self.run.run_id)
-        stale = self.clock().timestamp() - OLDEST_PARENTS
-        hung_on = {stream.parent for stream in self.streams.values()}
+        self._forget_old_lists(attempt)
         for name in self.streams:
             states, self.seen[name] = staging.read_ledger(self._reading, self.run.run_id, name)
             for walk in map(from_json, states):
                 walk.resumed = walk.resumed or not walk.ended
-                old = name in hung_on and walk.began < stale
-                if old:
-                    self._renewed.add(name)
-                current = self.walk(name, again(walk) if old or walk.status != "ok" else walk)
+                current = self.walk(name, again(walk) if walk.status != "ok" else walk)
                 self._ids[name, current.parent_id, current.number] = set(current.last)
         self._give_way(since)
+
+    def _forget_old_lists(self, attempt: int) -> None:
+        """Forgets the lists of which too much may have changed since they were read.
+
+        A list that others hang on always: a key in it may belong to another project by now, and
+        what came inside it goes with it. The others not in a backfill or a first load, which may
+        take days, nor after many processes: their freshness is then that of the oldest list.
+        """
+        now = self._seconds()
+        keeps = self.every_page or attempt > MAX_PROCESSES
+        parents = {stream.parent for stream in self.streams.values()}
+        forgotten: dict[str, set[str]] = {}
+        for name, stream in self.streams.items():
+            states = staging.ledger_states(self._reading, self.run.run_id, name)
+            above = forgotten.get(stream.parent or "", ())
+            kept = name not in parents and (keeps or self.stored(name) == 0)
+            forgotten[name] = {
+                walk.parent_id
+                for walk in map(from_json, states)
+                if (walk.embedded and above)
+                or (not kept and walk.began < now - MAX_LIST_AGE)
+                or walk.began > now  # by a clock that was ahead: nobody knows when
+            }
+            if forgotten[name] and name in parents:
+                self._renewed.add(name)
+        with self.engine.begin() as connection:
+            self.beat(connection, self.clock())
+            for name, parent_ids in forgotten.items():
+                staging.forget(connection, self.run.run_id, name, parent_ids)
 
     def _give_way(self, since: datetime) -> None:
         """Where another run landed meanwhile, what it wrote is newer than what is staged."""
@@ -122,7 +155,9 @@ class Intake:
 
     def walk(self, stream: str, walk: Walk) -> Walk:
         """Registers a walk as the current one of its partition; a new one begins now."""
-        walk.began = walk.began or self.clock().timestamp()
+        walk.began = walk.began or self._seconds()
+        walk.oldest_read = walk.oldest_read or walk.began
+        self._ticks.setdefault((stream, walk.parent_id), self.tick())
         earlier = self.walks[stream].get(walk.parent_id)
         if earlier is not None:
             walk.segment = max(walk.segment, earlier.segment)
@@ -181,30 +216,28 @@ class Intake:
                     if one.stream in self.streams:
                         inner = self.walk(one.stream, begin(one.partition))
                         inner.embedded, inner.ended, inner.number = True, one.complete, 0
+                        inner.oldest_read = walk.oldest_read
                         inside[one.stream].append((inner, one.items))
         for name, parts_of in inside.items():
             self.take(self.streams[name], parts_of)
 
     def drop_vanished(self, stream: str) -> None:
-        """After a list that others hang on was read anew: what is not in it any more is forgotten.
+        """After a list of parents was read again: the lists of those that are gone are forgotten.
 
         A key in it may belong to another record than it did when an earlier process read it.
         """
         if stream not in self._renewed:
             return
         self.flush()
-        walk = self.walks[stream][""]
-        gone = self.parents(stream).keys() - self._ids.pop((stream, "", walk.number), set())
-        stored = staging.heads(self._reading, stream, self.run.source, {"": sorted(gone)})
-        for head in stored.values():
-            self.seen[stream].discard(head.row_id)
-        for name, below in self.streams.items():
-            if below.parent == stream:
-                for parent_id in gone:
-                    self.walks[name].pop(parent_id, None)
+        there = self.parents(stream)
         with self.engine.begin() as connection:
             self.beat(connection, self.clock())
-            staging.drop_parents(connection, self.run.run_id, stream, gone)
+            for name, below in self.streams.items():
+                if below.parent == stream:
+                    gone = self.walks[name].keys() - there.keys()
+                    staging.forget(connection, self.run.run_id, name, gone)
+                    for parent_id in gone:
+                        del self.walks[name][parent_id]
 
     def meet(self, stream: str, walk: Walk, row_id: int) -> None:
         """A stored row that is known to be there without having come."""
@@ -240,6 +273,24 @@ class Intake:
             self._batch.rejects, self._batch.drift = [], {}
         staging.write(connection, self.run, self._batch, now)
         self.beat(connection, now)
+
+    def oldest_read(self, stream: str, *, now: datetime) -> datetime | None:
+        """When the oldest page was read that a stream rests on; None where nothing was read.
+
+        Never later than `now`. Where the clock went back since, it was read longer ago than the
+        clock says.
+        """
+        reads = [walk.oldest_read for walk in self.walks[stream].values()]
+        if not reads:
+            return None
+        (began, first_tick), tick = self._began, self.tick()
+        if tick - first_tick - (now.timestamp() - began) > CLOCK_STEP:
+            ticks = [self._ticks[stream, parent_id] for parent_id in self.walks[stream]]
+            reads += [now.timestamp() - (tick - before) for before in ticks]
+        return datetime.fromtimestamp(min(*reads, now.timestamp()), UTC)
+
+    def _seconds(self) -> float:
+        return self.clock().timestamp()
 
     def quiet(self, stream: str, walk: Walk) -> bool:
         """Whether nothing came or went of a stream since the last run, as far as this walk saw."""
@@ -318,7 +369,7 @@ class Intake:
             walk.newcomers += _is_newcomer(one.created_at, walk)
 
     def _forget_ids(self, stream: Stream, walk: Walk) -> None:
-        if walk.ended and stream.name not in self._renewed:
+        if walk.ended:
             self._ids.pop((stream.name, walk.parent_id, walk.number), None)
 
     def _heads(self, stream: Stream, wanted: Mapping[str, list[str]]) -> Heads:

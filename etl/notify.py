@@ -102,9 +102,10 @@ def _staleness(
     began = store.first_started(connection, source.name) or now
     stale = [
         f"{row.stream}: last complete {row.last_complete_at or 'never'}"
-        for row in freshness(connection, [source.name])
+        + (f", and a time in the future: {row.future_at}" if row.future_at else "")
+        for row in freshness(connection, [source.name], now=now)
         if row.stream in wanted and row.stream_status != "unavailable"
-        if (row.last_complete_at or began) < now - allowed
+        if row.future_at or (row.last_complete_at or began) < now - allowed
     ]
     if not stale:
         return Findings(gone=[(STALE, "")])

@@ -92,7 +92,9 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
     """The run's row and the lease of its source; the lease is given back at the end."""
     with shell.engine.begin() as connection:
         now = shell.clock()
-        hearing(runs.acquire, connection, job.source, shell.holder, now, shell.alive, kind=job.kind)
+        renewed = hearing(
+            runs.acquire, connection, job.source, shell.holder, now, shell.alive, kind=job.kind
+        )
         opened = runs.open_run(
             connection,
             {
@@ -104,6 +106,7 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
             },
             now=now,
             resume_within=job.resume_within,
+            renewed=renewed,
         )
     try:
         yield opened
@@ -232,7 +235,7 @@ class _Course:
     def survey_all(self) -> None:
         """Every stream in its order, and a checkpoint at the end of each."""
         if self.opened.attempts > 1:
-            self.intake.go_on(self.opened.started_at)
+            self.intake.resume(self.opened.started_at, attempt=self.opened.attempts)
             self.notes.append("gone on from the checkpoint of an earlier process")
         work = Survey(
             provider=self.job.provider,
@@ -260,7 +263,7 @@ class _Course:
         held = beyond[0] if beyond and not self.job.plans else None
         now = self.shell.clock()
         runs.renew(connection, self.job.source, self.shell.holder, now)
-        streams, partitions = self._reports(connection, conclusions)
+        streams, partitions = self._reports(connection, conclusions, now)
         report = self._report(*_standing(streams, held), now, streams, error=held)
         landing = self._landing(conclusions, replace(report, partitions=partitions), beyond)
         at = self.shell.past.at if self.shell.past else now
@@ -293,9 +296,12 @@ class _Course:
         )
 
     def _reports(
-        self, connection: Connection, conclusions: Sequence[Conclusion]
+        self, connection: Connection, conclusions: Sequence[Conclusion], now: datetime
     ) -> tuple[list[StreamReport], list[StreamReport]]:
-        """Every stream's report and those of telling partitions; orphans are staged before."""
+        """Every stream's report and those of telling partitions; orphans are staged before.
+
+        Which lists a stream has, its parents tell; so it is no fresher than they are.
+        """
         key = self.opened.key
         for name in staging.BELOW_PROJECTS:
             absent.stage_orphans(connection, key, name)
@@ -304,7 +310,13 @@ class _Course:
         for found in conclusions:
             name, parent = found.stream.name, streams.get(found.stream.parent or "")
             cost = self.cost[name]
-            streams[name], telling = report_of(found, connection, key.run_id, cost, parent)
+            summary, telling = report_of(found, connection, key.run_id, cost, parent)
+            reads = (
+                self.intake.oldest_read(name, now=now),
+                None if parent is None else parent.oldest_read_at,
+            )
+            oldest = min((read for read in reads if read is not None), default=None)
+            streams[name] = replace(summary, oldest_read_at=oldest)
             partitions += telling
         return list(streams.values()), partitions
 

@@ -172,7 +172,7 @@ def _scope(one: PlannedScope) -> StoredScope:
 
 def _report(one: SourcePlan, run: RunKey, now: datetime) -> RunReport:
     """The proofs and counts are the plan's; requests were the plan's too, and none are made now."""
-    streams = [_stream(stream) for stream in one.report.streams]
+    streams = [_stream(stream, now) for stream in one.report.streams]
     bad = any(stream.status in TROUBLE or stream.rejected for stream in streams)
     return replace(
         one.report,
@@ -189,6 +189,9 @@ def _report(one: SourcePlan, run: RunKey, now: datetime) -> RunReport:
     )
 
 
-def _stream(stream: StreamReport) -> StreamReport:
+def _stream(stream: StreamReport, now: datetime) -> StreamReport:
     status = "ok" if stream.status == "held" else stream.status
-    return replace(stream, status=status, requests=0, retries=0, waited_seconds=0.0)
+    read = stream.oldest_read_at and min(stream.oldest_read_at, now)
+    return replace(
+        stream, status=status, requests=0, retries=0, waited_seconds=0.0, oldest_read_at=read
+    )

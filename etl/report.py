@@ -15,6 +15,8 @@ class StreamReport:
     status: ok, incomplete, unavailable (the vendor does not offer it to this key), held, failed,
     unfinished (the run ended before).
     waited_seconds: pauses that limits and retries cost.
+    oldest_read_at: when the oldest page was read that the result rests on: its freshness, where
+    the stream is complete.
     walks: of a whole stream, the proof of every list; lists with the same one are named together.
     """
 
@@ -40,6 +42,7 @@ class StreamReport:
     restored: int = 0
     rejected: int = 0
     walks: Sequence[Mapping[str, Any]] | None = field(default=None, repr=False)
+    oldest_read_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,12 @@ class RunReport:
     identity: str | None = None
     streams: Sequence[StreamReport] = ()
     partitions: Sequence[StreamReport] = field(default=(), repr=False)
+
+    @property
+    def oldest_read_at(self) -> datetime | None:
+        """When the oldest page was read that the run rests on; None where nothing was read."""
+        reads = [one.oldest_read_at for one in self.streams if one.oldest_read_at is not None]
+        return min(reads, default=None)
 
     @property
     def changed(self) -> int:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 16
 SPREAD = 5  # seconds
+MAX_REST = timedelta(days=1)
 
 
 def cron_of(source: SourceSettings) -> BaseTrigger | None:
@@ -148,11 +149,14 @@ class Schedule:
         """Whether a tick passed since the last run, or there was none."""
         last = self.last_started(name)
         due = None if last is None else trigger.get_next_fire_time(last, last)
-        return last is None or (due is not None and due <= self.clock())
+        now = self.clock()
+        return last is None or last > now or (due is not None and due <= now)
 
     def _run(self, name: str) -> None:
-        rests_until = self._rests_until.get(name)
-        if self.stopping.is_set() or (rests_until is not None and self.clock() < rests_until):
+        rests_until, now = self._rests_until.get(name), self.clock()
+        # a longer rest was set by a clock that has gone back since
+        rests = rests_until is not None and now < rests_until <= now + MAX_REST
+        if self.stopping.is_set() or rests:
             moment = None if rests_until is None else rests_until.isoformat(timespec="seconds")
             log.info("%s rests until %s", name, moment)
             return

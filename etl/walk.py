@@ -24,6 +24,8 @@ class Walk:
     fresh: records that were not stored, or as deleted. passed: those of them that a backfill of a
     window leaves out. newcomers: those of them on a later page
     that were created since the walk began (`began`, epoch seconds).
+    oldest_read: epoch seconds of the first read whose records count; earlier walks of the same list
+    are among them, as what one of them met counts as met.
     ids: a sum of all ids, whatever their order. before: what the walk before this one brought.
     agreed: it brought the same.
     overlapping: its pages share a record, so that it is seen when the list moves. last: the ids of
@@ -47,6 +49,7 @@ class Walk:
     fresh: int = 0
     passed: int = 0
     began: float = 0.0
+    oldest_read: float = 0.0
     newcomers: int = 0
     before: list[Any] | None = None
     agreed: bool = False
@@ -83,6 +86,7 @@ def again(walk: Walk) -> Walk:
         before=brought(walk) if walk.ended else walk.before,
         overlapping=walk.overlapping,
         embedded=walk.embedded,
+        oldest_read=walk.oldest_read,
         segment=walk.segment,
     )
 

@@ -121,6 +121,15 @@ def engine(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Eng
 
 
 @pytest.fixture
+def undisturbed(
+    request: pytest.FixtureRequest, engine: Engine, databases: Databases
+) -> Iterator[Engine]:
+    """A second database of the same kind."""
+    with databases("sqlite" if engine.dialect.name == "sqlite" else "postgres") as other:
+        yield other
+
+
+@pytest.fixture
 def both(databases: Databases) -> Iterator[tuple[Engine, Engine]]:
     """For tests that compare the two: SQLite, Postgres."""
     with databases("sqlite") as sqlite, databases("postgres") as other:

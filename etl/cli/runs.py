@@ -15,6 +15,7 @@ from etl.text import iso_time
 
 MIDDLE_OF_A_RUN = "running"
 LANDED = ("ok", "partial", "held", "never")
+FUTURE = "future"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,7 +41,7 @@ def status(
     now = utc_now()
     oldest = None if max_age is None else terminal.moment(max_age, now, "--max-age")
     with context.reading(ctx.obj) as connection:
-        synced = queries.freshness(connection, source or ())
+        synced = queries.freshness(connection, source or (), now=now)
         live = queries.live_counts(connection)
     found: list[Any] = [*synced, *_never(ctx.obj, synced, source or ())]
     found.sort(key=lambda row: (row.source, row.stream))
@@ -51,7 +52,7 @@ def status(
         if oldest
         and (row.source, row.stream) in expected
         and row.stream_status != "unavailable"
-        and (row.last_complete_at is None or row.last_complete_at < oldest)
+        and (row.last_complete_at is None or row.last_complete_at < oldest or row.future_at)
     ]
     if as_json:
         print(json.dumps([_fresh_json(row, live, now) for row in found]))
@@ -65,7 +66,7 @@ def status(
                 live.get((row.source, row.stream), 0),
                 terminal.time(row.last_complete_at),
                 terminal.age(row.last_complete_at, now),
-                row.stream_status if row.run_status in LANDED else row.run_status,
+                _state(row),
                 row.last_run_id,
                 _remark(row),
             )
@@ -73,6 +74,13 @@ def status(
         )
         columns = ("source", "stream", "records#", "last complete (UTC)", "age#", "state", "run#")
         out.print(terminal.table((*columns, "remark"), rows))
+    for row in found:
+        if row.future_at is not None:
+            terminal.complain(
+                f"etl: {row.source} {row.stream}: a time of run {row.last_run_id} is in the future "
+                f"({terminal.time(row.future_at)} UTC), so its data counts as stale. Correct the "
+                "clock, then run `etl sync`"
+            )
     if stale or (oldest and not found):
         terminal.complain(f"etl: stale: {len(stale)} of {len(found)} older than {max_age}")
         raise typer.Exit(STALE)
@@ -86,6 +94,7 @@ class _Never:
     provider: str
     stream: str
     last_complete_at: None = None
+    future_at: None = None
     last_run_id: None = None
     run_status: str = "never"
     stream_status: str = "never"
@@ -221,6 +230,14 @@ def _stream_row(row: Any) -> tuple[object, ...]:
     )
 
 
+def _state(row: Any) -> str:
+    """How the stream stands: `future` where its last run has a time that has not come yet."""
+    if row.future_at is not None:
+        return FUTURE
+    state: str = row.stream_status if row.run_status in LANDED else row.run_status
+    return state
+
+
 def _remark(row: Any) -> str | None:
     """Why a stream is as it is: its own reason, or the error that ended its run.
 
@@ -248,7 +265,8 @@ def _fresh_json(row: Any, live: dict[tuple[str, str], int], now: Any) -> dict[st
         "records": live.get((row.source, row.stream), 0),
         "last_complete_at": None if complete is None else iso_time(complete),
         "age_seconds": None if complete is None else (now - complete).total_seconds(),
-        "state": row.stream_status,
+        "future_at": None if row.future_at is None else row.future_at.isoformat(),
+        "state": row.stream_status if row.future_at is None else FUTURE,
         "run_id": row.last_run_id,
         "run_status": row.run_status,
         "remark": _remark(row),

@@ -5,7 +5,7 @@ The caller's transaction holds the credential's row, so that two processes never
 
 from array import array
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -13,15 +13,17 @@ from sqlalchemy.exc import IntegrityError
 
 from etl.db.run_tables import rate_budgets
 
+CLOCK_DIFFERENCE = timedelta(minutes=2)  # between two machines that keep the time
+
 Grant = Callable[[list[float], float], list[float]]  # grants, blocked until -> grants
 
 
 def change(connection: Connection, credential: str, now: datetime, grant: Grant) -> list[float]:
     """The grants of a credential become what `grant` makes of them; -> the new ones."""
-    row = _held(connection, credential)
+    row = _held(connection, credential, now)
     if row is None:
         _make(connection, credential, now)
-        row = _held(connection, credential)
+        row = _held(connection, credential, now)
     grants, blocked_until = row if row is not None else ([], 0.0)
     new = grant(grants, blocked_until)
     connection.execute(
@@ -32,21 +34,18 @@ def change(connection: Connection, credential: str, now: datetime, grant: Grant)
     return new
 
 
-def blocked_until(connection: Connection, credential: str) -> float:
-    """Until when a refusal keeps everyone with this credential from asking; epoch seconds."""
-    query = select(rate_budgets.c.blocked_until).where(rate_budgets.c.credential == credential)
-    return _epoch(connection.execute(query).scalar())
+def granted(connection: Connection, credential: str, now: datetime) -> tuple[list[float], float]:
+    """The grants of a credential, and until when it is blocked; read without a lock.
 
-
-def granted(connection: Connection, credential: str) -> tuple[list[float], float]:
-    """The grants of a credential, and until when it is blocked; read without a lock."""
+    Both in epoch seconds. A refusal keeps everyone with this credential from asking.
+    """
     query = select(rate_budgets).where(rate_budgets.c.credential == credential)
-    return _read(connection.execute(query).first()) or ([], 0.0)
+    return _read(connection.execute(query).first(), now) or ([], 0.0)
 
 
 def block(connection: Connection, credential: str, until: float, now: datetime) -> None:
     """Nobody with this credential asks before that moment; an earlier one changes nothing."""
-    if _held(connection, credential) is None:
+    if _held(connection, credential, now) is None:
         _make(connection, credential, now)
     moment = datetime.fromtimestamp(until, UTC)
     budget = rate_budgets.c
@@ -58,20 +57,29 @@ def block(connection: Connection, credential: str, until: float, now: datetime) 
     )
 
 
-def _held(connection: Connection, credential: str) -> tuple[list[float], float] | None:
-    """The row, locked until the end of the transaction."""
-    row = connection.execute(
-        select(rate_budgets).where(rate_budgets.c.credential == credential).with_for_update()
-    ).first()
-    return _read(row)
+def _held(
+    connection: Connection, credential: str, now: datetime
+) -> tuple[list[float], float] | None:
+    """The row, locked until the end of the transaction; a block of a wrong clock is lifted."""
+    this = rate_budgets.c.credential == credential
+    row = connection.execute(select(rate_budgets).where(this).with_for_update()).first()
+    if row is not None and _is_ahead(row, now):
+        connection.execute(update(rate_budgets).where(this).values(blocked_until=None))
+    return _read(row, now)
 
 
-def _read(row: Any) -> tuple[list[float], float] | None:
+def _read(row: Any, now: datetime) -> tuple[list[float], float] | None:
     if row is None:
         return None
     grants = array("d")
     grants.frombytes(row.grants)
-    return list(grants), _epoch(row.blocked_until)
+    return list(grants), 0.0 if _is_ahead(row, now) else _epoch(row.blocked_until)
+
+
+def _is_ahead(row: Any, now: datetime) -> bool:
+    """Whether a clock wrote the row that has gone back since: its block would last too long."""
+    written: datetime = row.updated_at
+    return written > now + CLOCK_DIFFERENCE
 
 
 def _make(connection: Connection, credential: str, now: datetime) -> None:

@@ -123,7 +123,7 @@ def completeness(connection: Connection, asked: Asked) -> list[Completeness]:
         select(
             *(runs.c.source, run_streams.c.stream, func.count().label("runs")),
             func.sum(case((whole, 1), else_=0)).label("complete"),
-            func.max(case((whole, runs.c.observed_at))).label("last_complete_at"),
+            func.max(case((whole, run_streams.c.oldest_read_at))).label("last_complete_at"),
             func.max(runs.c.run_id).label("last_run"),
         )
         .join(run_streams, run_streams.c.run_id == runs.c.run_id)

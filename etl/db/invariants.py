@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from etl.audit import Violation
 from etl.db.run_tables import horizons, leases, run_streams, runs
-from etl.db.runs import RESUMABLE
+from etl.db.runs import unended
 from etl.db.tables import RECORDS, STAGING, RecordTables, change_fields, changes
 from etl.db.types import UtcDateTime
 
@@ -277,10 +277,10 @@ def unended_runs(connection: Connection) -> Iterator[Violation]:
 
 def leftovers(connection: Connection) -> Iterator[Violation]:
     """Staged rows of runs that have ended."""
-    unended = select(runs.c.run_id).where(runs.c.status.in_(RESUMABLE))
+    going_on = select(runs.c.run_id).where(unended())
     for table in STAGING:
         query = select(table.c.run_id, func.count().label("rows")).group_by(table.c.run_id)
-        for row in stream_rows(connection, query.where(table.c.run_id.not_in(unended))):
+        for row in stream_rows(connection, query.where(table.c.run_id.not_in(going_on))):
             yield Violation(
                 where=f"{table.name}, run {row.run_id}", what=f"{row.rows} rows, the run has ended"
             )

@@ -92,7 +92,8 @@ def everything(connection: Connection) -> list[Notice]:
 
 def claim(connection: Connection, notice: Notice, now: datetime) -> bool:
     """Whether this process tells it now; another one that does so is left alone."""
-    free = or_(notices.c.claimed_until.is_(None), notices.c.claimed_until < now)
+    until = notices.c.claimed_until  # a later one is of a clock that has gone back since
+    free = or_(until.is_(None), until < now, until > now + CLAIM)
     ended = notices.c.ended_at
     same = ended.is_(None) if notice.ended_at is None else ended == notice.ended_at
     taken = update(notices).where(_is(notice.cause), free, same).values(claimed_until=now + CLAIM)

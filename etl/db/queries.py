@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -27,18 +27,30 @@ from etl.diff import MISSING
 
 Rows = Sequence[SqlRow[Any]]
 
+CLOCK_DIFFERENCE = timedelta(minutes=2)  # between two machines that keep the time
+
 
 def freshness(
-    connection: Connection, sources: Sequence[str] = (), *, until: datetime | None = None
+    connection: Connection,
+    sources: Sequence[str] = (),
+    *,
+    now: datetime,
+    until: datetime | None = None,
 ) -> Rows:
-    """A row a source and stream: last complete snapshot, last start, how the last run ended.
+    """A row a source and stream: how fresh it is, last start, how the last run ended.
 
+    last_complete_at is the oldest read that the freshest complete snapshot rests on; what is later
+    than `now` was read by a clock that was ahead and says nothing. future_at is such a time, of the
+    last run; None without one.
     A backfill of a part says nothing of the whole stream, so it counts only when nothing else ran.
     until: of the runs that had begun by then.
     """
     asked: list[ColumnElement[bool]] = [runs.c.source.in_(sources)] if sources else []
-    whole = and_(run_streams.c.complete, runs.c.observed_at.is_not(None))
+    read = run_streams.c.oldest_read_at
+    complete = and_(run_streams.c.complete, runs.c.observed_at.is_not(None))
+    whole = and_(complete, read <= now)
     of_stream = or_(runs.c.kind != "backfill", run_streams.c.complete)
+    late = now + CLOCK_DIFFERENCE
     if until is not None:
         asked.append(runs.c.started_at <= until)
         whole = and_(whole, runs.c.observed_at <= until)
@@ -47,7 +59,8 @@ def freshness(
             runs.c.source,
             runs.c.provider,
             run_streams.c.stream,
-            func.max(case((whole, runs.c.observed_at))).label("last_complete_at"),
+            func.max(case((whole, read))).label("last_complete_at"),
+            func.max(case((and_(complete, read > late), read))).label("future_at"),
             func.coalesce(
                 func.max(case((of_stream, runs.c.run_id))), func.max(runs.c.run_id)
             ).label("last_run_id"),
@@ -58,15 +71,18 @@ def freshness(
         .subquery()
     )
     last, last_stream = runs.alias("last"), run_streams.alias("last_stream")
+    started = case((last.c.started_at > late, last.c.started_at))
+    shown: list[Any] = [
+        *(column for column in per_stream.c if column.name != "future_at"),
+        func.coalesce(per_stream.c.future_at, started).label("future_at"),
+        last.c.status.label("run_status"),
+        last.c.error,
+        last.c.started_at,
+        last_stream.c.status.label("stream_status"),
+        last_stream.c.incomplete_reason,
+    ]
     query = (
-        select(
-            per_stream,
-            last.c.status.label("run_status"),
-            last.c.error,
-            last.c.started_at,
-            last_stream.c.status.label("stream_status"),
-            last_stream.c.incomplete_reason,
-        )
+        select(*shown)
         .join(last, last.c.run_id == per_stream.c.last_run_id)
         .join(
             last_stream,

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, select, true
 
 from etl.db.queries import usual
 from etl.db.run_tables import horizons, leases, rejects, run_streams, runs
-from etl.db.runs import RESUMABLE
-from etl.db.staging import clear
+from etl.db.runs import MAX_LEASE, abandon, unended
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import metadata
 from etl.db.upsert import parts, upsert
@@ -43,10 +42,10 @@ def prune(
     if history_before is not None:
         versions, events = _prune_history(connection, history_before)
     if runs_before is not None:
-        aborted = _abort(connection, runs_before, now)
+        aborted = _abandon(connection, runs_before, now)
         old = and_(rejects.c.resolved_at.is_not(None), rejects.c.resolved_at < runs_before)
         resolved = connection.execute(delete(rejects).where(old)).rowcount
-        gone = _prune_runs(connection, runs_before)
+        gone = _prune_runs(connection, runs_before, now)
     return Pruned(runs=gone, aborted=aborted, rejects=resolved, versions=versions, changes=events)
 
 
@@ -86,28 +85,26 @@ def _delete_events(connection: Connection, tables: RecordTables, old: Any) -> in
     return connection.execute(delete(changes).where(of_them)).rowcount
 
 
-def _abort(connection: Connection, before: datetime, now: datetime) -> int:
-    """Closes unended runs that are too old to be gone on with, and empties their ledgers."""
-    held = exists().where(leases.c.source == runs.c.source, leases.c.expires_at > now)
-    stale = and_(runs.c.status.in_(RESUMABLE), runs.c.started_at < before, ~held)
+def _abandon(connection: Connection, before: datetime, now: datetime) -> int:
+    """Abandons unended runs that are too old to be resumed, with what they staged."""
+    valid = leases.c.expires_at.between(now, now + MAX_LEASE)
+    held = exists().where(leases.c.source == runs.c.source, valid)
+    stale = and_(unended(), runs.c.started_at < before, ~held)
     found = connection.execute(select(runs.c.run_id).where(stale)).scalars().all()
     for run_id in found:
-        clear(connection, run_id)
-        connection.execute(
-            update(runs).where(runs.c.run_id == run_id).values(status="aborted", finished_at=now)
-        )
+        abandon(connection, run_id, now)
     return len(found)
 
 
-def _prune_runs(connection: Connection, before: datetime) -> int:
+def _prune_runs(connection: Connection, before: datetime, now: datetime) -> int:
     """Ended runs that no row refers to, and from which nothing is told of today."""
     old = and_(
         runs.c.started_at < before,
-        runs.c.status.not_in(RESUMABLE),
+        ~unended(),
         *(runs.c.run_id.not_in(select(column)) for column in _references()),
     )
     candidates = set(connection.execute(select(runs.c.run_id).where(old)).scalars())
-    gone = sorted(candidates - _telling(connection))
+    gone = sorted(candidates - _telling(connection, now))
     for part in parts(gone):
         connection.execute(delete(run_streams).where(run_streams.c.run_id.in_(part)))
         connection.execute(delete(runs).where(runs.c.run_id.in_(part)))
@@ -124,7 +121,7 @@ def _references() -> Sequence[Any]:
     ]
 
 
-def _telling(connection: Connection) -> set[int]:
+def _telling(connection: Connection, now: datetime) -> set[int]:
     """Of each source its first and last merge and last run, of each stream its last complete."""
     merged = runs.c.observed_at.is_not(None)
     real = runs.c.kind != "dry_run"
@@ -145,4 +142,18 @@ def _telling(connection: Connection) -> set[int]:
         last = told.group_by(*per.selected_columns).subquery()
         same = and_(runs.c.source == last.c.source, runs.c.observed_at == last.c.moment)
         kept |= set(connection.execute(select(runs.c.run_id).join(last, same)).scalars())
-    return kept
+    return kept | set(connection.execute(_freshest(whole, now)).scalars())
+
+
+def _freshest(whole: ColumnElement[bool], now: datetime) -> Select[Any]:
+    """The runs that say how fresh each stream is."""
+    read = run_streams.c.oldest_read_at
+    known = select(runs.c.source, run_streams.c.stream, func.max(read).label("moment"))
+    known = known.join_from(runs, run_streams).where(whole, read <= now)
+    last = known.group_by(runs.c.source, run_streams.c.stream).subquery()
+    same = and_(
+        runs.c.source == last.c.source,
+        run_streams.c.stream == last.c.stream,
+        read == last.c.moment,
+    )
+    return select(runs.c.run_id).join_from(runs, run_streams).join(last, same).where(whole)

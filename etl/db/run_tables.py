@@ -32,6 +32,7 @@ runs = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     Column("observed_at", UtcDateTime),
+    Column("abandoned_at", UtcDateTime),  # when another run took its place
     Column("retry_at", UtcDateTime),
     Column("exit_code", Integer),
     Column("error", Text),
@@ -55,6 +56,7 @@ run_streams = Table(
     Column("incomplete_reason", Text),
     Column("proof", Text),  # how it is known, or not, that all was seen
     Column("walks", Document),  # the same of every list of the stream, equal ones together
+    Column("oldest_read_at", UtcDateTime),  # of the pages that the stream's rows rest on
     Column("partitions", Integer, nullable=False),
     Column("incomplete_partitions", Integer, nullable=False),
     Column("expected_total", BigInteger),

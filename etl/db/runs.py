@@ -14,6 +14,7 @@ from etl.errors import TRY_AGAIN, LeaseLost, RunInProgress
 from etl.report import RunReport, StreamReport
 
 LEASE = timedelta(minutes=15)  # longer than one request with all its retries and waits
+MAX_LEASE = 2 * LEASE  # one that ends later was given by a clock that has gone back since
 RESUMABLE = ("running", "parked", "denied")
 BACKFILL = "backfill"
 
@@ -49,8 +50,10 @@ def acquire(
     alive: Any,
     *,
     kind: str = "sync",
-) -> None:
+) -> datetime:
     """Takes the lease of a source; RunInProgress when a live holder has it.
+
+    -> when the holder before renewed it last, `now` when there was none.
 
     A backfill makes way for everything else: its lease is taken, and its run parked where it is.
     alive: a Holder -> whether that process still runs (None: it is on another host).
@@ -58,13 +61,17 @@ def acquire(
     row = connection.execute(
         select(leases).where(leases.c.source == source).with_for_update()
     ).first()
+    renewed = now
     if row is not None:
+        renewed = min(now, row.expires_at - LEASE)
         old = Holder(
             token=row.token, host=row.host, pid=row.pid, process_started=row.process_started
         )
         makes_way = row.kind == BACKFILL != kind
         # an expired lease of a live holder is taken too: the token keeps it from writing
-        if alive(old) is not False and row.expires_at > now and not makes_way:
+        lives = alive(old)
+        valid = now < row.expires_at and (lives or row.expires_at <= now + MAX_LEASE)
+        if lives is not False and valid and not makes_way:
             doing = "backfilled" if row.kind == BACKFILL else "synced"
             raise RunInProgress(
                 f"{source} is being {doing} by process {old.pid} on {old.host}; "
@@ -80,6 +87,7 @@ def acquire(
         )
     except IntegrityError as error:  # on Postgres two may find no lease, and one waits here
         raise RunInProgress(f"{source} is being synced by a run that began just now") from error
+    return renewed
 
 
 def renew(connection: Connection, source: str, holder: Holder, now: datetime) -> None:
@@ -103,32 +111,35 @@ def release(connection: Connection, source: str, holder: Holder) -> None:
 
 
 def open_run(
-    connection: Connection, run: dict[str, Any], *, now: datetime, resume_within: timedelta
+    connection: Connection,
+    run: dict[str, Any],
+    *,
+    now: datetime,
+    resume_within: timedelta,
+    renewed: datetime | None = None,
 ) -> OpenRun:
-    """The source's unended run of the same scope, gone on with, or a new one.
+    """The source's unended run of the same scope, resumed, or a new one.
 
-    Unended runs of another scope, or too old ones, are closed as aborted and their staging dropped;
-    not by a dry run, which ends only other dry runs. Backfills and other runs leave each other
-    alone, and a backfill those of another scope too.
-    run: source, provider, kind, scope, etl_version.
+    Unended runs of another scope, or too old ones, are abandoned; not by a dry run, which abandons
+    only other dry runs. Backfills and other runs leave each other alone, and a backfill those of
+    another scope too.
+    run: source, provider, kind, scope, etl_version. renewed: when the lease that was there before
+    was renewed last; a run that died had come so far.
     """
-    unended = connection.execute(
+    _bound_reads(connection, run["source"], now)
+    rivals = connection.execute(
         select(runs)
-        .where(runs.c.source == run["source"], runs.c.status.in_(RESUMABLE), _rivals(run))
+        .where(runs.c.source == run["source"], unended(), _rivals(run))
         .order_by(runs.c.run_id.desc())
     ).all()
     resumed: OpenRun | None = None
-    for row in unended:
+    for row in rivals:
         fresh = now - row.started_at <= resume_within
         if resumed is None and fresh and row.scope == run["scope"]:
-            resumed = _resume(connection, row)
+            resumed = _resume(connection, row, now)
         elif run["kind"] != "dry_run" or row.kind == "dry_run":
-            connection.execute(
-                update(runs)
-                .where(runs.c.run_id == row.run_id)
-                .values(status="aborted", finished_at=now)
-            )
-            clear(connection, row.run_id)
+            died_at = None if renewed is None else max(row.started_at, renewed)
+            abandon(connection, row.run_id, now, died_at=died_at)
     if resumed is not None:
         return resumed
     made = connection.execute(
@@ -141,6 +152,38 @@ def open_run(
         ),
         attempts=1,
         started_at=now,
+    )
+
+
+def unended() -> ColumnElement[bool]:
+    """The runs that may be resumed."""
+    return and_(runs.c.status.in_(RESUMABLE), runs.c.abandoned_at.is_(None))
+
+
+def abandon(
+    connection: Connection, run_id: int, now: datetime, *, died_at: datetime | None = None
+) -> None:
+    """A run is not resumed any more; how it ended stays as it is, and what it staged is dropped.
+
+    One that did not end by itself was killed: it is aborted. died_at: when it was last alive.
+    """
+    this = runs.c.run_id == run_id
+    connection.execute(update(runs).where(this).values(abandoned_at=now))
+    connection.execute(
+        update(runs)
+        .where(this, runs.c.status == "running")
+        .values(status="aborted", finished_at=func.coalesce(died_at, now))
+    )
+    clear(connection, run_id)
+
+
+def _bound_reads(connection: Connection, source: str, now: datetime) -> None:
+    """What was read by a clock that was ahead was read by now, at the latest."""
+    ahead = select(runs.c.run_id).where(runs.c.source == source, runs.c.finished_at > now)
+    connection.execute(
+        update(run_streams)
+        .where(run_streams.c.run_id.in_(ahead), run_streams.c.oldest_read_at > now)
+        .values(oldest_read_at=now)
     )
 
 
@@ -177,7 +220,7 @@ def merge_time(connection: Connection, source: str, now: datetime) -> datetime:
 
 
 def abort(connection: Connection, run_id: int, now: datetime) -> None:
-    """A run that goes on no more and did not end well is closed."""
+    """A run that will not be resumed, and did not end by itself, is closed."""
     connection.execute(
         update(runs)
         .where(runs.c.run_id == run_id, runs.c.status == "running")
@@ -235,16 +278,17 @@ def resolve_rejects(
     )
 
 
-def _resume(connection: Connection, row: Any) -> OpenRun:
+def _resume(connection: Connection, row: Any, now: datetime) -> OpenRun:
+    started_at = min(row.started_at, now)  # by a clock that was ahead
     connection.execute(
         update(runs)
         .where(runs.c.run_id == row.run_id)
-        .values(status="running", attempts=row.attempts + 1, **_OPEN)
+        .values(status="running", attempts=row.attempts + 1, started_at=started_at, **_OPEN)
     )
     return OpenRun(
         key=RunKey(run_id=row.run_id, source=row.source, provider=row.provider),
         attempts=row.attempts + 1,
-        started_at=row.started_at,
+        started_at=started_at,
         identity=row.identity,
     )
 

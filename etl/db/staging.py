@@ -188,6 +188,16 @@ def read_ledger(connection: Connection, run_id: int, stream: str) -> tuple[list[
     return list(states.values()), seen
 
 
+def ledger_states(connection: Connection, run_id: int, stream: str) -> list[Any]:
+    """The last state of every walk of a stream."""
+    query = (
+        select(ledger.c.parent_id, ledger.c.state)
+        .where(ledger.c.run_id == run_id, ledger.c.stream == stream)
+        .order_by(ledger.c.parent_id, ledger.c.segment)
+    )
+    return list({row.parent_id: row.state for row in connection.execute(query)}.values())
+
+
 def parents(connection: Connection, run: RunKey, stream: str, seen: Seen) -> dict[str, str]:
     """External id -> key of the records this run has met: the partitions of their children."""
     tables = RECORDS[stream]
@@ -243,19 +253,20 @@ def last_ordinal(connection: Connection, run_id: int) -> int:
     )
 
 
-def drop_parents(connection: Connection, run_id: int, stream: str, gone: Collection[str]) -> None:
-    """Forgets what a run has staged of these parents and of everything in them."""
-    for part in parts(sorted(gone)):
-        parents_rows = RECORDS[stream].staged
+def forget(connection: Connection, run_id: int, stream: str, parent_ids: Collection[str]) -> None:
+    """Forgets what a run has read and staged of these lists of a stream."""
+    staged = RECORDS[stream].staged
+    for part in parts(sorted(parent_ids)):
         connection.execute(
-            delete(parents_rows).where(
-                parents_rows.c.run_id == run_id, parents_rows.c.external_id.in_(part)
+            delete(ledger).where(
+                ledger.c.run_id == run_id,
+                ledger.c.stream == stream,
+                ledger.c.parent_id.in_(part),
             )
         )
-        for table in (ledger, *(RECORDS[name].staged for name in BELOW_PROJECTS)):
-            connection.execute(
-                delete(table).where(table.c.run_id == run_id, table.c.parent_id.in_(part))
-            )
+        connection.execute(
+            delete(staged).where(staged.c.run_id == run_id, staged.c.parent_id.in_(part))
+        )
 
 
 def clear(connection: Connection, run_id: int, *, but: Table | None = None) -> None:

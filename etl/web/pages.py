@@ -31,7 +31,7 @@ MOST_LISTS = 300
 
 def overview(connection: Connection, asked: Asked) -> Values:
     """Sources and how fresh they are, runs and changes over time, the latest changes."""
-    fresh = queries.freshness(connection, until=asked.moment)
+    fresh = queries.freshness(connection, now=asked.then, until=asked.moment)
     counts = activity.last_complete(connection, asked.moment)
     span = activity.span(connection, asked.moment)
     return {
@@ -52,6 +52,8 @@ def _oldest(fresh: Any) -> datetime | None:
 
 
 def _state(row: Any) -> str:
+    if row.future_at is not None:
+        return "future"
     state: str = row.stream_status if row.run_status in LANDED else row.run_status
     return state
 

@@ -64,6 +64,8 @@ ROWS = {
     53: "history after random faults",
     54: "configuration in error",
     55: "a million layers",
+    58: "data read long before the commit",
+    59: "clocks that jump",
 }
 
 

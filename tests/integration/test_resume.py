@@ -3,7 +3,6 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,15 +67,6 @@ class Child:
     def kill(self, _world: World) -> None:
         """Kills it with what no process can catch."""
         os.kill(self._number.result(60), signal.SIGKILL)
-
-
-@pytest.fixture
-def undisturbed(
-    request: pytest.FixtureRequest, engine: Engine, databases: Databases
-) -> Iterator[Engine]:
-    """A second database of the same kind."""
-    with databases("sqlite" if engine.dialect.name == "sqlite" else "postgres") as other:
-        yield other
 
 
 def asked_usually(engine: Engine, source: str) -> int:
@@ -194,6 +184,12 @@ def test_a_lease_whose_process_is_dead_is_taken_over_at_once(
     assert (report.exit_code, count(engine, "leases")) == (0, 0)
 
 
+def ends(engine: Engine) -> list[tuple[str, bool]]:
+    """How each run ended, and whether it was abandoned later."""
+    found = sorted(rows(engine, "runs"), key=lambda row: row["run_id"])
+    return [(row["status"], row["abandoned_at"] is not None) for row in found]
+
+
 def test_a_full_run_does_not_go_on_from_a_checkpoint(engine: Engine) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, **PAGED)
@@ -202,7 +198,7 @@ def test_a_full_run_does_not_go_on_from_a_checkpoint(engine: Engine) -> None:
         sandbox.reset_requests()
         report = sync(engine, settings, "st", full=True)
     assert (report.attempts, len(asked(sandbox, "page="))) == (1, 5)
-    assert sorted(row["status"] for row in rows(engine, "runs")) == ["aborted", "ok"]
+    assert ends(engine) == [("parked", True), ("ok", False)]
 
 
 @pytest.mark.parametrize("options", [{"tags": ["ops"]}, {"page_size": 25}])
@@ -222,7 +218,7 @@ def test_a_checkpoint_that_is_too_old_is_dropped(engine: Engine) -> None:
         report = sync(engine, settings, "st", hour(7))
         assert counts(engine)["statsig"] == sandbox.counts()["statsig"]
     assert (report.status, report.attempts) == ("ok", 1)
-    assert sorted(row["status"] for row in rows(engine, "runs")) == ["aborted", "ok"]
+    assert ends(engine) == [("parked", True), ("ok", False)]
     assert count(engine, "ledger") == 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
+from etl.app import utc_now
 from etl.db import retention
 from etl.db.asof import TABLES, ensure_known
 from etl.db.asof import rows as rows_at
@@ -74,7 +75,7 @@ def past(engine: Engine, moment: Any) -> dict[str, list[str]]:
 
 def fresh(engine: Engine) -> list[Any]:
     with engine.connect() as connection:
-        told = [tuple(row) for row in freshness(connection)]
+        told = [tuple(row) for row in freshness(connection, now=utc_now())]
         usual = usual_requests(connection, "ld")
     return [*told, usual, *rows(engine, "source_freshness")]
 
