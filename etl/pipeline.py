@@ -27,6 +27,7 @@ from etl.errors import (
     LeaseLost,
     ProtocolError,
     RateLimited,
+    RunInProgress,
     SourceError,
     TransientError,
     UnsafeChange,
@@ -90,12 +91,25 @@ def run(job: Job, shell: Shell) -> RunReport:
 @contextmanager
 def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
     """The run's row and the lease of its source; the lease is given back at the end."""
+    try:
+        opened = _opened(job, shell)
+    except RunInProgress:
+        with shell.engine.begin() as connection:
+            runs.bound_lease(connection, job.source, shell.clock())
+        raise
+    try:
+        yield opened
+    finally:
+        _release(job, shell)
+
+
+def _opened(job: Job, shell: Shell) -> OpenRun:
     with shell.engine.begin() as connection:
         now = shell.clock()
         renewed = hearing(
             runs.acquire, connection, job.source, shell.holder, now, shell.alive, kind=job.kind
         )
-        opened = runs.open_run(
+        return runs.open_run(
             connection,
             {
                 "source": job.source,
@@ -108,10 +122,6 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
             resume_within=job.resume_within,
             renewed=renewed,
         )
-    try:
-        yield opened
-    finally:
-        _release(job, shell)
 
 
 @to_its_end

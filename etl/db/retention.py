@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, 
 
 from etl.db.queries import usual
 from etl.db.run_tables import horizons, leases, rejects, run_streams, runs
-from etl.db.runs import MAX_LEASE, abandon, unended
+from etl.db.runs import abandon, unended
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import metadata
 from etl.db.upsert import parts, upsert
@@ -87,8 +87,7 @@ def _delete_events(connection: Connection, tables: RecordTables, old: Any) -> in
 
 def _abandon(connection: Connection, before: datetime, now: datetime) -> int:
     """Abandons unended runs that are too old to be resumed, with what they staged."""
-    valid = leases.c.expires_at.between(now, now + MAX_LEASE)
-    held = exists().where(leases.c.source == runs.c.source, valid)
+    held = exists().where(leases.c.source == runs.c.source, leases.c.expires_at > now)
     stale = and_(unended(), runs.c.started_at < before, ~held)
     found = connection.execute(select(runs.c.run_id).where(stale)).scalars().all()
     for run_id in found:

@@ -14,7 +14,6 @@ from etl.errors import TRY_AGAIN, LeaseLost, RunInProgress
 from etl.report import RunReport, StreamReport
 
 LEASE = timedelta(minutes=15)  # longer than one request with all its retries and waits
-MAX_LEASE = 2 * LEASE  # one that ends later was given by a clock that has gone back since
 RESUMABLE = ("running", "parked", "denied")
 BACKFILL = "backfill"
 
@@ -69,9 +68,7 @@ def acquire(
         )
         makes_way = row.kind == BACKFILL != kind
         # an expired lease of a live holder is taken too: the token keeps it from writing
-        lives = alive(old)
-        valid = now < row.expires_at and (lives or row.expires_at <= now + MAX_LEASE)
-        if lives is not False and valid and not makes_way:
+        if alive(old) is not False and row.expires_at > now and not makes_way:
             doing = "backfilled" if row.kind == BACKFILL else "synced"
             raise RunInProgress(
                 f"{source} is being {doing} by process {old.pid} on {old.host}; "
@@ -101,6 +98,18 @@ def renew(connection: Connection, source: str, holder: Holder, now: datetime) ->
         raise LeaseLost(
             f"the lease of {source} was taken over by another run; this one writes nothing more"
         )
+
+
+def bound_lease(connection: Connection, source: str, now: datetime) -> None:
+    """A lease that a clock gave which has gone back since does not hold for longer than any other.
+
+    A holder that lives renews it.
+    """
+    connection.execute(
+        update(leases)
+        .where(leases.c.source == source, leases.c.expires_at > now + LEASE)
+        .values(expires_at=now + LEASE)
+    )
 
 
 def release(connection: Connection, source: str, holder: Holder) -> None:

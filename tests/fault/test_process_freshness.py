@@ -300,7 +300,8 @@ def test_a_lease_of_a_clock_that_was_ahead_does_not_hold_for_a_year(engine: Engi
                     else hour(1) + YEAR
                 },
             )
-        assert sync(engine, settings, "ly", hour(1)).exit_code == 0
+        assert sync(engine, settings, "ly", hour(1)).status == "busy"
+        assert sync(engine, settings, "ly", hour(1) + timedelta(minutes=16)).status == "ok"
 
 
 def _sqlite(engine: Engine) -> bool:
