@@ -6,6 +6,7 @@ is refused, redirects are not followed. Nothing else of etl imports httpx, waits
 
 import logging
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from etl.errors import (
 )
 from etl.retry import Failure, pause_after, wait_before_retry
 from etl.signals import wait_in_pieces
-from etl.sockets import Sockets, Transport, unpacked
+from etl.sockets import CONNECTIONS, LeftoverError, Sockets, Transport, unpacked
 from etl.stream import Json, Request, Response, Traffic
 from etl.wire import parse, redact, start_of
 
@@ -101,6 +102,7 @@ class Client:
     traffic: Traffic = field(default_factory=Traffic)
     turns: Turns = field(default_factory=Unlimited)
     _http: httpx.Client = field(init=False, repr=False)
+    _http_alone: httpx.Client = field(init=False, repr=False)
     _sockets: Sockets = field(init=False, repr=False)
     _origin: httpx.URL = field(init=False, repr=False)
     _not_before: float = field(default=0.0, init=False)
@@ -115,7 +117,12 @@ class Client:
         self._answers = threading.Condition(self._lock)
         self._origin = httpx.URL(self.base_url)
         self._sockets = Sockets(self._within)
-        self._http = httpx.Client(
+        tls = ssl.create_default_context() if self._origin.scheme == "https" else None
+        self._http = self._http_client(Transport(self._sockets, tls, kept=CONNECTIONS))
+        self._http_alone = self._http_client(Transport(self._sockets, tls, kept=0))
+
+    def _http_client(self, transport: Transport) -> httpx.Client:
+        return httpx.Client(
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
@@ -123,7 +130,7 @@ class Client:
                 **self.headers,
             },
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            transport=Transport(self._sockets, tls=self._origin.scheme == "https"),
+            transport=transport,
             follow_redirects=False,
             trust_env=False,
         )
@@ -142,26 +149,33 @@ class Client:
         self._closed.set()
         self._sockets.shut()
         self._http.close()
+        self._http_alone.close()
 
     def fetch(self, request: Request) -> Response:
         """The answer to a GET; waits and asks again where that makes sense.
+
+        An answer that may be another request's is asked for again at once, on a connection of its
+        own; so is every request that says `alone`.
 
         Raises AccessDenied (401, 403), RequestRejected (other 4xx), ProtocolError (a foreign link,
         a redirect, too large, no JSON), RateLimited (a wait beyond patience), TransientError.
         """
         url = self._resolve(request)
-        attempt = 0
+        attempt, http = 0, self._http_alone if request.alone else self._http
         while True:
             attempt += 1
             self._wait_for_turn(url)
             try:
-                outcome = self._once(url)
+                outcome = self._once(url, http)
             finally:
                 with self._answers:
                     self._in_flight -= 1
                     self._answers.notify_all()
             if isinstance(outcome, Response):
                 return outcome
+            if isinstance(outcome, LeftoverError):
+                attempt, http = attempt - 1, self._http_alone
+                continue
             wait = wait_before_retry(outcome, attempt, now=self.clock(), jitter=self.jitter())
             if wait is not None and wait > self.patience.seconds:
                 self.turns.block(self.clock() + min(wait, LONGEST_BLOCK))
@@ -221,12 +235,12 @@ class Client:
         else:
             wait_in_pieces(self._closed.wait, seconds)
 
-    def _once(self, url: httpx.URL) -> Response | Failure:
+    def _once(self, url: httpx.URL, http: httpx.Client) -> Response | Failure | LeftoverError:
         with self._lock:
             self.traffic.requests += 1
         self._asking.deadline = self.clock() + self.patience.timeout
         try:
-            with self._http.stream("GET", url) as answer:
+            with http.stream("GET", url) as answer:
                 body = self._read(answer)
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 status = answer.status_code
@@ -237,6 +251,8 @@ class Client:
                 url=_shown(url),
             ) from None
         except (httpx.TransportError, httpx.DecodingError, httpcore.ReadTimeout) as error:
+            if isinstance(error.__cause__, LeftoverError):
+                return error.__cause__
             late = self.clock() >= self._asking.deadline
             said = f"not whole after {self.patience.timeout:g} s" if late else str(error)
             return Failure(reason=f"{type(error).__name__}: {said}", headers={})

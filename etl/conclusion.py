@@ -11,10 +11,11 @@ from etl.db.absent import Candidate
 from etl.db.engine import snapshot
 from etl.errors import UnsafeChange
 from etl.extract import Reader
+from etl.identity import listed_keys
 from etl.intake import Intake
 from etl.job import Job
 from etl.plan import raise_if_unsafe
-from etl.proof import Verdict, prove_deletions
+from etl.proof import Verdict, keep_renamed, prove_deletions
 from etl.report import StreamReport
 from etl.stream import Stream, Traffic
 from etl.walk import Walk, account, proof_of, proves_absence, unproved
@@ -142,6 +143,9 @@ def _judge(
         filtered=filtered,
         most_questions=len(missing) if job.force_deletes else job.most_questions,
     )
+    if verdict.deleted and stream.renamable and stream.missing is not None:
+        whole = job.provider.stream(stream.name)
+        keep_renamed(verdict, missing, listed_keys(reader, whole, job.options))
     held = _unsafe(job, intake, stream, len(verdict.deleted)) or (held if verdict.deleted else None)
     return (Verdict() if held is not None and not job.plans else verdict), held
 

@@ -16,6 +16,7 @@ from etl import archive
 from etl.errors import (
     AccessDenied,
     ConfigError,
+    NotRecorded,
     ProtocolError,
     RequestRejected,
     SourceError,
@@ -156,7 +157,7 @@ def _replayed(folder: Path, index: Path) -> Answers:
     def fetch(request: Request) -> Response:
         waiting = answers.get(request)
         if not waiting:
-            raise ProtocolError(f"the archive has no answer to {request.path}")
+            raise NotRecorded(f"the archive has no answer to {request.path}")
         line = waiting[0]
         if len(waiting) > 1 or not complete.get(line.get("stream"), "error" in line):
             waiting.popleft()
@@ -239,7 +240,14 @@ def _filed(folder: Path, stream: Stream, *, fanned: bool) -> Stream:
         for number, _ in enumerate(stream.gather)
     )
     return replace(
-        stream, first=first, read=read, gather=gather, atomic=True, earlier=None, one=None
+        stream,
+        first=first,
+        read=read,
+        echo=lambda _body, _request: None,  # files are asked for by their names
+        gather=gather,
+        atomic=True,
+        earlier=None,
+        one=None,
     )
 
 

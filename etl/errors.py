@@ -8,6 +8,8 @@ EtlError
 │   ├── AccessDenied       401, 403                                                4
 │   ├── RequestRejected    400, 404, 422: the request itself is wrong              1
 │   └── ProtocolError      200, but not as documented                              1
+│       ├── MisdirectedAnswer  200, but the answer to another request              1
+│       └── NotRecorded        a replay asks what its archive does not hold        1
 ├── UnsafeChange           deletions held back                                     3
 ├── PlanOutOfDate          the database moved on since the plan was made           3
 └── StoreError             the database                                            1
@@ -94,6 +96,14 @@ class RequestRejected(SourceError):
 
 class ProtocolError(SourceError):
     """A 200 that is not as documented: a page loop, no list, a foreign host, broken JSON."""
+
+
+class MisdirectedAnswer(ProtocolError):
+    """An answer that says itself that it belongs to another request; it proves nothing."""
+
+
+class NotRecorded(ProtocolError):
+    """A replay sends a request that the recorded run did not send."""
 
 
 class UnsafeChange(EtlError):

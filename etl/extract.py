@@ -13,7 +13,13 @@ from hashlib import blake2b
 from itertools import islice
 from typing import TypeVar
 
-from etl.errors import AccessDenied, ProtocolError, RequestRejected, SourceError
+from etl.errors import (
+    AccessDenied,
+    MisdirectedAnswer,
+    ProtocolError,
+    RequestRejected,
+    SourceError,
+)
 from etl.paging import is_object, leads_back
 from etl.signals import wait_in_pieces
 from etl.stream import Fetch, Json, Page, Request, Response, Stream
@@ -95,17 +101,33 @@ def _page(reader: Reader, stream: Stream, request: Request, first: Response | No
     """The page of a request, where `first` is not the answer already."""
     try:
         response = first if first is not None else reader.fetch(request)
+        mark = request, blake2b(response.body, digest_size=16).digest()
+        known = None if reader.recall is None else reader.recall(mark)
+        if known is not None:
+            return known
+        body = body_of(reader, stream.name, request, response)
+        if stream.echo(body, request) is not None:  # no mark: the body is not the one digested
+            return stream.read(body_for(reader, stream, replace(request, alone=True)), request)
     except RequestRejected as error:
         if stream.missing is None or error.status != 404:
             raise
         return stream.missing(request)
-    if reader.recall is None:
-        return stream.read(body_of(reader, stream.name, request, response), request)
-    mark = request, blake2b(response.body, digest_size=16).digest()
-    known = reader.recall(mark)
-    if known is not None:
-        return known
-    return replace(stream.read(body_of(reader, stream.name, request, response), request), mark=mark)
+    page = stream.read(body, request)
+    return page if reader.recall is None else replace(page, mark=mark)
+
+
+def body_for(reader: Reader, stream: Stream, request: Request) -> dict[str, Json]:
+    """The body of the answer to this request; one that says it is another's is asked for again.
+
+    Raises MisdirectedAnswer where it says so on a connection of its own too.
+    """
+    body = body_of(reader, stream.name, request, reader.fetch(request))
+    said = stream.echo(body, request)
+    if said is None:
+        return body
+    if not request.alone:
+        return body_for(reader, stream, replace(request, alone=True))
+    raise MisdirectedAnswer(f"the answer to {request.path} is of another request: {said}")
 
 
 def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:
@@ -159,9 +181,9 @@ def gathered(reader: Reader, stream: Stream, source: str) -> tuple[Json, Sequenc
     refused: list[SourceError] = []
     for request in stream.gather:
         try:
-            answers.append(body_of(reader, stream.name, request, reader.fetch(request)))
-        except (AccessDenied, RequestRejected) as error:
-            if error.status not in (403, 404):
+            answers.append(body_for(reader, stream, request))
+        except (AccessDenied, RequestRejected, MisdirectedAnswer) as error:
+            if error.status not in (None, 403, 404):
                 raise
             refused.append(error)
     return stream.combine(answers, source), refused

@@ -20,7 +20,7 @@ from etl.recall import Recall
 from etl.seen import Seen
 from etl.stream import Json, Page, Stream, whole
 from etl.text import type_at
-from etl.walk import Walk, again, as_json, begin, from_json, note_ids
+from etl.walk import Walk, again, as_json, begin, from_json, give_up, note_ids
 
 CHECKPOINT_SECONDS = 0.2
 CHECKPOINT_ROWS = 2000
@@ -238,6 +238,22 @@ class Intake:
                     staging.forget(connection, self.run.run_id, name, gone)
                     for parent_id in gone:
                         del self.walks[name][parent_id]
+
+    def forget(self, stream: str, walk: Walk, reason: str) -> None:
+        """What a walk brought is not staged after all; its partition is incomplete.
+
+        Stored rows that it met stay met: they are not looked for elsewhere.
+        """
+        self.flush()
+        current = self.walk(stream, again(walk))
+        give_up(current, "incomplete", reason)
+        self._staged.pop((stream, walk.parent_id), None)
+        self._recall.pop((stream, walk.parent_id), None)
+        with self.engine.begin() as connection:
+            self.beat(connection, self.clock())
+            staging.drop_staged(connection, self.run.run_id, stream, walk.parent_id)
+        self._touch(stream, current)
+        self.flush()
 
     def meet(self, stream: str, walk: Walk, row_id: int) -> None:
         """A stored row that is known to be there without having come."""

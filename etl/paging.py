@@ -6,9 +6,10 @@ Never a short page, never an empty one.
 
 import re
 from typing import TypeGuard
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from etl.errors import ProtocolError
-from etl.stream import Json, Page, Request
+from etl.stream import Json, Page, Params, Request
 
 
 def read_linked(body: Json, _request: Request) -> Page:
@@ -56,6 +57,47 @@ def read_cursor(body: Json, request: Request) -> Page:
 def read_object(body: Json, _request: Request) -> Page:
     """One bare record as a page of one item."""
     return Page(items=[_object(body, "the body")], next=None, total=1)
+
+
+def echoed_link(body: Json, request: Request) -> str | None:
+    """LaunchDarkly's `_links.self.href`, where it is of another request; None where it is not.
+
+    Paths are compared decoded, as the vendor encodes them in its own way; hosts are not, as a
+    relative link has none. Of the query only `offset` tells pages apart: a limit may be capped,
+    and a link without an offset does not say.
+    """
+    links = body.get("_links") if is_object(body) else None
+    link = links.get("self") if is_object(links) else None
+    href = link.get("href") if is_object(link) else None
+    if not isinstance(href, str) or not href:
+        return None
+    try:
+        said, sent = urlsplit(href), urlsplit(request.path)
+    except ValueError:
+        return None
+    if said.path and _steps(said.path) != _steps(sent.path):
+        return said.path
+    here, there = _said_offset(said.query), _said_offset(sent.query, request.params or ())
+    return None if here is None or here == (there or 0) else f"offset {here}"
+
+
+def _steps(path: str) -> list[str]:
+    return [unquote(step) for step in path.strip("/").split("/")]
+
+
+def _said_offset(query: str, params: Params = ()) -> int | None:
+    text = dict((*parse_qsl(query), *params)).get("offset", "")
+    return int(text) if text.isdecimal() else None
+
+
+def echoed_number(body: Json, request: Request) -> str | None:
+    """Statsig's `pagination.pageNumber`, where it is of another page; None where it is not."""
+    pagination = body.get("pagination") if is_object(body) else None
+    said = pagination.get("pageNumber") if is_object(pagination) else None
+    sent = dict(request.params or ()).get("page")
+    if sent is None or isinstance(said, bool) or not isinstance(said, int | float | str):
+        return None
+    return None if str(said).removesuffix(".0") in (sent, "") else f"page {said}"
 
 
 def earlier(request: Request, count: int) -> Request | None:

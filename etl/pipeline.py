@@ -40,7 +40,7 @@ from etl.report import RunReport, StreamReport
 from etl.scoping import Scopes, asked_identity, known_identity, scopes_of
 from etl.signals import hearing, to_its_end, undisturbed
 from etl.stream import Stream, Traffic
-from etl.survey import Progress, Survey, survey
+from etl.survey import Progress, Survey, confirm_keys, survey
 
 log = logging.getLogger(__name__)
 
@@ -262,6 +262,10 @@ class _Course:
             self.intake.drop_vanished(stream.name)
             self.intake.flush()
             log.info("%s: %s walked", self.job.source, stream.name)
+        for stream in self.job.streams:
+            if stream.parent is None:
+                with self._billed_to(stream):
+                    confirm_keys(work, stream)
 
     def land(self, conclusions: Sequence[Conclusion]) -> RunReport:
         """Merges what was found in one transaction, and tells what it was."""

@@ -7,11 +7,19 @@ or may not be read any more, is never deleted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from etl.db.absent import Candidate
-from etl.errors import AccessDenied, RateLimited, RequestRejected, TransientError
-from etl.extract import Reader, body_of
+from etl.errors import (
+    AccessDenied,
+    MisdirectedAnswer,
+    RateLimited,
+    RequestRejected,
+    SourceError,
+    TransientError,
+)
+from etl.extract import Reader, body_for
+from etl.identity import Keys
 from etl.stream import Json, Stream
 
 NOT_FOUND = "the provider answers 404 for it"
@@ -65,6 +73,16 @@ def prove_deletions(
     return verdict
 
 
+def keep_renamed(verdict: Verdict, candidates: Sequence[Candidate], keys: Keys) -> None:
+    """Of records that were asked for by key alone only those are gone that no other key has."""
+    for one in candidates:
+        if one.row_id in verdict.deleted and keys.may_hold(one.external_id):
+            del verdict.deleted[one.row_id]
+            now = keys.keys.get(one.external_id)
+            said = f"has the key {now} now" if now else "may have another one now"
+            verdict.doubts[one.parent_id] = f"{one.key} is not there under its key, but {said}"
+
+
 def _rest(verdict: Verdict, candidate: Candidate, stream: Stream, *, filtered: bool) -> None:
     """What a proved walk alone says of a record that was not asked for."""
     if not filtered:
@@ -83,21 +101,25 @@ def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, st
     """(evidence, doubt): one of them is empty."""
     if stream.one is None:
         return "", _ALIVE
-    request = stream.one(candidate.external_id, candidate.key)
+    request = replace(stream.one(candidate.external_id, candidate.key), alone=True)
     try:
-        answer = reader.fetch(request)
-    except RequestRejected as error:
+        body = body_for(reader, stream, request)
+    except SourceError as error:
+        return _refused(error)
+    if _is(body, stream, candidate):
+        return "", _ALIVE
+    return (REPLACED, "") if stream.renamable else ("", "was answered by another record")
+
+
+def _refused(error: SourceError) -> tuple[str, str]:
+    """(evidence, doubt) of a question without an answer; raises what ends the run."""
+    if isinstance(error, RequestRejected):
         return (NOT_FOUND, "") if error.status == 404 else ("", f"cannot be asked for: {error}")
-    except AccessDenied as error:
-        if error.status == 401:
-            raise
+    if isinstance(error, AccessDenied) and error.status != 401:
         return "", _HIDDEN
-    except RateLimited:
-        raise
-    except TransientError as error:
-        return "", f"could not be asked for: {error}"
-    same = _is(body_of(reader, stream.name, request, answer), stream, candidate)
-    return ("", _ALIVE) if same else (REPLACED, "")
+    if isinstance(error, RateLimited) or not isinstance(error, TransientError | MisdirectedAnswer):
+        raise error
+    return "", f"could not be asked for: {error}"
 
 
 def _is(body: Json, stream: Stream, candidate: Candidate) -> bool:

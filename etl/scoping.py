@@ -1,7 +1,7 @@
 """What a run can see, against what the last one saw: whose the key is, and which scopes are new."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from etl.db.scopes import StoredScope
 from etl.errors import AccessDenied, RequestRejected
@@ -37,7 +37,7 @@ def asked_identity(job: Job, reader: Reader) -> tuple[str, Reader]:
     """
     whoami = job.provider.whoami
     try:
-        answer = reader.fetch(whoami)
+        answer = reader.fetch(replace(whoami, alone=True))
         said = job.provider.identity(body_of(reader, "", whoami, answer))
     except (AccessDenied, RequestRejected) as error:
         if not is_silence(error):

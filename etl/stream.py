@@ -17,10 +17,14 @@ Params = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One GET. `params` None means: the URL is complete, leave its query alone (a next link)."""
+    """One GET. `params` None means: the URL is complete, leave its query alone (a next link).
+
+    alone: on a connection of its own, so that no other request's answer can be taken for its own.
+    """
 
     path: str
     params: Params | None = None
+    alone: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,10 @@ def _always(_options: Any) -> bool:
     return True
 
 
+def _no_echo(_body: Json, _request: Request) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
     """How one kind of record is read from one vendor.
@@ -102,6 +110,8 @@ class Stream:
     first       the first request of a partition
     read        a parsed body and the request that brought it -> Page
     identity    the vendor's id of an item; raises on an item that has none
+    echo        a parsed body and the request sent -> what the body says it answers, where that is
+                another request; None where it is this one, or the vendor does not say
     transform   a redacted item -> Record; raises ValidationError on an unknown shape
     volatile    top-level fields that differ from call to call and are no content
     sets        paths of lists whose order says nothing (`*` stands for any key)
@@ -109,6 +119,7 @@ class Stream:
     one         the request that reads this one record again, where the vendor has such a route
     renamable   whether that request asks by a key, which a record may change
     by_key      the request that reads one record as the list would show it, by its key
+    bare        the options with which the list shows the records by themselves
     alone       where there is none such: why, and the way out, for people
     missing     the page that a 404 of such a request is: absence is an answer there
     dated       whether the vendor tells when a record was created
@@ -129,12 +140,14 @@ class Stream:
     read: Callable[[Json, Request], Page]
     identity: Callable[[Json], str]
     transform: Callable[[Json, Partition], Record]
+    echo: Callable[[Json, Request], str | None] = _no_echo
     volatile: frozenset[str] = frozenset()
     sets: tuple[tuple[str, ...], ...] = ()
     keyed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     one: Callable[[str, str], Request] | None = None
     renamable: bool = False
     by_key: Callable[[str, Any], Request] | None = None
+    bare: Mapping[str, Any] = field(default_factory=dict)
     alone: str = "this provider has no route for single projects; leave it out"
     missing: Callable[[Request], Page] | None = None
     dated: bool = False

@@ -8,8 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError
+from etl.errors import (
+    AccessDenied,
+    MisdirectedAnswer,
+    RateLimited,
+    RequestRejected,
+    SourceError,
+)
 from etl.extract import OVERLAP, Reader, fetched, gathered, marks_of, pages
+from etl.identity import moved_keys
 from etl.intake import Intake
 from etl.stream import Page, Partition, Provider, Request, Response, Stream, Traffic
 from etl.walk import (
@@ -88,12 +95,37 @@ def _walks(work: Survey, stream: Stream) -> Iterator[Walk]:
     walks = work.intake.walks[stream.name]
     for partition in partitions:
         walk = walks.get(partition.parent_id) or begin(partition)
+        if walk.parent_key != partition.parent_key:  # read by an earlier process, by another key
+            work.intake.forget(stream.name, walk, "its project has another key now")
+            walk = work.intake.walk(stream.name, begin(partition))
         cut = walk.embedded and not walk.ended and walk.number == 0
         anew = cut or _is_unsettled(work, stream, walk)
         current = work.intake.walk(stream.name, again(walk) if anew else walk)
         steady = stream.steady(work.options[stream.name])
         current.overlapping = stream.earlier is not None and steady
         yield current
+
+
+def confirm_keys(work: Survey, stream: Stream) -> None:
+    """Looks the keys of a stream up again by which the lists below were asked for.
+
+    A list whose key was another record's meanwhile is forgotten; its partition is incomplete.
+    """
+    below = [
+        (name, walk)
+        for name, one in work.intake.streams.items()
+        if one.parent == stream.name and fans_out(work.provider, one)
+        for walk in work.intake.walks[name].values()
+        if walk.number > 0 and walk.pages > 0 and walk.status == "ok"
+    ]
+    asked = {walk.parent_id: walk.parent_key for _, walk in below}
+    if not asked:
+        return
+    pages = work.intake.walks[stream.name][""].pages
+    moved = moved_keys(work.reader, stream, work.options, asked, pages)
+    for name, walk in below:
+        if walk.parent_id in moved:
+            work.intake.forget(name, walk, moved[walk.parent_id])
 
 
 def _is_unsettled(work: Survey, stream: Stream, walk: Walk) -> bool:
@@ -114,20 +146,31 @@ def _start(work: Survey, stream: Stream, walk: Walk) -> Request:
 def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
     """Walks until another walk would prove nothing more, or the walks are used up."""
     while True:
-        try:
-            _read(work, stream, walk, first)
-        except RequestRejected:
-            # a cursor or offset that is no longer taken: once more from the first page
-            if walk.next is None or walk.number >= MOST_WALKS:
-                raise
-        else:
-            if _settled(work, stream, walk):
-                return
-            if walk.number >= MOST_WALKS:
-                if unproved(walk) is None:
-                    give_up(walk, "incomplete", f"{walk.number} walks of it did not agree")
-                return
+        whole = _read_whole(work, stream, walk, first)
+        if whole and _settled(work, stream, walk):
+            return
+        if walk.number >= MOST_WALKS:
+            if unproved(walk) is None:
+                give_up(walk, "incomplete", f"{walk.number} walks of it did not agree")
+            return
         walk, first = work.intake.walk(stream.name, again(walk)), None
+
+
+def _read_whole(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> bool:
+    """Reads the pages of a walk; False where only another walk can bring the rest."""
+    try:
+        _read(work, stream, walk, first)
+    except RequestRejected:
+        # a cursor or offset that is no longer taken: once more from the first page
+        if walk.next is None or walk.number >= MOST_WALKS:
+            raise
+        return False
+    except MisdirectedAnswer as error:
+        if walk.number >= MOST_WALKS:
+            give_up(walk, "incomplete", str(error))
+            work.intake.checkpoint(stream.name, walk)
+        return False
+    return True
 
 
 def _settled(work: Survey, stream: Stream, walk: Walk) -> bool:

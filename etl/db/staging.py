@@ -269,6 +269,14 @@ def forget(connection: Connection, run_id: int, stream: str, parent_ids: Collect
         )
 
 
+def drop_staged(connection: Connection, run_id: int, stream: str, parent_id: str) -> None:
+    """Forgets what a run has staged of one list."""
+    staged = RECORDS[stream].staged
+    connection.execute(
+        delete(staged).where(staged.c.run_id == run_id, staged.c.parent_id == parent_id)
+    )
+
+
 def clear(connection: Connection, run_id: int, *, but: Table | None = None) -> None:
     """Forgets everything staged by a run; `but` is left."""
     tables = [table for table in STAGING if table is not but]

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from etl.paging import earlier, is_object, read_linked
+from etl.paging import earlier, echoed_link, is_object, read_linked
 from etl.record import Child, Record
 from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step
@@ -168,6 +168,15 @@ def first_layers(partition: Partition, options: LayersOptions) -> Request:
     key = path_step(partition.parent_key)
     asked = (("filter", options.filter),) if options.filter else None
     return Request(f"/api/v2/projects/{key}/layers", asked)
+
+
+def project_echo(body: Json, request: Request) -> str | None:
+    """As the self link says; a single project also tells by its key whether it was asked for."""
+    said = echoed_link(body, request)
+    key = None if said is not None or "items" in body else body.get("key")
+    if not isinstance(key, str) or request.path == one_project("", key).path:
+        return said
+    return f"project {key}"
 
 
 def split_project(item: Json) -> tuple[Json, Sequence[Embedded]]:
@@ -335,10 +344,12 @@ PROVIDER = Provider(
             first=first_projects,
             read=read_linked,
             identity=identity,
+            echo=project_echo,
             transform=project_record,
             one=one_project,
             renamable=True,
             by_key=project_by_key,
+            bare={"environments": False},
             split=split_project,
             earlier=earlier,
             steady=lambda options: options.sort in ("createdOn", "-createdOn"),
@@ -353,6 +364,7 @@ PROVIDER = Provider(
             first=first_environments,
             read=read_linked,
             identity=identity,
+            echo=echoed_link,
             transform=environment_record,
             wanted=lambda options: options["projects"].environments,
             earlier=earlier,
@@ -370,6 +382,7 @@ PROVIDER = Provider(
             first=first_layers,
             read=read_linked,
             identity=layer_identity,
+            echo=echoed_link,
             transform=layer_record,
             dated=True,
             atomic=True,

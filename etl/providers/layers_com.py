@@ -63,6 +63,14 @@ def project_identity(item: Json) -> str:
     return identity.removeprefix("prj_")
 
 
+def project_echo(body: Json, request: Request) -> str | None:
+    """A single project tells by its id whether it was asked for; a list says nothing of it."""
+    said = body.get("id")
+    if not isinstance(said, str) or request.path == one_project(project_identity(body), "").path:
+        return None
+    return f"project {said}"
+
+
 def project_record(item: Json, _partition: Partition) -> Record:
     """A Layers.com project in the unified schema."""
     wire = WireProject.model_validate(item)
@@ -116,6 +124,7 @@ PROVIDER = Provider(
             first=first_projects,
             read=read_cursor,
             identity=project_identity,
+            echo=project_echo,
             transform=project_record,
             one=one_project,
             alone="Layers.com shows a single project with other fields than its list, so it would "

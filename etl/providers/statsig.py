@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from etl.paging import is_object, read_numbered, read_object
+from etl.paging import echoed_number, is_object, read_numbered, read_object
 from etl.record import Child, Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step
@@ -97,6 +97,15 @@ def one_layer(external_id: str, _key: str) -> Request:
     return Request(f"/console/v1/layers/{path_step(external_id)}")
 
 
+def layer_echo(body: Json, request: Request) -> str | None:
+    """As the page number says; a single layer tells by its id."""
+    data = body.get("data")
+    said = data.get("id") if is_object(data) else None
+    if not isinstance(said, str) or request.path == one_layer(said, "").path:
+        return echoed_number(body, request)
+    return f"layer {said}"
+
+
 def layer_identity(item: Json) -> str:
     """The layer's id, unique in its project."""
     identity: str = item["id"]
@@ -156,6 +165,13 @@ def new_types(wire: WireLayer) -> tuple[tuple[str, str], ...]:
     return () if known else (("parameters.type", "new value"),)
 
 
+def project_echo(body: Json, request: Request) -> str | None:
+    """The two answers tell each other apart by what they hold: the id, or the name."""
+    data = body.get("data")
+    wanted = "id" if request.path == _PROJECT[0].path else "name"
+    return None if is_object(data) and wanted in data else f"it has no {wanted} of a project"
+
+
 def combine_project(answers: Sequence[Json], source: str) -> Json:
     """The two answers as one item; what did not answer is named after the source."""
     said = {"id": source, "name": source, "source": source}
@@ -210,6 +226,7 @@ PROVIDER = Provider(
             first=lambda _partition, _options: _PROJECT[0],
             read=read_object,
             identity=project_identity,
+            echo=project_echo,
             transform=project_record,
             gather=_PROJECT,
             combine=combine_project,
@@ -224,6 +241,7 @@ PROVIDER = Provider(
             first=first_layers,
             read=read_numbered,
             identity=layer_identity,
+            echo=layer_echo,
             transform=layer_record,
             one=one_layer,
             dated=True,

@@ -17,11 +17,12 @@ CHUNK = 65536
 MOST_HEAD = 65536
 END_OF_HEAD = b"\r\n\r\n"
 BLANKS = b" " * (1 << 20)
+_AT_ONCE = {"whole": 1, "twice": 2, "after the last": 1}  # how often the answer is sent
 
 
 def converse(connection: socket, answer: Callable[[Call], Reply], stopping: Event) -> None:
     """Answers every request of a connection, until one side ends it."""
-    buffer = b""
+    buffer, before = b"", b""
     while not stopping.is_set():
         while END_OF_HEAD not in buffer:
             chunk = connection.recv(CHUNK)
@@ -38,7 +39,11 @@ def converse(connection: socket, answer: Callable[[Call], Reply], stopping: Even
         if length:
             body, buffer = _body(connection, buffer, length)
             call = replace(call, body=body)
-        goes_on = deliver(connection, answer(call), stopping)
+        reply = answer(call)
+        if reply.delivery == "after the last":
+            connection.sendall(before)
+        goes_on = deliver(connection, reply, stopping)
+        before = b"" if reply.filler else _head(reply) + reply.body
         if not goes_on or _last(call):
             return
 
@@ -60,8 +65,8 @@ def deliver(connection: socket, reply: Reply, stopping: Event | None = None) -> 
     if reply.delivery == "closed":
         return False
     head = _head(reply)
-    if reply.delivery == "whole" and not reply.filler:
-        connection.sendall(head + reply.body)
+    if reply.delivery in _AT_ONCE and not reply.filler:
+        connection.sendall((head + reply.body) * _AT_ONCE[reply.delivery] + reply.behind)
         return True
     connection.sendall(head)
     if reply.delivery == "slow":

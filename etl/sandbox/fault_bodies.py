@@ -64,5 +64,8 @@ BODIES: Mapping[str, Spoil] = {
     "huge": lambda reply, arg: replace(reply, filler=int(arg)),
     "gzip_bomb": bomb,
     "garble": garbled,
+    "twice": lambda reply, _arg: replace(reply, delivery="twice"),
+    "delayed": lambda reply, _arg: replace(reply, delivery="after the last"),
+    "behind": lambda reply, arg: replace(reply, behind=arg),
     "charset": in_charset,
 }

@@ -148,5 +148,6 @@ PAGES: Mapping[str, Spoil] = {
     "short_total": _short_total,
     "no_total": _no_total,
     "patch": _patch,
+    "patch_page": lambda _vendor, _question, page, arg: _put(page, *arg),
     "duplicate_item": _duplicate_item,
 }

@@ -16,9 +16,10 @@ from etl.sandbox.fault_pages import NEXT_FORMS, PAGES
 from etl.sandbox.values import STREAMS
 
 MUTATE = "mutate"
-KINDS = frozenset({*ANSWERS, *BODIES, *PAGES, MUTATE})
+PREVIOUS = "previous"  # the answer before this one, to whatever request, is given once more
+KINDS = frozenset({*ANSWERS, *BODIES, *PAGES, MUTATE, PREVIOUS})
 NEEDS_ARG = frozenset({"status", "slow", "stall", "huge", "gzip_bomb", "redirect", "next_foreign"})
-NEEDS_ARG |= {"patch", "garble", "charset"}
+NEEDS_ARG |= {"patch", "patch_page", "garble", "charset", "behind"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ class Question:
 class Reply:
     """An answer, and how it goes over the wire.
 
-    delivery    whole; or cut, reset, closed, slow: see connection.deliver
+    delivery    whole; or cut, reset, closed, slow, twice, after the last: see connection.deliver
+    behind      bytes that are sent with the answer, behind its end
     filler      so many bytes of JSON white space go before the body
     pace        seconds a byte, when slow
     wait        seconds before anything is sent
@@ -77,6 +78,7 @@ class Reply:
     body: bytes
     headers: Headers = JSON_HEADERS
     delivery: str = "whole"
+    behind: bytes = b""
     filler: int = 0
     pace: float = 0.0
     wait: float = 0.0

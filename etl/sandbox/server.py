@@ -18,7 +18,7 @@ from typing import Any, Self
 from etl.sandbox.admin import PREFIX, administer
 from etl.sandbox.answering import Answers, vendor_of, without_keys
 from etl.sandbox.connection import converse
-from etl.sandbox.faults import MUTATE, Fault, Plan
+from etl.sandbox.faults import MUTATE, PREVIOUS, Fault, Plan
 from etl.sandbox.limits import Limit, Limits, checked_limits
 from etl.sandbox.listener import Listener
 from etl.sandbox.message import Call, Reply, Vendor, reply_json
@@ -53,6 +53,7 @@ class Sandbox:
         self._limits = Limits(clock, None if rate_limits is None else checked_limits(rate_limits))
         self._answers = Answers(self.world, page_cap)
         self._asked: Counter[str] = Counter()
+        self._given: dict[str, Reply] = {}
         self._lock = Lock()
         self._stopping = Event()
         self._listener: Listener | None = None
@@ -136,10 +137,14 @@ class Sandbox:
             if fault.kind == MUTATE:
                 fault.arg(self.world)
         spoiling = [fault for fault in due if fault.kind != MUTATE]
+        if spoiling and spoiling[0].kind == PREVIOUS and vendor.name in self._given:
+            return self._given[vendor.name]
+        spoiling = [fault for fault in spoiling if fault.kind != PREVIOUS]
         if spoiling:
             return self._answers.spoiled(vendor, call, audience, spoiling, self._clock())
-        variant = self._variant(call.target)
-        return _announcing(self._answers.reply(vendor, call, audience, variant), announced)
+        reply = self._answers.reply(vendor, call, audience, self._variant(call.target))
+        self._given[vendor.name] = reply
+        return _announcing(reply, announced)
 
     def _variant(self, target: str) -> int:
         with self._lock:

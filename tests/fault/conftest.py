@@ -64,6 +64,8 @@ ROWS = {
     53: "history after random faults",
     54: "configuration in error",
     55: "a million layers",
+    56: "an answer of another request",
+    57: "identities that move in a run",
     58: "data read long before the commit",
     59: "clocks that jump",
 }
@@ -89,7 +91,7 @@ class Tally:
 TALLIES = pytest.StashKey[dict[int, Tally]]()
 
 
-TWINS = ("test_pages_", "test_records_", "test_answers_")
+TWINS = ("test_pages_", "test_records_", "test_answers_", "test_identities_")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,7 +34,8 @@ SIZES = Sizes(
     statsig_layers=250,
     layers_projects=450,
 )
-READING = (2 + PROJECTS) + (2 + 3) + 3  # a page of projects, one of the big project's environments
+# a page of projects and their keys again, one of the big project's environments
+READING = (3 + PROJECTS) + (2 + 3) + 3
 ASKING_WHOSE = 3 - 1  # Statsig's project tells it
 SECOND_WALK = 3  # of a list without a total, while it is not known to be quiet
 WRITES = ("INSERT", "UPDATE", "DELETE")

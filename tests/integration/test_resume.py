@@ -254,7 +254,7 @@ def test_what_a_stopped_run_has_read_stays_while_another_source_lands(engine: En
     [
         ("st", STATSIG, 3),
         ("ly", LAYERS, 2 + 4),  # the rest, and the second walk of a list without totals
-        ("ld", "launchdarkly */layers", 3),
+        ("ld", "launchdarkly */layers", 3 + 1),  # the keys of the projects are looked up
     ],
 )
 def test_a_longer_pause_than_a_run_waits_parks_it(

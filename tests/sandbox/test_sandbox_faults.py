@@ -1,6 +1,7 @@
 """Every kind of fault does what its name says, to the requests that it is meant for."""
 
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -437,6 +438,52 @@ def test_nextpage_forms_leave_the_last_page_the_last(client: httpx.Client) -> No
     with small(Fault("statsig", "nextpage_form", arg="query_only")) as sandbox:
         page = ask(client, sandbox, "statsig", "/console/v1/layers?limit=100&page=1").json()
     assert next_of("statsig", page) is None
+
+
+# --- answers of other requests ------------------------------------------------------------
+
+
+def received(path: str, fault: Fault, wanted: int) -> list[bytes]:
+    """The bodies that come to two requests of one connection, so many of them."""
+    lines = [f"{name}: {value}" for name, value in HEADERS["layers"].items()]
+    ask_ = "\r\n".join([f"GET {path} HTTP/1.1", "Host: sandbox", *lines, "", ""]).encode()
+    with small(fault) as sandbox:
+        address = ("127.0.0.1", int(sandbox.url.rsplit(":", 1)[1]))
+        with socket.create_connection(address) as connection:
+            connection.sendall(ask_ + ask_.replace(b"limit=1", b"limit=2"))
+            came = b""
+            while came.count(b"HTTP/1.1 ") < wanted or not came.endswith(b"}"):
+                came += connection.recv(65536)
+    return [one.split(b"\r\n\r\n")[1] for one in came.split(b"HTTP/1.1 ")[1:]]
+
+
+def test_twice_sends_an_answer_two_times() -> None:
+    first, again, second = received("/v1/projects?limit=1", Fault("layers", "twice"), 3)
+    assert first == again != second
+
+
+def test_delayed_sends_the_last_answer_again_before_the_next_one() -> None:
+    fault = Fault("layers", "delayed", after=1)
+    first, again, second = received("/v1/projects?limit=1", fault, 3)
+    assert first == again != second
+
+
+def test_previous_gives_the_last_answer_in_place_of_the_next_one() -> None:
+    fault = Fault("layers", "previous", after=1)
+    first, again = received("/v1/projects?limit=1", fault, 2)
+    assert first == again
+
+
+def test_behind_sends_bytes_behind_an_answer() -> None:
+    fault = Fault("layers", "behind", arg=b"HTTP/1.1 404 Not Found\r\n\r\n{}")
+    first, behind, second = received("/v1/projects?limit=1", fault, 3)
+    assert (len(json.loads(first)["items"]), behind) == (1, b"{}")
+    assert len(json.loads(second)["items"]) == 2
+
+
+def test_patch_page_puts_a_value_into_the_page_itself(client: httpx.Client) -> None:
+    answer = faulted(client, "layers", "patch_page", (("nextCursor",), "odd"))
+    assert answer.json() == right(client, "layers") | {"nextCursor": "odd"}
 
 
 # --- changes in mid-walk ------------------------------------------------------------------
