@@ -5,7 +5,7 @@ The command line and the web console share them. Pure.
 
 import re
 import unicodedata
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from etl.errors import ConfigError
 
@@ -71,7 +71,8 @@ def moment(text: str, now: datetime, option: str = "--since") -> datetime:
     try:
         return since(text, now)
     except ValueError:
-        raise ConfigError(f"{option} {text!r}: write 7d, 12h, 90min, or an ISO time") from None
+        given = text if len(text) <= 60 else f"{text[:59]}…"
+        raise ConfigError(f"{option} {given!r}: write 7d, 12h, 90min, or an ISO time") from None
 
 
 def since(text: str, now: datetime) -> datetime:
@@ -83,7 +84,10 @@ def since(text: str, now: datetime) -> datetime:
         except OverflowError:
             return datetime.min.replace(tzinfo=now.tzinfo)
     moment = datetime.fromisoformat(text.strip())
-    return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("not a time of the years 1 to 9999 in UTC") from None
 
 
 _SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from etl.cli import context, terminal
-from etl.errors import ConfigError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,19 +27,22 @@ def web(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name under which the console is called; repeatable.")
     ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A proxy whose X-Forwarded-For and X-Forwarded-Proto are believed: "
+            "an address or a network; repeatable.",
+        ),
+    ] = None,
 ) -> None:
-    """Look at the database in a browser; it cannot be changed there. A token is needed elsewhere
-    than on loopback."""
-    try:
-        from etl.web.server import Door, serve
-    except ImportError as error:
-        raise ConfigError(
-            f"etl web needs {error.name}, which is not installed: pip install 'etl[web]'"
-        ) from None
+    """Serve the database to a browser, read-only. Elsewhere than on loopback a token is needed."""
     from etl.config import secret
     from etl.db.engine import open_reader
     from etl.db.schema import require
+    from etl.web.server import Door, serve
 
+    context.set_up_logs("text", "warning")
     token = None
     if token_env is not None or token_file is not None:
         token = secret("the token", env=token_env, file=token_file)
@@ -49,7 +51,13 @@ def web(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         require(engine)
-        door = Door(host=host, port=port, token=token, hosts=tuple(allow_host or ()))
+        door = Door(
+            host=host,
+            port=port,
+            token=token,
+            hosts=tuple(allow_host or ()),
+            proxies=tuple(trusted_proxy or ()),
+        )
         serve(engine, door, _invite)
     except KeyboardInterrupt:
         pass

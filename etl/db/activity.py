@@ -47,6 +47,12 @@ def run_page(
     return found[:most], found[most - 1].run_id if len(found) > most else None
 
 
+def has_run(connection: Connection, run_id: int) -> bool:
+    """Whether there is a run of that number."""
+    query = select(runs.c.run_id).where(runs.c.run_id == run_id)
+    return connection.execute(query).first() is not None
+
+
 def sums(connection: Connection, run_ids: Sequence[int]) -> Mapping[int, Any]:
     """Run -> its counts over all streams."""
     names = ("requests", *COUNTS)

@@ -1,8 +1,11 @@
 """The console as an ASGI application: routes, one snapshot a page, errors as pages."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment
 from sqlalchemy import Connection, Engine
@@ -10,31 +13,110 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from etl.db import activity, browse, quarantine
+from etl.db.activity import OPERATIONS
 from etl.db.asof import ensure_known
 from etl.db.engine import snapshot, store_error
 from etl.errors import ConfigError
 from etl.web import estate, feeds, pages
-from etl.web.asked import Asked, asked
+from etl.web.asked import (
+    MAX_QUERY,
+    NUMBER,
+    PLACE,
+    SEARCH,
+    SOURCE,
+    SOURCES,
+    STREAMS,
+    TIME,
+    VENDOR,
+    Asked,
+    Parameters,
+    asked,
+    choice,
+    query_texts,
+    texts,
+)
+from etl.web.download import Download
 from etl.web.guard import Guard, Token, is_local
 from etl.web.render import environment, page
 
-Page = Callable[[Connection, Asked], Mapping[str, Any]]
 Clock = Callable[[], datetime]
+Values = Callable[[Connection, Asked], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page: the values that its template shows, the parameters it has besides as_of."""
+
+    values: Values
+    parameters: Parameters
+
+
+CHANGES: Parameters = {
+    "q": SEARCH,
+    "source": SOURCE,
+    "stream": choice(*STREAMS),
+    "operation": choice(*OPERATIONS),
+    "since": TIME,
+    "run": NUMBER,
+}
+_RECORDS: Parameters = {"q": SEARCH, "source": SOURCES, "project": NUMBER, "after": PLACE}
+LOGIN: Parameters = {"next": texts(MAX_QUERY), "failed": texts()}
 
 PAGES: Mapping[str, tuple[str, Page]] = {
-    "/": ("overview.html", pages.overview),
-    "/estate": ("estate.html", estate.estate),
-    "/records/{stream}/{id}": ("record.html", estate.record),
-    "/capacity": ("capacity.html", estate.capacity),
-    "/changes": ("changes.html", pages.changes),
-    "/runs": ("runs.html", pages.runs),
-    "/runs/{run}": ("run.html", pages.run),
-    "/rejects": ("rejects.html", pages.rejects),
-    "/drift": ("drift.html", pages.drift),
+    "/": ("overview.html", Page(pages.overview, {})),
+    "/estate": (
+        "estate.html",
+        Page(
+            estate.estate,
+            {
+                **_RECORDS,
+                "stream": choice(*STREAMS, default=STREAMS[0]),
+                "state": choice(*estate.STATES, default=estate.STATES[0]),
+            },
+        ),
+    ),
+    "/records/{stream}/{id}": (
+        "record.html",
+        Page(
+            estate.record,
+            {"stream": SEARCH, "id": NUMBER, "old": NUMBER, "new": NUMBER, "before": NUMBER},
+        ),
+    ),
+    "/capacity": (
+        "capacity.html",
+        Page(
+            estate.capacity,
+            {**_RECORDS, "environment": texts(1000), "level": choice(*estate.LEVELS, default="")},
+        ),
+    ),
+    "/changes": ("changes.html", Page(pages.changes, {**CHANGES, "before": NUMBER})),
+    "/runs": (
+        "runs.html",
+        Page(
+            pages.runs,
+            {"source": SOURCE, "status": choice(*pages.STATUSES), "before": NUMBER},
+        ),
+    ),
+    "/runs/{run}": ("run.html", Page(pages.run, {"run": NUMBER})),
+    "/rejects": (
+        "rejects.html",
+        Page(
+            pages.rejects,
+            {"source": SOURCE, "state": choice("open", "all", default="open"), "before": NUMBER},
+        ),
+    ),
+    "/drift": (
+        "drift.html",
+        Page(
+            pages.drift,
+            {"source": SOURCE, "kind": choice(*quarantine.KINDS), "before": NUMBER},
+        ),
+    ),
 }
 
 
@@ -44,8 +126,7 @@ def application(
     """The console over a database, behind its guard."""
     console = _Console(engine, environment(), clock)
     routes: list[BaseRoute] = [
-        Route(path, console.endpoint(template, values))
-        for path, (template, values) in PAGES.items()
+        Route(path, console.endpoint(*found)) for path, found in PAGES.items()
     ]
     routes += [
         Route("/changes.csv", console.changes_csv),
@@ -60,7 +141,7 @@ def application(
         Exception: console.broken,
     }
     inner = Starlette(routes=routes, exception_handlers=handlers)
-    return Guard(inner=inner, hosts=hosts, token=token)
+    return Guard(inner=inner, hosts=hosts, token=token, clock=clock)
 
 
 def _notices(connection: Connection, question: Asked) -> Sequence[str]:
@@ -73,6 +154,22 @@ def _notices(connection: Connection, question: Asked) -> Sequence[str]:
         return (str(error),)
 
 
+def _ensure_there(connection: Connection, question: Asked, parameters: Parameters) -> None:
+    """ConfigError for a source that never ran, 404 for the changes of a run that is not there."""
+    source = question.values.get("source")
+    if source:
+        known = browse.sources(connection)
+        names = {row.source for row in known}
+        if parameters["source"] is SOURCES:
+            names |= {f"{VENDOR}{row.provider}" for row in known}
+        if source not in names:
+            there = f"there are {', '.join(sorted(names))}" if names else "nothing was synced yet"
+            raise ConfigError(f"source: there is no {source!r}; {there}")
+    run = question.values.get("run")
+    if run is not None and not activity.has_run(connection, run):
+        raise HTTPException(404, f"There is no run {run}.")
+
+
 class _Console:
     """What the routes share: the database, the templates, the clock."""
 
@@ -81,42 +178,46 @@ class _Console:
         self._templates = templates
         self._clock = clock
 
-    def endpoint(self, template: str, values: Page) -> Callable[[Request], Response]:
+    def endpoint(self, template: str, shown: Page) -> Callable[[Request], Response]:
         """A route whose page sees one moment of the database."""
 
         def answer(request: Request) -> Response:
-            question = self._asked(request)
+            question = self._asked(request, shown.parameters)
             with snapshot(self._engine) as connection:
+                _ensure_there(connection, question, shown.parameters)
                 told = {"notices": _notices(connection, question)}
-                told |= values(connection, question)
+                told |= shown.values(connection, question)
             return self._html(template, question, told)
 
         return answer
 
     def changes_csv(self, request: Request) -> Response:
-        """The change feed of this question as a file."""
-        question = self._asked(request)
-        pages.wanted_changes(question)
+        """The change feed of this question as a file, each piece of it from a snapshot of its own.
 
-        def rows() -> Iterator[bytes]:
-            with snapshot(self._engine) as connection:
-                yield from feeds.as_csv(connection, question)
-
+        However slowly it is read, no connection waits for the reader.
+        """
+        question = self._asked(request, CHANGES)
+        with snapshot(self._engine) as connection:
+            _ensure_there(connection, question, CHANGES)
         named = {"Content-Disposition": 'attachment; filename="changes.csv"'}
-        return StreamingResponse(rows(), media_type="text/csv; charset=utf-8", headers=named)
+        pieces = () if request.method == "HEAD" else feeds.as_csv(self._engine, question)
+        return Download(pieces, media_type="text/csv; charset=utf-8", headers=named)
 
     def changes_atom(self, request: Request) -> Response:
         """The newest changes of this question as an Atom feed."""
+        question = self._asked(request, CHANGES)
         with snapshot(self._engine) as connection:
+            _ensure_there(connection, question, CHANGES)
             base = str(request.base_url).rstrip("/")
-            body = feeds.as_atom(connection, self._asked(request), base)
+            body = feeds.as_atom(connection, question, base)
         return Response(body, media_type="application/atom+xml")
 
     def login(self, request: Request) -> Response:
         """The form for the token."""
-        wanted = request.query_params.get("next", "/")
+        question = self._asked(request, LOGIN)
+        wanted = question.values["next"]
         values = {
-            "failed": "failed" in request.query_params,
+            "failed": bool(question.values["failed"]),
             "next": wanted if is_local(wanted) else "/",
         }
         return self._html("login.html", self._now(request), values)
@@ -138,20 +239,23 @@ class _Console:
         said = "This page failed. What `etl web` wrote to its terminal tells why."
         return self._problem(request, 500, said)
 
-    def _asked(self, request: Request) -> Asked:
+    def _asked(self, request: Request, parameters: Parameters) -> Asked:
         names = {name: str(value) for name, value in request.path_params.items()}
-        return asked(request.url.path, names, dict(request.query_params), self._clock())
+        query = request.scope["query_string"]
+        return asked(request.scope["path"], names, query, self._clock(), parameters)
 
     def _now(self, request: Request) -> Asked:
         """The question without its parameters, for pages that have none."""
-        return asked(request.url.path, {}, {}, self._clock())
+        path = request.scope["path"]
+        return asked(path if is_local(path) else "/", {}, b"", self._clock(), {})
 
     def _problem(self, request: Request, status: int, said: str) -> Response:
         """A page that says what is wrong, at the moment looked at when that is a moment."""
-        try:
-            question = self._asked(request)
-        except ConfigError:
-            question = self._now(request)
+        question = self._now(request)
+        with suppress(ConfigError):
+            texts = query_texts(request.scope["query_string"])
+            moment = urlencode({"as_of": texts.get("as_of", "")}).encode()
+            question = asked(question.path, {}, moment, question.now, {})
         return self._html("problem.html", question, {"status": status, "said": said}, status)
 
     def _html(

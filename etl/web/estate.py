@@ -14,7 +14,7 @@ from etl.diff import FieldChange, field_changes
 from etl.errors import ConfigError
 from etl.providers import PROVIDERS
 from etl.transform import content_of
-from etl.web.asked import STREAMS, Asked, number
+from etl.web.asked import STREAMS, VENDOR, Asked
 from etl.web.charts import Slice, slices
 
 Values = Mapping[str, Any]
@@ -50,14 +50,14 @@ class Use:
 
 def estate(connection: Connection, asked: Asked) -> Values:
     """Projects, environments or layers of all vendors, filtered, a page at a time."""
-    stream = asked.one_of("stream", STREAMS)
+    stream = asked.values["stream"]
     project, sources = _chosen(connection, asked)
     wanted = Wanted(
         stream=stream,
         sources=sources,
-        text=asked.text("q"),
+        text=asked.values["q"],
         project_id=project.project_id if project else None,
-        state=asked.one_of("state", STATES),
+        state=asked.values["state"],
         moment=asked.moment,
     )
     return {
@@ -65,7 +65,7 @@ def estate(connection: Connection, asked: Asked) -> Values:
         "streams": STREAMS,
         "state": wanted.state,
         "states": STATES,
-        "found": browse.records(connection, wanted, asked.place()),
+        "found": browse.records(connection, wanted, asked.values["after"]),
         "id": RECORDS[stream].id,
         "project": project,
         "all_sources": browse.sources(connection),
@@ -76,8 +76,10 @@ def estate(connection: Connection, asked: Asked) -> Values:
 def record(connection: Connection, asked: Asked) -> Values:
     """One record: its fields, its life, what differs between two versions, what belongs to it."""
     stream = asked.route["stream"]
-    identifier = number(asked.route["id"], "record") if stream in STREAMS else 0
-    row = life.record(connection, stream, identifier, asked.moment) if identifier else None
+    if stream not in STREAMS:
+        raise HTTPException(404, "There is no such record.")
+    identifier: int = asked.values["id"]
+    row = life.record(connection, stream, identifier, asked.moment)
     if row is None:
         raise HTTPException(404, _absent(connection, stream, identifier))
     versions = [
@@ -92,13 +94,13 @@ def record(connection: Connection, asked: Asked) -> Values:
         "project": _project(connection, asked, row, stream),
         "versions": versions,
         "diff": _diff(connection, asked, row.provider, versions),
-        "events": feed.events(connection, events, asked.number("before")),
+        "events": feed.events(connection, events, asked.values["before"]),
         **_children(connection, asked, stream, row),
     }
 
 
 def _absent(connection: Connection, stream: str, identifier: int) -> str:
-    if identifier and life.record(connection, stream, identifier, None) is not None:
+    if life.record(connection, stream, identifier, None) is not None:
         return "This record was not known yet at that moment. Choose a later one, or now."
     return "There is no such record."
 
@@ -131,12 +133,11 @@ def _diff(
     known = [one.version for one in versions]
     if len(known) < 2:
         return None
-    old, new = asked.number("old") or known[1], asked.number("new") or known[0]
+    old, new = asked.values["old"] or known[1], asked.values["new"] or known[0]
     stream = PROVIDERS[provider].stream(asked.route["stream"])
-    identifier = number(asked.route["id"], "record")
     states = []
     for version in (old, new):
-        found = life.payload(connection, stream.name, identifier, version)
+        found = life.payload(connection, stream.name, asked.values["id"], version)
         if version not in known or found is None:
             raise ConfigError(f"there is no version {version} of this record")
         states.append(content_of(found, stream))
@@ -184,19 +185,19 @@ def _uses(reservations: Sequence[Any]) -> Iterator[Use]:
 def capacity(connection: Connection, asked: Asked) -> Values:
     """How full layers are: a bar for each environment, a colour for each experiment."""
     project, sources = _chosen(connection, asked)
-    level = asked.one_of("level", tuple(LEVELS))
-    environment = asked.text("environment")
+    level = asked.values["level"]
+    environment = asked.values["environment"]
     wanted = Wanted(
         stream="layers",
         sources=sources,
-        text=asked.text("q"),
+        text=asked.values["q"],
         project_id=project.project_id if project else None,
         reserved=int(level or 0),
         environment=environment,
         moment=asked.moment,
     )
     look = browse.LOOK_INTO if asked.moment is None else browse.LOOK_BACK
-    found = browse.records(connection, wanted, asked.place(), most=LAYERS_A_PAGE, look=look)
+    found = browse.records(connection, wanted, asked.values["after"], most=LAYERS_A_PAGE, look=look)
     ids = [row.layer_id for row in found.rows]
     held: dict[int, list[Any]] = {}
     for one in life.children(connection, "layer_reservations", ids, asked.moment):
@@ -215,14 +216,16 @@ def capacity(connection: Connection, asked: Asked) -> Values:
 
 def _chosen(connection: Connection, asked: Asked) -> tuple[Any, tuple[str, ...]]:
     """The project that is asked for, and the sources: one, those of a vendor, or all."""
-    project_id = asked.number("project")
+    source, known = asked.values["source"], browse.sources(connection)
+    project_id = asked.values["project"]
     if project_id is not None:
         project = life.record(connection, "projects", project_id, asked.moment)
         if project is None:
             raise HTTPException(404, "There is no such project, or it was not known yet.")
+        if source not in ("", project.source, f"{VENDOR}{project.provider}"):
+            raise ConfigError(f"source: the project {project_id} is one of {project.source}")
         return project, (project.source,)
-    source, known = asked.text("source"), browse.sources(connection)
-    vendor = source.removeprefix("provider:")
+    vendor = source.removeprefix(VENDOR)
     if vendor != source:
         return None, tuple(row.source for row in known if row.provider == vendor)
     return None, (source,) if source else tuple(row.source for row in known)

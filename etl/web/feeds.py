@@ -7,9 +7,10 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree import ElementTree
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from etl.db import feed
+from etl.db.engine import snapshot
 from etl.diff import MISSING
 from etl.export import Column, csv_header, csv_rows
 from etl.shown import safe
@@ -30,12 +31,17 @@ ENTRIES = 100
 ATOM = "http://www.w3.org/2005/Atom"
 
 
-def as_csv(connection: Connection, asked: Asked) -> Iterator[bytes]:
-    """All changes that the page would show, a row a field, piece by piece; the newest first."""
+def as_csv(engine: Engine, asked: Asked) -> Iterator[bytes]:
+    """All changes that the page would show, a row a field, piece by piece; the newest first.
+
+    A piece is read in a snapshot that ends before the piece is given out. Each begins below the
+    lowest change of the one before, so changes that come meanwhile are in none.
+    """
     yield csv_header(COLUMNS)
     before: int | None = None
     while True:
-        events = feed.events(connection, wanted_changes(asked), before, most=AT_ONCE)
+        with snapshot(engine) as connection:
+            events = feed.events(connection, wanted_changes(asked), before, most=AT_ONCE)
         if events.rows:
             rows = [_row(one, field) for one in events.rows for field in _fields(events, one)]
             yield csv_rows(COLUMNS, rows)

@@ -7,19 +7,32 @@ token is demanded, everybody without it. Every answer gets the same strict heade
 import hashlib
 import hmac
 import ipaddress
+import logging
+import math
+import re
 import secrets
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime
 from urllib.parse import parse_qs, quote
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from etl.errors import ConfigError
+from etl.shown import safe
+from etl.web.asked import decoded
+from etl.web.throttle import CLIENT_LIMIT, Throttle
+
+log = logging.getLogger("etl.web")
+
 COOKIE = "etl_session"
 SESSION_SECONDS = 12 * 3600
 LONGEST_FORM = 4096
+MAX_PATH = 8192  # bytes
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
@@ -68,6 +81,8 @@ class Guard:
     inner: ASGIApp
     hosts: Collection[str]
     token: Token | None
+    clock: Callable[[], datetime]
+    throttle: Throttle = field(default_factory=Throttle)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses, asks for the token, or lets through."""
@@ -81,14 +96,91 @@ class Guard:
         if not is_ours(request.headers.get("host", ""), self.hosts):
             said = "this console does not answer to that name; etl web --allow-host NAME lets it\n"
             return PlainTextResponse(said, 421)
-        path = request.url.path
+        wrong = _unreadable(request.scope)
+        if wrong is not None:
+            return PlainTextResponse(f"{wrong}\n", 400)
+        path: str = request.scope["path"]
         if self.token is not None and path == "/login" and request.method == "POST":
-            return await _log_in(request, self.token)
+            return await self._log_in(request, self.token)
         if request.method not in ("GET", "HEAD"):
             allowed = {"Allow": "GET, HEAD"}
             return PlainTextResponse("this console only reads\n", 405, headers=allowed)
         free = self.token is None or path.startswith("/static/") or path == "/login"
-        return None if free or _is_known(request.headers, self.token) else _ask_for_token(request)
+        return None if free or self.token is None else self._demand(request, self.token)
+
+    def _demand(self, request: Request, token: Token) -> Response | None:
+        """None for who has the session or the token."""
+        if token.knows(cookie_parser(request.headers.get("cookie", "")).get(COOKIE, "")):
+            return None
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return _ask_for_token(request)
+        opened = self._try(request, token, given.strip())
+        return opened if isinstance(opened, Response) else None if opened else _unauthorized()
+
+    def _try(self, request: Request, token: Token, given: str) -> bool | Response:
+        """Whether that is the token; a refusal while too many were wrong, right or not."""
+        client, now = request.client.host if request.client else "", self.clock()
+        seconds = self.throttle.blocked(client, now)
+        if seconds:
+            after = {"Retry-After": str(math.ceil(seconds))}
+            said = f"too many wrong tokens: try again in {math.ceil(seconds)} seconds\n"
+            return PlainTextResponse(said, 429, headers=after)
+        if token.opens(given):
+            self.throttle.succeeded(client)
+            return True
+        times = self.throttle.failed(client, now)
+        log.warning(
+            "wrong token from %s (%d of %d a minute)", safe(client)[:64], times, CLIENT_LIMIT
+        )
+        return False
+
+    async def _log_in(self, request: Request, token: Token) -> Response:
+        """Reads the form: a redirect with a cookie, or back to the form."""
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LONGEST_FORM:
+                return PlainTextResponse("too long\n", 413)
+        form = parse_qs(body.decode("utf-8", "replace"))
+        given, wanted = (form.get(name, [""])[0] for name in ("token", "next"))
+        wanted = wanted if is_local(wanted) else "/"
+        opened = self._try(request, token, given.strip())
+        if isinstance(opened, Response):
+            return opened
+        if not opened:
+            return RedirectResponse(f"/login?failed=1&next={quote(wanted, safe='')}", 303)
+        answer = RedirectResponse(wanted, 303)
+        answer.set_cookie(
+            COOKIE,
+            token.session,
+            max_age=SESSION_SECONDS,
+            httponly=True,
+            samesite="lax",
+            secure=_is_encrypted(request),
+        )
+        return answer
+
+
+def _unreadable(scope: Scope) -> ConfigError | None:
+    """Why the path of a request is none; its parameters are read by the page."""
+    raw = scope.get("raw_path") or quote(scope["path"], errors="surrogatepass").encode()
+    if len(raw) > MAX_PATH:
+        return ConfigError(f"the address is too long: its path has over {MAX_PATH:,} bytes")
+    try:
+        decoded(raw)
+    except ConfigError as error:
+        return error
+    return None
+
+
+def _is_encrypted(request: Request) -> bool:
+    """Whether the browser came by TLS; a proxy that ends it says so.
+
+    Whoever says so without a proxy only gets a cookie that his browser keeps to himself.
+    """
+    told = request.headers.get("x-forwarded-proto", "").split(",")[0].strip().lower()
+    return "https" in (request.scope["scheme"], told)
 
 
 def is_ours(host: str, names: Collection[str]) -> bool:
@@ -96,7 +188,10 @@ def is_ours(host: str, names: Collection[str]) -> bool:
 
     An address is fine whatever it is: rebinding makes a foreign *name* lead here.
     """
-    name = _without_port(host.strip().lower())
+    found = _HOST.fullmatch(host.strip().lower())
+    if found is None or int((found[2] or ":0")[1:]) > 65535:
+        return False
+    name = found[1].strip("[]")
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -104,51 +199,24 @@ def is_ours(host: str, names: Collection[str]) -> bool:
     return True
 
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-
-
 def _ask_for_token(request: Request) -> Response:
     """People get the form, programs a 401."""
-    path = request.url.path
+    path: str = request.scope["path"]
     if "authorization" in request.headers or path.endswith((".csv", ".atom")):
-        said = "a token is needed: Authorization: Bearer TOKEN\n"
-        return PlainTextResponse(said, 401, headers={"WWW-Authenticate": "Bearer"})
-    wanted = path + (f"?{request.url.query}" if request.url.query else "")
+        return _unauthorized()
+    query = request.scope["query_string"].decode("latin-1")
+    wanted = quote(path) + (f"?{query}" if query else "")
     return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
+
+
+def _unauthorized() -> Response:
+    said = "a token is needed: Authorization: Bearer TOKEN\n"
+    return PlainTextResponse(said, 401, headers={"WWW-Authenticate": "Bearer"})
 
 
 def is_local(path: str) -> bool:
     """Whether a redirect to that stays here."""
     return path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()
-
-
-def _is_known(headers: Headers, token: Token | None) -> bool:
-    if token is None:
-        return True
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.opens(given.strip()):
-        return True
-    return token.knows(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
-
-
-async def _log_in(request: Request, token: Token) -> Response:
-    """Reads the form: a redirect with a cookie, or back to the form."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_FORM:
-            return PlainTextResponse("too long\n", 413)
-    form = parse_qs(body.decode("utf-8", "replace"))
-    given, wanted = (form.get(name, [""])[0] for name in ("token", "next"))
-    wanted = wanted if is_local(wanted) else "/"
-    if not token.opens(given.strip()):
-        return RedirectResponse(f"/login?failed=1&next={quote(wanted, safe='')}", 303)
-    answer = RedirectResponse(wanted, 303)
-    answer.set_cookie(COOKIE, token.session, max_age=SESSION_SECONDS, httponly=True, samesite="lax")
-    return answer
 
 
 def _with_headers(send: Send) -> Send:

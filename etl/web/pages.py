@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from etl import walk
 from etl.db import activity, browse, feed, quarantine, queries
 from etl.db.activity import OPERATIONS
-from etl.web.asked import STREAMS, Asked, number
+from etl.web.asked import STREAMS, Asked
 from etl.web.charts import Chart, pieces, stacked
 
 Values = Mapping[str, Any]
@@ -81,19 +81,19 @@ def _by_operation(rows: Any) -> Iterator[tuple[str, str, int]]:
 def wanted_changes(asked: Asked) -> feed.Asked:
     """Which changes a page, a table or a feed of this question has."""
     return feed.Asked(
-        since=asked.past("since"),
+        since=asked.values["since"],
         until=asked.moment,
-        source=asked.optional("source"),
-        stream=asked.optional("stream"),
-        operation=asked.optional("operation"),
-        text=asked.text("q"),
-        run_id=asked.number("run"),
+        source=asked.values["source"] or None,
+        stream=asked.values["stream"],
+        operation=asked.values["operation"],
+        text=asked.values["q"],
+        run_id=asked.values["run"],
     )
 
 
 def changes(connection: Connection, asked: Asked) -> Values:
     """The change feed, the newest first."""
-    found = feed.events(connection, wanted_changes(asked), asked.number("before"))
+    found = feed.events(connection, wanted_changes(asked), asked.values["before"])
     return {
         "events": found,
         "all_sources": browse.sources(connection),
@@ -108,10 +108,10 @@ def runs(connection: Connection, asked: Asked) -> Values:
     """The newest runs."""
     found, before = activity.run_page(
         connection,
-        source=asked.optional("source"),
-        status=asked.optional("status"),
+        source=asked.values["source"] or None,
+        status=asked.values["status"],
         until=asked.moment,
-        before=asked.number("before"),
+        before=asked.values["before"],
     )
     return {
         "runs": found,
@@ -124,7 +124,7 @@ def runs(connection: Connection, asked: Asked) -> Values:
 
 def run(connection: Connection, asked: Asked) -> Values:
     """One run: its streams, the lists that were not complete, what it changed."""
-    run_id = number(asked.route["run"], "run")
+    run_id = asked.values["run"]
     found, streams = queries.one_run(connection, run_id)
     if found is None:
         raise HTTPException(404, f"There is no run {run_id}.")
@@ -142,14 +142,13 @@ def run(connection: Connection, asked: Asked) -> Values:
 
 def rejects(connection: Connection, asked: Asked) -> Values:
     """Items that could not be used."""
-    source = asked.optional("source")
-    state = asked.one_of("state", ("open", "all"))
+    state = asked.values["state"]
     found, before = activity.reject_page(
         connection,
-        source=source,
+        source=asked.values["source"] or None,
         state=state,
         until=asked.moment,
-        before=asked.number("before"),
+        before=asked.values["before"],
     )
     return {
         "rejects": found,
@@ -162,10 +161,10 @@ def rejects(connection: Connection, asked: Asked) -> Values:
 def drift(connection: Connection, asked: Asked) -> Values:
     """What is new about the shape of items that were stored, the newest first."""
     wanted = quarantine.DriftAsked(
-        source=asked.optional("source"),
-        kind=asked.optional("kind"),
+        source=asked.values["source"] or None,
+        kind=asked.values["kind"],
         until=asked.moment,
-        before=asked.number("before"),
+        before=asked.values["before"],
     )
     found, before = quarantine.drift(connection, wanted, most=activity.PAGE)
     return {

@@ -1,18 +1,23 @@
 """The web console for tests: a database with a past and hostile names, served over real HTTP."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from sqlalchemy import Engine
 
 from etl.db.engine import open_reader
 from etl.sandbox import Sandbox, World
 from etl.web.app import application
-from etl.web.server import listen, server
-from tests.support.runs import hour, settings_for, small, sync_all
+from etl.web.connection import Patience
+from etl.web.guard import Guard
+from etl.web.server import PATIENCE, listen, server
+from tests.support.runs import hour, settings_for, small, sync, sync_all
 
 NOW = hour(100)
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -86,12 +91,14 @@ def _reserved(experiment: str, percent: int) -> dict[str, Any]:
 
 
 @contextmanager
-def served(url: str, *, now: datetime = NOW, **door: Any) -> Iterator[str]:
+def served(
+    url: str, *, now: datetime = NOW, patience: Patience = PATIENCE, **door: Any
+) -> Iterator[str]:
     """The console over the database of that URL; gives its own URL."""
     engine = open_reader(url)
     console = application(engine, clock=lambda: now, **door)
     listening = listen("127.0.0.1", 0)
-    running = server(console)
+    running = server(console, patience=patience)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -106,3 +113,68 @@ def served(url: str, *, now: datetime = NOW, **door: Any) -> Iterator[str]:
 def url_of(engine: Engine) -> str:
     """The URL of an engine's database, password and all."""
     return engine.url.render_as_string(hide_password=False)
+
+
+def console_of(engine: Engine, **door: Any) -> Guard:
+    """The console as an application, to be asked without a server."""
+    return application(engine, clock=lambda: NOW, **door)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an application answered; headers: names in small letters."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def ask(
+    console: Guard, target: bytes, method: str = "GET", *, client: str = "127.0.0.1", **headers: str
+) -> Answer:
+    """The answer to a request line as it is, whatever its bytes; what the application raises."""
+    raw_path, _, query = target.partition(b"?")
+    named = {"host": "localhost"} | {name.lower(): value for name, value in headers.items()}
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(raw_path.decode("latin-1")),
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
+        "client": (client, 50000),
+        "server": ("127.0.0.1", 8080),
+    }
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        if scope["method"] == "POST" and not sent:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(console(scope, receive, send))
+    start, *rest = sent
+    return Answer(
+        start["status"],
+        {name.decode(): value.decode() for name, value in start["headers"]},
+        b"".join(part.get("body", b"") for part in rest).decode(),
+    )
+
+
+def tell_briefly(engine: Engine) -> None:
+    """Two syncs of two sources: some records, a change."""
+    world = small()
+    with Sandbox(world) as sandbox:
+        settings = settings_for(sandbox)
+        for moment in (hour(0), hour(30)):
+            for name in ("ld", "ly"):
+                sync(engine, settings, name, moment)
+            world.update("launchdarkly", "projects", "my-project", name="My renamed project")

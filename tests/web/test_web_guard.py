@@ -2,11 +2,12 @@
 
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -18,10 +19,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from etl.db import schema
 from etl.db.engine import open_engine, open_reader
 from etl.errors import ConfigError
+from etl.web.app import application
 from etl.web.guard import COOKIE, Token
 from etl.web.server import Door, serve
+from etl.web.strength import is_strong
 from tests.cli.command import line, variables
-from tests.support.console import served, url_of
+from tests.conftest import Databases
+from tests.support.console import NOW, Answer, ask, console_of, served, url_of
 
 TOKEN = "correct horse battery staple"  # noqa: S105  made up here
 
@@ -71,6 +75,21 @@ def test_an_allowed_name_is_answered(locked: str) -> None:
     assert get(f"{locked}/login", Host="other.example").status_code == 421
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("[::1]/static/", "[::1]/static/:80", "[fe80::1%25/static/]", "127.0.0.1/static/", "[::1"),
+        *("127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1?", "localhost#", "u@localhost", "::1"),
+    ],
+)
+def test_a_host_that_is_none_is_refused_and_opens_nothing(story: str, host: str) -> None:
+    """With the URL made of it, a path of the host would have been one that needs no token."""
+    reader = open_reader(story)
+    answer = ask(console_of(reader, token=Token.of(TOKEN)), b"/runs", host=host)
+    assert answer.status == 421
+    reader.dispose()
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_only_reading_methods_are_allowed(console: str, method: str) -> None:
     for path in ("/", "/login"):
@@ -93,6 +112,18 @@ def test_the_bearer_of_the_token_may_read(locked: str) -> None:
     assert get(f"{locked}/", Authorization=f"bearer {TOKEN}").status_code == 200
 
 
+def test_the_token_under_another_scheme_opens_nothing(locked: str) -> None:
+    for path in ("/", "/changes.csv", "/records/static/1", "/records/login/1", "/runs/static/"):
+        for scheme in ("Basic", "Digest", "Token", ""):
+            answer = get(locked + path, Authorization=f"{scheme} {TOKEN}".strip())
+            assert answer.status_code == 401, (path, scheme)
+
+
+@pytest.mark.parametrize("path", ["/records/static/1", "/records/login/1", "/static", "//static/x"])
+def test_only_the_static_files_themselves_are_free(locked: str, path: str) -> None:
+    assert get(locked + path).status_code == 303
+
+
 def test_a_login_gives_a_cookie_that_opens_every_page(locked: str) -> None:
     with httpx.Client(base_url=locked) as client:
         answer = client.post("/login", data={"token": TOKEN, "next": "/runs?status=ok"})
@@ -102,6 +133,74 @@ def test_a_login_gives_a_cookie_that_opens_every_page(locked: str) -> None:
         assert "SameSite=lax" in cookie
         assert TOKEN not in cookie
         assert client.get("/runs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("told", "secure"), [("https", True), ("HTTPS, http", True), ("http", False), ("", False)]
+)
+def test_behind_tls_the_cookie_is_never_sent_without(locked: str, told: str, secure: bool) -> None:
+    headers = {"X-Forwarded-Proto": told} if told else {}
+    answer = httpx.post(f"{locked}/login", data={"token": TOKEN}, headers=headers)
+    assert ("Secure" in answer.headers["set-cookie"]) == secure
+
+
+def test_a_guesser_is_stopped_for_a_minute_and_told_of_in_the_log(
+    story: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Right or wrong, no token is looked at meanwhile; who has a session reads on."""
+    times = [NOW]
+    reader = open_reader(story)
+    token = Token.of(TOKEN)
+    console = application(reader, clock=lambda: times[0], token=token)
+
+    def guess(value: str, client: str) -> Answer:
+        return ask(console, b"/runs", client=client, authorization=f"Bearer {value}")
+
+    answers = [guess(f"guess {number}", "10.0.0.1").status for number in range(30)]
+    assert answers == [401] * 10 + [429] * 20
+    refused = guess(TOKEN, "10.0.0.1")
+    assert (refused.status, refused.headers["retry-after"]) == (429, "60")
+    assert guess(TOKEN, "10.0.0.2").status == 200
+    assert ask(console, b"/runs", cookie=f"{COOKIE}={token.session}").status == 200
+    told = [one.getMessage() for one in caplog.records if "wrong token" in one.getMessage()]
+    assert len(told) == 10
+    assert told[-1] == "wrong token from 10.0.0.1 (10 of 10 a minute)"
+    assert "guess" not in caplog.text
+    times[0] += timedelta(seconds=60)
+    assert guess(TOKEN, "10.0.0.1").status == 200
+    reader.dispose()
+
+
+def test_many_guessers_together_are_stopped_but_not_who_had_the_token(story: str) -> None:
+    reader = open_reader(story)
+    console = console_of(reader, token=Token.of(TOKEN))
+
+    def guess(value: str, client: str) -> int:
+        return ask(console, b"/runs", client=client, authorization=f"Bearer {value}").status
+
+    assert guess(TOKEN, "10.1.0.1") == 200
+    assert {guess("guess", f"2001:db8:0:{number:x}::1") for number in range(100)} == {401}
+    assert guess("guess", "2001:db8:1::1") == 429
+    assert guess(TOKEN, "10.1.0.1") == 200
+    reader.dispose()
+
+
+def test_addresses_of_one_network_are_one_guesser(story: str) -> None:
+    reader = open_reader(story)
+    console = console_of(reader, token=Token.of(TOKEN))
+    answers = [
+        ask(console, b"/", client=f"2001:db8::{number:x}", authorization="Bearer guess").status
+        for number in range(12)
+    ]
+    assert answers == [401] * 10 + [429] * 2
+    reader.dispose()
+
+
+def test_the_form_is_throttled_as_well(story: str) -> None:
+    with served(story, token=Token.of(TOKEN)) as url:
+        answers = [httpx.post(f"{url}/login", data={"token": "guess"}) for _ in range(11)]
+        assert [one.status_code for one in answers] == [303] * 10 + [429]
+        assert httpx.post(f"{url}/login", data={"token": TOKEN}).status_code == 429
 
 
 def test_a_wrong_token_leads_back_to_the_form(locked: str) -> None:
@@ -144,6 +243,60 @@ def test_elsewhere_than_on_loopback_it_does_not_start_without_a_token(
     with pytest.raises(ConfigError, match="too short"):
         serve(engine, Door(host=host, port=0, token=SecretStr("short")), lambda _url: None)
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [
+        *("0" * 16, "0123456789abcdef", "passwordpassword", "abababababababab", "a" * 64),
+        *("qwertyuiopasdfgh", "changeme-changeme", "fedcba9876543210", "password12345678"),
+    ],
+)
+def test_a_token_that_is_easy_to_guess_is_refused(story: str, weak: str) -> None:
+    engine = open_reader(story)
+    with pytest.raises(ConfigError, match="easy to guess"):
+        serve(engine, Door(port=0, token=SecretStr(weak)), lambda _url: None)
+    engine.dispose()
+
+
+def test_what_the_message_proposes_is_strong() -> None:
+    assert all(is_strong(secrets.token_hex(32)) for _ in range(200))
+    assert is_strong(TOKEN)
+
+
+def test_a_proxy_that_is_no_address_is_refused(story: str) -> None:
+    engine = open_reader(story)
+    for proxy in ("*", "proxy.example", ""):
+        with pytest.raises(ConfigError, match="--trusted-proxy"):
+            serve(engine, Door(port=0, proxies=(proxy,)), lambda _url: None)
+    engine.dispose()
+
+
+def test_nothing_of_the_console_outlives_its_transaction(databases: Databases) -> None:
+    """Behind a pooler the next transaction of the session may be another application's."""
+    with databases("postgres") as engine:
+        reader = open_reader(url_of(engine))
+        console = console_of(reader)
+        for path in (
+            b"/",
+            b"/estate",
+            b"/changes",
+            b"/changes.csv",
+            b"/runs/1",
+            b"/estate?after=x",
+        ):
+            ask(console, path)
+        raw = reader.raw_connection()
+        cursor = raw.cursor()
+        cursor.execute("CREATE TABLE another_application (i INTEGER)")
+        cursor.execute(
+            "SELECT name, setting FROM pg_settings WHERE source = 'session'"
+            " AND name NOT LIKE 'transaction_%'"  # of the transaction that just began
+        )
+        kept = dict(cursor.fetchall())
+        raw.close()
+        reader.dispose()
+        assert kept == {}
 
 
 def test_a_port_that_is_taken_is_told(story: str) -> None:
@@ -209,20 +362,3 @@ def test_the_command_says_which_token_it_misses(config: Path) -> None:
     )
     assert done.returncode == 2
     assert "the environment variable ETL_WEB_TOKEN is not set" in done.stderr
-
-
-def test_without_the_extra_the_command_says_what_to_install(config: Path) -> None:
-    code = (
-        "import sys; sys.modules['starlette'] = None; sys.modules['uvicorn'] = None; "
-        f"sys.argv = ['etl', '--config', {str(config)!r}, 'web']; from etl.cli import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=variables(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "pip install 'etl[web]'" in done.stderr
