@@ -84,7 +84,8 @@ def open_database(settings: Settings, *, at_once: int = 1) -> Engine:
 class Wish:
     """What a person asks of a run.
 
-    plan: a dry run that is kept, see etl.planning. backfill: the part of the source that is looked
+    plan: a dry run that is kept, see etl.planning. retry_now: requests are sent even if an earlier
+    refusal asked to wait longer. backfill: the part of the source that is looked
     at once, see etl.backfill.
     """
 
@@ -93,6 +94,7 @@ class Wish:
     plan: bool = False
     full: bool = False
     force_deletes: bool = False
+    retry_now: bool = False
     backfill: Selection | None = None
 
     @property
@@ -176,6 +178,8 @@ def sync(
     client = client_of(source, budget, yields=yields)
     recorder: Recorder | None = None
     try:
+        if wish.retry_now:
+            budget.unblock()
         job = job_of(source, settings, wish)
         recorder = recorder_of(source, job, clock)
         with at_work() as holder, watch.running.holding(client):
@@ -357,7 +361,7 @@ def budget_of(
     windows = our_share([window_of(text) for text in said], limits.reserve_percent)
     return Budget(
         engine=engine,
-        credential=f"{provider.name}:{_fingerprint(source, settings)}",
+        credential=f"{provider.name}:{source.base_url}:{_fingerprint(source, settings)}",
         windows=our_share(windows, 100 * SPARED) if yields else windows,
         clock=steady_clock(),
         yields=yields,
@@ -383,6 +387,8 @@ def client_of(
         error_message=provider.error_message,
         turns=turns,
         clock=steady_clock(),
+        proxy=None if source.proxy is None else source.proxy.get_secret_value(),
+        ignored_proxies=source.ignored_proxies,
         patience=Patience(
             seconds=limits.patience,
             attempts=attempts or limits.attempts,
@@ -398,6 +404,7 @@ def reader_of(client: Client, source: SourceSettings, settings: Settings) -> Rea
     concurrency = source.limits.concurrency or PROVIDERS[source.provider].concurrency
     return Reader(
         fetch=client.fetch,
+        describe=client.said,
         fingerprint=fingerprint_with(settings.fingerprint_key.get_secret_value()),
         concurrency=concurrency,
     )

@@ -53,11 +53,22 @@ class Budget:
         """The turn after the wait for it: its own slot, or what is free by now."""
         return self.turn() if self.yields and self.windows else turn
 
-    def block(self, until: float) -> None:
+    def block(self, until: float, reason: str = "") -> None:
         """A refusal: nobody with this credential asks before that moment."""
         with self._lock, self.engine.begin() as connection:
             self._blocked = max(self._blocked, until)
-            budgets.block(connection, self.credential, until, self._now())
+            budgets.block(connection, self.credential, until, self._now(), reason)
+
+    def reason(self) -> str:
+        """What the refusal said that keeps everyone from asking now; empty without one."""
+        with reading(self.engine) as connection:
+            return budgets.block_reason(connection, self.credential, self._now())
+
+    def unblock(self) -> None:
+        """Requests may be sent again, whatever an earlier refusal asked for."""
+        with self._lock, self.engine.begin() as connection:
+            self._blocked = 0.0
+            budgets.unblock(connection, self.credential)
 
     def last(self, requests: int) -> float:
         """When the last of that many requests may be sent, as things stand."""

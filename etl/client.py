@@ -1,41 +1,51 @@
 """The one network module: GET requests to one origin, with caps, a deadline and the retry loop.
 
 The key travels in a header to the configured origin only: another scheme, host or port in a link
-is refused, redirects are not followed. Nothing else of etl imports httpx, waits or retries.
+or a redirect is refused. Nothing else of etl sends requests, waits or retries.
 """
 
 import logging
 import random
+import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Protocol
 
 import httpcore
 import httpx
 
+from etl.codings import BrokenCoding, UnknownCoding, decoded
 from etl.errors import (
     AccessDenied,
+    ConnectionFailed,
     ProtocolError,
     RateLimited,
     RequestRejected,
     SourceError,
     TransientError,
 )
-from etl.retry import Failure, pause_after, wait_before_retry
+from etl.network_faults import Route, classify
+from etl.retry import Failure, is_asked, is_retryable, pause_after, wait_before_retry
 from etl.signals import wait_in_pieces
-from etl.sockets import CONNECTIONS, LeftoverError, Sockets, Transport, unpacked
+from etl.sockets import CONNECTIONS, LeftoverError, Sockets, Transport
 from etl.stream import Json, Request, Response, Traffic
+from etl.text import one_line, vendor_message
 from etl.wire import parse, redact, start_of
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
-LONGEST_BLOCK = 86400.0  # a reset in the year 58858 must not stop everyone for ever
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5
+MAX_ERROR_BODY = 2**16  # bytes of an error that are read
+MAX_MESSAGE = 500  # characters of what an error says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +73,11 @@ class Turns(Protocol):
     def waited(self, turn: float) -> float:
         """The turn after the wait for it: the same, or a later one where others go first."""
 
-    def block(self, until: float) -> None:
-        """Nobody asks before that moment: the vendor refused."""
+    def block(self, until: float, reason: str = "") -> None:
+        """Nobody asks before that moment: the vendor refused, for that reason."""
+
+    def reason(self) -> str:
+        """Why nobody asks now: what a refusal said, or nothing where there was none."""
 
 
 class Unlimited:
@@ -78,8 +91,12 @@ class Unlimited:
         """The same."""
         return turn
 
-    def block(self, until: float) -> None:
+    def block(self, until: float, reason: str = "") -> None:
         """Nobody else to tell."""
+
+    def reason(self) -> str:
+        """No refusal is remembered."""
+        return ""
 
 
 def _no_message(_body: Json) -> str:
@@ -101,11 +118,16 @@ class Client:
     jitter: Callable[[], float] = random.random
     traffic: Traffic = field(default_factory=Traffic)
     turns: Turns = field(default_factory=Unlimited)
+    proxy: str | None = field(default=None, repr=False)
+    ignored_proxies: Sequence[str] = ()
     _http: httpx.Client = field(init=False, repr=False)
     _http_alone: httpx.Client = field(init=False, repr=False)
     _sockets: Sockets = field(init=False, repr=False)
     _origin: httpx.URL = field(init=False, repr=False)
+    _route: Route = field(init=False, repr=False)
+    _has_answered: bool = field(default=False, init=False)
     _not_before: float = field(default=0.0, init=False)
+    _because: str = field(default="", init=False)
     _in_flight: int = field(default=0, init=False)
     _most_in_flight: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -116,10 +138,18 @@ class Client:
     def __post_init__(self) -> None:
         self._answers = threading.Condition(self._lock)
         self._origin = httpx.URL(self.base_url)
+        proxy = None if self.proxy is None else httpx.Proxy(self.proxy)
+        self._route = Route(
+            host=self._origin.netloc.decode(),
+            proxy="" if proxy is None else proxy.url.netloc.decode(),
+            ignored=self.ignored_proxies,
+        )
         self._sockets = Sockets(self._within)
         tls = ssl.create_default_context() if self._origin.scheme == "https" else None
-        self._http = self._http_client(Transport(self._sockets, tls, kept=CONNECTIONS))
-        self._http_alone = self._http_client(Transport(self._sockets, tls, kept=0))
+        self._http, self._http_alone = (
+            self._http_client(Transport(self._sockets, tls, kept=kept, proxy=proxy))
+            for kept in (CONNECTIONS, 0)
+        )
 
     def _http_client(self, transport: Transport) -> httpx.Client:
         return httpx.Client(
@@ -133,6 +163,7 @@ class Client:
             transport=transport,
             follow_redirects=False,
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none is kept
         )
 
     def finish(self) -> None:
@@ -157,35 +188,84 @@ class Client:
         An answer that may be another request's is asked for again at once, on a connection of its
         own; so is every request that says `alone`.
 
-        Raises AccessDenied (401, 403), RequestRejected (other 4xx), ProtocolError (a foreign link,
-        a redirect, too large, no JSON), RateLimited (a wait beyond patience), TransientError.
+        Raises AccessDenied (401, 403), RequestRejected (other 4xx), ProtocolError (a foreign link
+        or redirect, too large, no JSON), RateLimited (a wait beyond patience), ConnectionFailed,
+        TransientError.
         """
         url = self._resolve(request)
+        visited = [url]
         attempt, http = 0, self._http_alone if request.alone else self._http
         while True:
             attempt += 1
-            self._wait_for_turn(url)
-            try:
-                outcome = self._once(url, http)
-            finally:
-                with self._answers:
-                    self._in_flight -= 1
-                    self._answers.notify_all()
+            outcome = self._ask(url, http)
             if isinstance(outcome, Response):
                 return outcome
             if isinstance(outcome, LeftoverError):
                 attempt, http = attempt - 1, self._http_alone
-                continue
-            wait = wait_before_retry(outcome, attempt, now=self.clock(), jitter=self.jitter())
-            if wait is not None and wait > self.patience.seconds:
-                self.turns.block(self.clock() + min(wait, LONGEST_BLOCK))
-                raise self._too_long(wait, url)
-            if self._closed.is_set():
-                raise TransientError("stopped", source=self.source, url=_shown(url))
-            if wait is None or attempt >= self.patience.attempts:
-                raise self._error(outcome, url, attempt)
-            log.info("%s: %s; trying again in %.1f s", self.source, outcome.reason, wait)
-            self._retry_after(wait, everyone=outcome.status == 429)
+            elif outcome.status in REDIRECTS and outcome.headers.get("location"):
+                url = self._redirected(outcome, visited)
+                visited.append(url)
+            elif len(visited) > 1 and _is_refusal(outcome):
+                # of a 404 above all: it is about another address than the one that was asked for
+                raise self._protocol_error(f"a redirect led to {outcome.reason}", url)
+            else:
+                self._before_retry(outcome, url, attempt)
+
+    def _ask(self, url: httpx.URL, http: httpx.Client) -> Response | Failure | LeftoverError:
+        """One request, when its turn has come."""
+        self._wait_for_turn(url)
+        try:
+            return self._once(url, http)
+        finally:
+            with self._answers:
+                self._in_flight -= 1
+                self._answers.notify_all()
+
+    def _before_retry(self, failure: Failure, url: httpx.URL, attempt: int) -> None:
+        """Waits; raises the failure where no other try follows."""
+        now = self.clock()
+        wait = wait_before_retry(failure, attempt, now=now, jitter=self.jitter())
+        asked = is_asked(failure, now=now)
+        because = f"{failure.reason} ({_shown(url)})"
+        if wait is not None and wait > self.patience.seconds and asked:
+            self.turns.block(now + wait, because)
+            raise self._too_long(wait, url, failure.reason, failure.status)
+        if self._closed.is_set():
+            raise TransientError("stopped", source=self.source, url=_shown(url))
+        if wait is None or wait > self.patience.seconds or attempt >= self.patience.attempts:
+            raise self._error(failure, url, attempt)
+        log.info("%s: %s; trying again in %.1f s", self.source, failure.reason, wait)
+        self._retry_after(wait, because, everyone=failure.status == 429)
+
+    def _redirected(self, answer: Failure, visited: Sequence[httpx.URL]) -> httpx.URL:
+        """Where a redirect leads; only within the origin, and only with the query of the request.
+
+        Another query would be another list, or another page of it.
+        """
+        url, location = visited[-1], answer.headers["location"]
+        try:
+            target = url.join(location).copy_with(fragment=None)
+        except httpx.InvalidURL:
+            raise self._protocol_error(f"{answer.reason}: a redirect to no URL", url) from None
+        shown, origin = _shown(target), f"{target.scheme}://{target.netloc.decode()}"
+        if _origin(target) != _origin(self._origin):
+            why = (
+                f"it is not followed, as the key belongs to {self._origin}; if the provider has "
+                f'moved, set base_url = "{origin}"'
+            )
+        elif target.query != url.query or target.userinfo:
+            why = "it is not followed, as it asks for something else"
+        elif target in visited or len(visited) > MAX_REDIRECTS:
+            why = "the redirects do not end"
+        else:
+            return target
+        raise self._protocol_error(f"{answer.reason}: a redirect to {shown}; {why}", url, answer)
+
+    def _protocol_error(
+        self, message: str, url: httpx.URL, answer: Failure | None = None
+    ) -> ProtocolError:
+        status = None if answer is None else answer.status
+        return ProtocolError(message, source=self.source, url=_shown(url), status=status)
 
     def _resolve(self, request: Request) -> httpx.URL:
         try:
@@ -212,18 +292,19 @@ class Client:
                     self._most_in_flight = max(self._most_in_flight, self._in_flight)
                     return
             if wait > self.patience.seconds:
-                raise self._too_long(wait, url)
+                raise self._too_long(wait, url, self._because or self.turns.reason())
             self._pause(wait)  # meanwhile another thread may have been told to wait longer
             turn = self.turns.waited(turn)
         raise TransientError("stopped", source=self.source, url=_shown(url))
 
-    def _retry_after(self, wait: float, *, everyone: bool) -> None:
+    def _retry_after(self, wait: float, because: str, *, everyone: bool) -> None:
         with self._lock:
             self.traffic.retries += 1
             if everyone:
                 self._not_before = max(self._not_before, self.clock() + wait)
+                self._because = because
         if everyone:
-            self.turns.block(self.clock() + wait)
+            self.turns.block(self.clock() + wait, because)
         else:
             self._pause(wait)
 
@@ -241,42 +322,55 @@ class Client:
         self._asking.deadline = self.clock() + self.patience.timeout
         try:
             with http.stream("GET", url) as answer:
-                body = self._read(answer)
-                headers = {name.lower(): value for name, value in answer.headers.items()}
                 status = answer.status_code
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                body = self._read(answer)
         except httpx.LocalProtocolError:  # its message shows the header with the key
             raise AccessDenied(
                 "the key cannot be sent: it holds characters that no HTTP header may hold",
                 source=self.source,
                 url=_shown(url),
             ) from None
-        except (httpx.TransportError, httpx.DecodingError, httpcore.ReadTimeout) as error:
+        except (httpx.TransportError, httpcore.ReadTimeout) as error:
             if isinstance(error.__cause__, LeftoverError):
                 return error.__cause__
-            late = self.clock() >= self._asking.deadline
-            said = f"not whole after {self.patience.timeout:g} s" if late else str(error)
-            return Failure(reason=f"{type(error).__name__}: {said}", headers={})
+            return self._unanswered(error)
+        except (BrokenCoding, httpx.DecodingError) as error:
+            return Failure(reason=f"the body cannot be decoded: {error}", broken=True)
+        except UnknownCoding as error:
+            raise self._protocol_error(f"the body cannot be decoded: {error}", url) from None
+        self._has_answered = True
         self._note_budget(headers)
         if status != 200:
-            return Failure(reason=self._reason(status, body), status=status, headers=headers)
+            return self._failure(status, headers, body)
         if not _is_whole(body, headers):
             start = self._redacted(start_of(body))
-            return Failure(reason=f"the body is not whole JSON, it starts {start!r}", headers={})
+            reason = f"the body is not whole JSON, it starts {start!r}"
+            return Failure(reason=reason, broken=True)
         log.debug("%s: 200 %s %d bytes", self.source, url.path, len(body))
-        return Response(status=status, headers=headers, body=body, url=str(url))
+        return Response(status=status, headers=headers, body=body, url=_shown(url))
+
+    def _unanswered(self, error: Exception) -> Failure:
+        if self.clock() >= self._asking.deadline:
+            late = f"not whole after {self.patience.timeout:g} s"
+            return Failure(reason=f"{type(error).__name__}: {late}")
+        fault = classify(error, self._route, has_answered=self._has_answered)
+        kind = "" if fault.lasting else f"{type(error).__name__}: "
+        reason = one_line(f"{kind}{fault.reason}")
+        return Failure(reason=reason, remedy=fault.remedy, lasting=fault.lasting)
 
     def _read(self, answer: httpx.Response) -> bytes:
-        chunks, size = [], 0
-        most = self.patience.max_body
-        for chunk in unpacked(answer):
-            chunks.append(chunk)
+        """The decoded body; of an error, which is only shown, no more than its start."""
+        chunks, size, most = [], 0, self.patience.max_body
+        coding = answer.headers.get("content-encoding", "")
+        for chunk in decoded(answer.iter_raw(), coding):
             size += len(chunk)
+            if answer.status_code != 200 and size > MAX_ERROR_BODY:
+                break
             if size > most:
-                raise ProtocolError(
-                    f"the body is larger than {most} bytes",
-                    source=self.source,
-                    url=_shown(answer.url),
-                )
+                message = f"the body is larger than {most} bytes (limits.max_body_mb)"
+                raise self._protocol_error(message, answer.url)
+            chunks.append(chunk)
             self._within(None)
         return b"".join(chunks)
 
@@ -299,40 +393,89 @@ class Client:
             if pause > 0:
                 self._not_before = max(self._not_before, now + pause + self.jitter())
 
-    def _reason(self, status: int, body: bytes) -> str:
-        try:
-            said = self.error_message(parse(body)) if body else ""
-        except ProtocolError:
-            said = ""
-        # Statsig's 401 echoes the key that was sent
-        return f"{status} {self._redacted(said)}".strip()[:500]
+    def _failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What an answer other than 200 came to."""
+        said = self.said(_json_or_none(body)) or self._redacted(_start_of_text(body))
+        reason = f"{status} {said or _phrase(status)}".strip()
+        if status != 407:
+            return Failure(reason=reason, status=status, headers=headers)
+        return Failure(reason=reason, status=status, headers=headers, remedy="Check the proxy")
+
+    def said(self, body: Json) -> str:
+        """The code and message of an error that the provider sent, without secrets."""
+        own = self.error_message(body) if body is not None else ""
+        known = own if any(map(str.isalnum, own)) else vendor_message(body)
+        return self._redacted(known)  # Statsig's 401 echoes the key that was sent
 
     def _redacted(self, text: str) -> str:
-        return redact(text.replace(self.secret, "[key]") if self.secret else text)
+        short = text[: 4 * MAX_MESSAGE]
+        hidden = redact(short.replace(self.secret, "[key]") if self.secret else short)
+        return one_line(hidden)[:MAX_MESSAGE]
 
     def _error(self, failure: Failure, url: httpx.URL, attempts: int) -> SourceError:
-        status = failure.status
         tries = f" after {attempts} tries" if attempts > 1 else ""
-        if status is None:
-            broken = failure.reason.startswith("the body")
-            kind: type[SourceError] = ProtocolError if broken else TransientError
-        elif status in (401, 403):
-            kind = AccessDenied
-        elif status in (408, 425, 429) or status >= 500:
-            kind = TransientError
-        else:
-            kind = RequestRejected if status >= 400 else ProtocolError
-        return kind(failure.reason + tries, source=self.source, url=_shown(url), status=status)
+        remedy = f". {failure.remedy}" if failure.remedy else ""
+        kind, status = _kind_of(failure), failure.status
+        message = f"{failure.reason}{tries}{remedy}"
+        return kind(message, source=self.source, url=_shown(url), status=status)
 
-    def _too_long(self, wait: float, url: httpx.URL) -> RateLimited:
+    def _too_long(
+        self, wait: float, url: httpx.URL, cause: str, status: int | None = 429
+    ) -> RateLimited:
+        """The provider's words first, then what they lead to."""
         retry_at = datetime.fromtimestamp(min(self.clock() + wait, 4e9), UTC)
+        until = f"{retry_at:%Y-%m-%d %H:%M:%S}Z"
+        first = f"{cause}; it asks" if cause else "the rate limit asks"
+        ask_now = "; `etl sync --retry-now` asks before that time" if cause else ""
         return RateLimited(
-            f"the rate limit asks to wait until {retry_at:%Y-%m-%d %H:%M:%S}Z, {wait:.0f} s, and a "
-            f"run waits {self.patience.seconds:.0f} s at most; the next run goes on from here",
+            f"{first} to wait until {until}, {wait:.0f} s, and a run waits "
+            f"{self.patience.seconds:g} s at most; the next run resumes from here{ask_now}",
             retry_at=retry_at,
             source=self.source,
             url=_shown(url),
+            status=status,
         )
+
+
+def _is_refusal(failure: Failure) -> bool:
+    return failure.status is not None and not is_retryable(failure.status)
+
+
+def _kind_of(failure: Failure) -> type[SourceError]:
+    status = failure.status
+    if failure.lasting:
+        return ConnectionFailed
+    if status is None:
+        return ProtocolError if failure.broken else TransientError
+    if status in (401, 403):
+        return AccessDenied
+    if is_retryable(status) or status >= 500:
+        return TransientError
+    return RequestRejected if status >= 400 else ProtocolError
+
+
+def _json_or_none(body: bytes) -> Json:
+    try:
+        return parse(body) if body else None
+    except ProtocolError:
+        return None
+
+
+_TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)
+
+
+def _start_of_text(body: bytes) -> str:
+    """What an error that is no JSON says: the title of a page, or the start of the text."""
+    title = _TITLE.search(body)
+    text = (title[1] if title else body).decode("utf-8", "replace").strip()
+    return "" if text.startswith(("{", "[", "<")) else text[:100]
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:

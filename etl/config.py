@@ -7,7 +7,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -38,6 +38,7 @@ from etl.config_file import (
     database_url,
     file_table,
     json_schema,
+    proxy_url,
 )
 from etl.config_secrets import secret_at, secrets_at
 from etl.errors import ConfigError
@@ -64,6 +65,11 @@ DEFAULT_PATH = Path("config/etl.toml")
 DEFAULT_FINGERPRINT_KEY = "etl/fingerprint/1"
 
 _DATABASE_URL: Key = ("database", "url")
+_PROXY_VARIABLES = (
+    *("HTTPS_PROXY", "https_proxy"),
+    *("ALL_PROXY", "all_proxy"),
+    *("HTTP_PROXY", "http_proxy"),
+)
 _NOTICE_URLS: Key = ("notices", "urls")
 _FINGERPRINT_KEY: Key = ("security", "fingerprint_key")
 _MIB = 1024 * 1024
@@ -97,12 +103,17 @@ class ArchiveSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSettings:
-    """One source: [sources.NAME]. `options` has an entry for every stream of the provider."""
+    """One source: [sources.NAME]. `options` has an entry for every stream of the provider.
+
+    ignored_proxies: the environment variables that name a proxy, where the source names none.
+    """
 
     name: str
     provider: str
     api_key: SecretStr
     base_url: str
+    proxy: SecretStr | None = None
+    ignored_proxies: tuple[str, ...] = ()
     schedule: str | None
     timezone: str = "UTC"
     options: Mapping[str, Options]
@@ -176,6 +187,8 @@ def load(
     if secrets if notices is None else notices:
         places |= _notice_places(table)
     found, problems = secrets_at(places, path.parent, environ)
+    proxies, wrong = _proxies(asked, found)
+    problems += wrong
     if secrets and not asked:
         problems.append(Problem(("sources",), "there is none; add a table [sources.NAME]"))
     if problems:
@@ -186,7 +199,14 @@ def load(
         database_file_mode=int(table.database.file_mode, 8),
         warnings=tuple(_warnings(path, text, table)),
         sources=MappingProxyType(
-            {name: _source(name, source, found) for name, source in asked.items()}
+            {
+                name: replace(
+                    _source(name, source, found),
+                    proxy=proxies.get(name),
+                    ignored_proxies=() if name in proxies else _named_proxies(environ),
+                )
+                for name, source in asked.items()
+            }
         ),
         fingerprint_key=found.get(_FINGERPRINT_KEY, SecretStr(""))
         if table.security.fingerprint_key
@@ -323,9 +343,36 @@ def _places(table: FileTable, asked: Mapping[str, SourceTable]) -> dict[Key, Sec
         or f"missing; {secret_form('api_key', f'{source.provider.upper()}_API_KEY')}"
         for name, source in asked.items()
     }
+    places |= {
+        ("sources", name, "proxy"): source.proxy
+        for name, source in asked.items()
+        if isinstance(source.proxy, SecretTable)
+    }
     if table.security.fingerprint_key:
         places[_FINGERPRINT_KEY] = table.security.fingerprint_key
     return places
+
+
+def _proxies(
+    asked: Mapping[str, SourceTable], found: Mapping[Key, SecretStr]
+) -> tuple[dict[str, SecretStr], list[Problem]]:
+    """The proxy of each source that has one, and the secrets that are no URL of a proxy."""
+    proxies: dict[str, SecretStr] = {}
+    problems: list[Problem] = []
+    for name, source in asked.items():
+        key: Key = ("sources", name, "proxy")
+        if isinstance(source.proxy, str):
+            proxies[name] = SecretStr(source.proxy)
+        elif key in found:
+            try:
+                proxies[name] = SecretStr(proxy_url(found[key].get_secret_value()))
+            except ValueError as error:
+                problems.append(Problem(key, str(error)))
+    return proxies, problems
+
+
+def _named_proxies(environ: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(name for name in _PROXY_VARIABLES if environ.get(name))
 
 
 def _notice_places(table: FileTable) -> dict[Key, SecretTable | str]:

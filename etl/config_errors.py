@@ -25,6 +25,10 @@ _WORD = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _ASSIGNMENT = re.compile(rf"\s*({_WORD}(?:\s*\.\s*{_WORD})*)\s*=")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_PROXY_FORM = (
+    'write proxy = "http://host:port", or { env = "NAME" } or { file = "path" } for a URL with '
+    "a password"
+)
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -152,6 +156,9 @@ def problems_of(error: ValidationError) -> list[Problem]:
 def _problem(details: ErrorDetails) -> Problem:
     key, model = _place(details["loc"])
     kind, value = details["type"], details["input"]
+    if key[2:3] == ("proxy",) and key[0] == "sources":
+        own = str(details["ctx"]["error"]) if kind == "value_error" else ""
+        return Problem(key[:3], _PROXY_FORM if own in ("", "one of env and file") else own)
     if key[-1] == "[key]":
         message = "a name of a source is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
         return Problem(key[:-1], message)

@@ -59,6 +59,29 @@ def base_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().rstrip(':')}"
 
 
+def proxy_url(text: str) -> str:
+    """The URL of a proxy, which may hold user and password; ValueError, without it, for others."""
+    url = text if "://" in text else f"http://{text}"
+    parts, host = _url(url)
+    if parts.scheme.startswith("socks"):
+        raise ValueError("expected http://host:port; SOCKS is not supported")
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        raise ValueError("expected the URL of a proxy, http://host:port")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("expected http://host:port only; @ : / and % in a password are encoded")
+    return url.rstrip("/")
+
+
+def _open_proxy_url(text: str) -> str:
+    url = proxy_url(text)
+    if "@" in url:
+        raise ValueError(
+            "a proxy with a user or a password is a secret; "
+            'write proxy = { env = "NAME" } or { file = "path" }'
+        )
+    return url
+
+
 def _url(text: str) -> tuple[SplitResult, str]:
     """The parts and the host, which is empty when the text is no URL or its port no port."""
     try:
@@ -99,6 +122,7 @@ BaseUrl = Annotated[str, AfterValidator(base_url)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
+OpenProxyUrl = Annotated[str, AfterValidator(_open_proxy_url)]
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
@@ -136,6 +160,11 @@ URL_KINDS = ("a text", "a place")
 DatabaseUrlOrPlace = Annotated[
     Annotated[DatabaseUrl, Tag(URL_KINDS[0])] | Annotated[SecretTable, Tag(URL_KINDS[1])],
     Discriminator(lambda value: URL_KINDS[isinstance(value, dict | SecretTable)]),
+]
+
+Proxy = Annotated[
+    Annotated[OpenProxyUrl, Tag("url")] | Annotated[SecretTable, Tag("secret")],
+    Discriminator(lambda value: "url" if isinstance(value, str) else "secret"),
 ]
 
 
@@ -251,6 +280,11 @@ class SourceTable(Table):
     )
     base_url: BaseUrl | None = Field(
         default=None, description="https://host; default: the provider's"
+    )
+    proxy: Proxy | None = Field(
+        default=None,
+        description='proxy for all requests of the source: "http://host:port"; with a password '
+        '{ env = "NAME" } or { file = "path" }; HTTPS_PROXY alone is not used',
     )
     schedule: Schedule | None = Field(
         default=None, description="cron line for `etl schedule`: minute hour day month weekday"

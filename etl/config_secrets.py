@@ -1,6 +1,8 @@
 """Secrets from the environment and from files that only their owner may read; never shown."""
 
+import codecs
 import os
+import re
 import shlex
 import stat
 from collections.abc import Mapping
@@ -12,6 +14,12 @@ from etl.config_errors import Key, Problem
 from etl.config_file import SecretTable
 from etl.redaction import protect_key
 
+_QUOTES = frozenset(
+    "\"'`\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
+    "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
+)
+_ASSIGNMENT = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=\s*\S")
+_BYTE_ORDER_MARK = "\ufeff"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -37,16 +45,27 @@ def secret_at(place: SecretTable | str, folder: Path, environ: Mapping[str, str]
         where = _shown_variable(place.env)
         if place.env not in environ:
             raise ValueError(f"{where} is not set; export it, or name another")
-        value = environ[place.env].strip()
+        value = environ[place.env].strip().removeprefix(_BYTE_ORDER_MARK).strip()
     else:
         file = _secret_path(folder, str(place.file))
         where, value = f"the file {file}", _secret_file(file)
-    if not value:
-        raise ValueError(f"{where} is empty")
-    if not (value.isascii() and value.isprintable() and " " not in value):
-        raise ValueError(f"{where} holds a blank, a line break or a letter that no key has")
+    if fault := _fault_of(value):
+        raise ValueError(f"{where} {fault}")
     protect_key(value)
     return SecretStr(value)
+
+
+def _fault_of(value: str) -> str:
+    """Why a text is no secret that a header could hold; never a part of it."""
+    if not value:
+        return "is empty"
+    if value[0] in _QUOTES or value[-1] in _QUOTES:
+        return "begins or ends with a quotation mark: write the secret without quotes around it"
+    if _ASSIGNMENT.match(value):
+        return "holds NAME=value: write the value alone"
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        return "holds a blank, a line break or a letter that no key has"
+    return ""
 
 
 def _shown_variable(name: str) -> str:
@@ -64,13 +83,19 @@ def _secret_path(folder: Path, text: str) -> Path:
         raise ValueError(f"the file {text}: there is no such home") from None
 
 
+def _text(data: bytes) -> str:
+    """UTF-8, or UTF-16 where a byte order mark says so, as PowerShell writes it; no mark."""
+    utf16 = len(data) > 2 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf16 else "utf-8-sig")
+
+
 def _secret_file(file: Path) -> str:
     """The text of a file that nobody else may read, as far as this process can see to it."""
     try:
         found = file.stat()
         exposed = found.st_mode & _OTHERS and _is_ours(file, found)
         regular = stat.S_ISREG(found.st_mode)
-        text = "" if exposed or not regular else file.read_text(encoding="utf-8")
+        text = "" if exposed or not regular else _text(file.read_bytes())
     except UnicodeDecodeError:
         raise ValueError(f"the file {file} is not text") from None
     except OSError as error:

@@ -5,6 +5,7 @@ EtlError
 ├── SourceError            one provider, one request                               1
 │   ├── TransientError     timeout, reset, 408, 5xx: the next run may do better   75
 │   │   └── RateLimited    the vendor asked for a longer wait than a run has      75
+│   ├── ConnectionFailed   unknown host, bad certificate, proxy refuses            1
 │   ├── AccessDenied       401, 403                                                4
 │   ├── RequestRejected    400, 404, 422: the request itself is wrong              1
 │   └── ProtocolError      200, but not as documented                              1
@@ -82,6 +83,10 @@ class RateLimited(TransientError):
     ) -> None:
         super().__init__(message, source=source, url=url, status=status)
         self.retry_at = retry_at
+
+
+class ConnectionFailed(SourceError):
+    """No connection, and no retry can help: unknown host, bad certificate, a proxy that refuses."""
 
 
 class AccessDenied(SourceError):

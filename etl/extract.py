@@ -23,6 +23,7 @@ from etl.errors import (
 from etl.paging import is_object, leads_back
 from etl.signals import wait_in_pieces
 from etl.stream import Fetch, Json, Page, Request, Response, Stream
+from etl.text import vendor_message
 from etl.wire import clean, parse
 
 MOST_PAGES = 1_000_000
@@ -40,6 +41,7 @@ class Reader:
 
     keep: is given each redacted body, with its stream, the key of its project and its request.
     recall: gives the page with a mark (its request, a digest of its body) that is known already.
+    describe: the code and message of a body that is an error, without secrets.
     """
 
     fetch: Fetch
@@ -47,6 +49,7 @@ class Reader:
     concurrency: int = 1
     keep: Callable[[str, str, Request, Json], None] | None = None
     recall: Recalled | None = None
+    describe: Callable[[Json], str] = vendor_message
     parent_key: str = ""
 
 
@@ -112,7 +115,7 @@ def _page(reader: Reader, stream: Stream, request: Request, first: Response | No
         if stream.missing is None or error.status != 404:
             raise
         return stream.missing(request)
-    page = stream.read(body, request)
+    page = _read(reader, stream, request, body)
     return page if reader.recall is None else replace(page, mark=mark)
 
 
@@ -128,6 +131,17 @@ def body_for(reader: Reader, stream: Stream, request: Request) -> dict[str, Json
     if not request.alone:
         return body_for(reader, stream, replace(request, alone=True))
     raise MisdirectedAnswer(f"the answer to {request.path} is of another request: {said}")
+
+
+def _read(reader: Reader, stream: Stream, request: Request, body: dict[str, Json]) -> Page:
+    """The page of an answer; an answer that is an error in disguise is told in its own words."""
+    try:
+        return stream.read(body, request)
+    except ProtocolError as error:
+        said = reader.describe(body)
+        if not said:
+            raise
+        raise ProtocolError(f"{error}; the answer to {request.path} says {said!r}") from error
 
 
 def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:

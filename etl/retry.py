@@ -7,14 +7,16 @@ Nothing here sleeps.
 """
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from etl.errors import OK, PARTIAL, TRY_AGAIN, AccessDenied, ConfigError, UnsafeChange
 
-RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+NEVER_PASSES = frozenset({501, 505})  # not implemented, another HTTP version
+RETRYABLE = frozenset({408, 425, 429, *range(500, 600)}) - NEVER_PASSES
 DEFAULT_PAUSE = 10.0  # LaunchDarkly's window; sent without any header by all three vendors
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
@@ -26,6 +28,8 @@ MOST_FAILURES = 5  # in a row, until a job is given up; the next tick of its sch
 LANDED = (OK, PARTIAL, UnsafeChange.exit_code)
 FOR_PEOPLE = (ConfigError.exit_code, AccessDenied.exit_code)
 LONGEST_ASKED = 86_400.0  # a refusal that asks for more is asked again after a day
+ABSURD = 366 * 86_400.0  # nobody means a longer wait: it is asked again after an hour
+AFTER_ABSURD = 3600.0
 LONGEST_ANNOUNCED = 60.0  # beyond the vendor's windows; a refusal would say it again
 
 _RESETS = ("x-ratelimit-reset", "x-ratelimit-auth-token-reset")
@@ -42,11 +46,18 @@ _REMAINING = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A request that brought no usable answer; status None when no answer came at all."""
+    """A request that brought no usable answer; status None when no answer came at all.
+
+    remedy: what a person can do about it. lasting: no retry can help. broken: an answer came, and
+    its body was not what its headers promise.
+    """
 
     reason: str
     status: int | None = None
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    remedy: str = ""
+    lasting: bool = False
+    broken: bool = False
 
 
 def wait_before_retry(failure: Failure, attempt: int, *, now: float, jitter: float) -> float | None:
@@ -54,7 +65,7 @@ def wait_before_retry(failure: Failure, attempt: int, *, now: float, jitter: flo
 
     now is epoch seconds, jitter a random number in [0, 1).
     """
-    if failure.status is not None and failure.status not in RETRYABLE:
+    if failure.lasting or not (failure.status is None or is_retryable(failure.status)):
         return None
     asked = asked_pause(failure.headers, now=now)
     if asked is not None or failure.status == 429:
@@ -63,14 +74,28 @@ def wait_before_retry(failure: Failure, attempt: int, *, now: float, jitter: flo
     return jitter * min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(attempt, 16))
 
 
+def is_retryable(status: int) -> bool:
+    """Whether a retry can help; a status above 599 is read as a 5xx (RFC 9110, 15)."""
+    return status in RETRYABLE or status >= 600
+
+
+def is_asked(failure: Failure, *, now: float) -> bool:
+    """Whether the wait before a retry is what the provider asks for, and not our own backoff."""
+    return failure.status == 429 or asked_pause(failure.headers, now=now) is not None
+
+
 def asked_pause(headers: Mapping[str, str], *, now: float) -> float | None:
     """The seconds that a refusal asks to wait, 0 to a day; None when it does not say."""
     retry_after = _retry_after(headers.get("retry-after"), now)
     if retry_after is not None:
-        return min(retry_after, LONGEST_ASKED)
+        return _bounded(retry_after)
     resets = [_reset(headers.get(name), now) for name in _RESETS]
     known = [wait for wait in resets if wait is not None]
-    return min(max(known), LONGEST_ASKED) if known else None
+    return _bounded(max(known)) if known else None
+
+
+def _bounded(wait: float) -> float:
+    return AFTER_ABSURD if wait > ABSURD else min(wait, LONGEST_ASKED)
 
 
 def pause_after(
@@ -84,8 +109,8 @@ def pause_after(
     waits = [
         _reset(headers.get(reset), now) or 0.0
         for remaining, limit, reset in _REMAINING
-        if (left := _finite(headers.get(remaining, ""))) is not None
-        and left <= others + spared * (_finite(headers.get(limit, "")) or 0.0)
+        if (left := min(_numbers(headers.get(remaining)), default=None)) is not None
+        and left <= others + spared * max(_numbers(headers.get(limit)), default=0.0)
     ]
     return min(max(waits, default=0.0), LONGEST_ANNOUNCED)
 
@@ -110,23 +135,38 @@ def next_try(
 
 
 def _retry_after(text: str | None, now: float) -> float | None:
-    if text is None:
-        return None
+    """The longest wait of a Retry-After, which may come several times: they arrive as one list."""
+    waits = [_seconds_until(one, now) for one in _VALUES.findall(text or "")]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _seconds_until(text: str, now: float) -> float | None:
+    """Seconds, or a date of HTTP."""
     seconds = _finite(text)
     if seconds is not None:
         return max(0.0, seconds)
     try:
         moment = parsedate_to_datetime(text)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, aware.timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, aware.timestamp() - now)
+
+
+# a value of a list; the comma behind the day of a date does not end it
+_VALUES = re.compile(r"((?:\s*[A-Za-z]{3,9},)?[^,]+)")
 
 
 def _reset(text: str | None, now: float) -> float | None:
     """Epoch milliseconds -> seconds from now. A reset in the past asks for no wait."""
-    millis = _finite(text) if text is not None else None
+    millis = max(_numbers(text), default=None)
     return None if millis is None else max(0.0, millis / 1000 - now)
+
+
+def _numbers(text: str | None) -> list[float]:
+    """The numbers of a header that may come several times."""
+    found = (_finite(one) for one in (text or "").split(","))
+    return [number for number in found if number is not None]
 
 
 def _finite(text: str) -> float | None:

@@ -7,8 +7,7 @@ connections keep what comes behind an answer and take it for the answer to their
 import socket
 import ssl
 import threading
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -22,8 +21,6 @@ Within = Callable[[float | None], float]  # seconds wanted -> seconds there are
 
 KEPT_SECONDS = 5.0
 CONNECTIONS = 8
-GZIP = zlib.MAX_WBITS | 16
-PIECE = 2**18  # bytes unpacked at once
 
 
 class Sockets(httpcore.SyncBackend):
@@ -43,7 +40,10 @@ class Sockets(httpcore.SyncBackend):
     ) -> httpcore.NetworkStream:
         """Connects; the look-up of the name has the resolver's own limit."""
         within = self._within(timeout)
-        made = hearing(super().connect_tcp, host, port, within, *more, **options)
+        try:
+            made = hearing(super().connect_tcp, host, port, within, *more, **options)
+        except UnicodeError as error:  # of a host that no name service takes
+            raise httpcore.ConnectError(str(error)) from error
         connected = _Socket(made, self._within)
         self._open.add(connected)
         return connected
@@ -198,7 +198,12 @@ class Transport(httpx.HTTPTransport):
     """
 
     def __init__(
-        self, sockets: httpcore.NetworkBackend, tls: ssl.SSLContext | None, *, kept: int
+        self,
+        sockets: httpcore.NetworkBackend,
+        tls: ssl.SSLContext | None,
+        *,
+        kept: int,
+        proxy: httpx.Proxy | None = None,
     ) -> None:
         self._pool = _Pool(
             ssl_context=tls,
@@ -206,26 +211,10 @@ class Transport(httpx.HTTPTransport):
             max_keepalive_connections=kept,
             keepalive_expiry=KEPT_SECONDS,
             network_backend=sockets,
+            proxy=None if proxy is None else _core_proxy(proxy),
         )
 
 
-def unpacked(answer: httpx.Response) -> Iterable[bytes]:
-    """The body piece by piece, so that whoever counts them can stop a bomb before it bursts."""
-    packing = answer.headers.get("content-encoding", "identity").strip().lower()
-    if packing == "identity":
-        yield from answer.iter_raw()
-        return
-    if packing != "gzip":
-        raise httpx.DecodingError(f"packed as {packing[:40]!r}, which nobody asked for")
-    unpacker = zlib.decompressobj(GZIP)
-    came = False
-    for raw in answer.iter_raw():
-        came = True
-        while raw:
-            try:
-                yield unpacker.decompress(raw, PIECE)
-            except zlib.error as error:
-                raise httpx.DecodingError(str(error)) from error
-            raw = unpacker.unconsumed_tail
-    if came and not unpacker.eof:
-        raise httpx.DecodingError("the packed body is not whole")
+def _core_proxy(proxy: httpx.Proxy) -> httpcore.Proxy:
+    tls = ssl.create_default_context() if proxy.url.scheme == "https" else None
+    return httpcore.Proxy(url=str(proxy.url), auth=proxy.raw_auth, ssl_context=tls)

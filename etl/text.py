@@ -65,6 +65,32 @@ def iso_time(moment: datetime) -> str:
 _TINY = re.compile(rb"[0-9]e-[0-9]")
 
 
+def one_line(text: str) -> str:
+    """A text of others for messages: control characters and line breaks become spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def vendor_message(value: Json) -> str:
+    """What an error in JSON says, `code: message`; the shapes in use, RFC 9457 among them."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if not isinstance(value, dict):
+        return ""
+    for name in ("error", "errors"):
+        if isinstance(value.get(name), dict | list):
+            return vendor_message(value[name]) or vendor_message({**value, name: None})
+    code = _first_text(value, ("code", "error", "errorCode", "error_code", "title", "type"))
+    said = _first_text(
+        value, ("message", "error_description", "detail", "description", "reason", "msg")
+    )
+    return ": ".join(part for part in (code, said) if part)
+
+
+def _first_text(value: dict[str, Json], names: tuple[str, ...]) -> str:
+    found = (value.get(name) for name in names)
+    return next((text for text in found if isinstance(text, str) and text.strip()), "")
+
+
 def path_step(text: str) -> str:
     """A text as one step of a URL's path; `.` and `..` are encoded too, or they would climb."""
     return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")

@@ -182,6 +182,11 @@ def text_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def absent_list(value: Any) -> Any:
+    """An absent list where null stands in its place."""
+    return [] if value is None else value
+
+
 def short_text(value: str) -> str:
     """A text that fits an index; ValueError on a longer one."""
     if not is_key(value):
@@ -194,6 +199,7 @@ StoredInteger = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 EpochMillis = Annotated[datetime | None, BeforeValidator(epoch_millis)]
 Rfc3339 = Annotated[datetime | None, BeforeValidator(rfc3339)]
 TextList = Annotated[list[str], BeforeValidator(text_list)]
+NullIsEmptyList = BeforeValidator(absent_list)
 
 
 def drift_of(model: BaseModel, item: Json) -> tuple[tuple[str, str], ...]:

@@ -52,6 +52,12 @@ def sync(
         int | None,
         typer.Option(min=1, help="Sources at once, a process each; default: one a processor."),
     ] = None,
+    retry_now: Annotated[
+        bool,
+        typer.Option(
+            "--retry-now", help="Send requests even if the provider asked to wait longer."
+        ),
+    ] = False,
     as_json_report: Annotated[
         bool, typer.Option("--json", help="One JSON report on stdout.")
     ] = False,
@@ -61,7 +67,13 @@ def sync(
     from etl.side_by_side import processors
 
     settings = context.settings(ctx.obj, source or (), secrets=True)
-    wish = Wish(streams=stream or (), dry_run=dry_run, full=full, force_deletes=force_deletes)
+    wish = Wish(
+        streams=stream or (),
+        dry_run=dry_run,
+        full=full,
+        force_deletes=force_deletes,
+        retry_now=retry_now,
+    )
     engine = context.database(ctx.obj)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # named sources must have the stream, of all sources those that have it are meant

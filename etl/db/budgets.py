@@ -43,7 +43,9 @@ def granted(connection: Connection, credential: str, now: datetime) -> tuple[lis
     return _read(connection.execute(query).first(), now) or ([], 0.0)
 
 
-def block(connection: Connection, credential: str, until: float, now: datetime) -> None:
+def block(
+    connection: Connection, credential: str, until: float, now: datetime, reason: str = ""
+) -> None:
     """Nobody with this credential asks before that moment; an earlier one changes nothing."""
     if _held(connection, credential, now) is None:
         _make(connection, credential, now)
@@ -53,7 +55,25 @@ def block(connection: Connection, credential: str, until: float, now: datetime) 
         update(rate_budgets)
         .where(budget.credential == credential)
         .where(budget.blocked_until.is_(None) | (budget.blocked_until < moment))
-        .values(blocked_until=moment, updated_at=now)
+        .values(blocked_until=moment, blocked_reason=reason, updated_at=now)
+    )
+
+
+def block_reason(connection: Connection, credential: str, now: datetime) -> str:
+    """What the refusal said that keeps everyone with this credential from asking at `now`."""
+    budget = rate_budgets.c
+    query = select(budget.blocked_reason).where(
+        budget.credential == credential, budget.blocked_until > now
+    )
+    return connection.execute(query).scalar() or ""
+
+
+def unblock(connection: Connection, credential: str) -> None:
+    """Forgets a refusal."""
+    connection.execute(
+        update(rate_budgets)
+        .where(rate_budgets.c.credential == credential)
+        .values(blocked_until=None, blocked_reason=None)
     )
 
 

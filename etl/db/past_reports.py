@@ -75,7 +75,9 @@ FROM layers_closed AS layers
 CROSS JOIN LATERAL jsonb_each(
   CASE WHEN layers.provider = 'launchdarkly' THEN layers.raw -> 'environments' END
 ) AS environment (key, value)
-WHERE jsonb_array_length(environment.value -> 'reservations') > 0""",
+WHERE CASE jsonb_typeof(environment.value -> 'reservations')
+        WHEN 'array' THEN jsonb_array_length(environment.value -> 'reservations')
+      END > 0""",
 }
 """Of a closed version the payload tells what was reserved; by whether it is SQLite."""
 
@@ -164,7 +166,7 @@ def _layers_without_experiments(words: _Words) -> str:
         "EXISTS (SELECT 1 FROM json_each(layers.raw, '$.environments') AS environment "
         "WHERE json_array_length(environment.value, '$.reservations') > 0)"
         if words.sqlite
-        else "jsonb_path_exists(layers.raw, '$.environments.*.reservations[*]')"
+        else "jsonb_path_exists(layers.raw, '$.environments.*.reservations[*].experimentKey')"
     )
     return f"""
 SELECT {columns} FROM layers_still AS layers

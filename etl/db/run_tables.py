@@ -160,9 +160,10 @@ notices = Table(
 rate_budgets = Table(
     "rate_budgets",
     metadata,
-    Column("credential", Text, primary_key=True),  # provider and the key's fingerprint
+    Column("credential", Text, primary_key=True),  # provider, host, the key's fingerprint
     Column("grants", LargeBinary, nullable=False),  # float64: when requests were or will be sent
     Column("blocked_until", UtcDateTime),
+    Column("blocked_reason", Text),  # the provider's words
     Column("updated_at", UtcDateTime, nullable=False),
 )
 

@@ -7,7 +7,7 @@ ones send projects unpaged and environments as an array.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,15 @@ from etl.paging import earlier, echoed_link, is_object, read_linked
 from etl.record import Child, Record
 from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step
-from etl.wire import EpochMillis, Key, StoredInteger, TextList, Wire, drift_of
+from etl.wire import (
+    EpochMillis,
+    Key,
+    NullIsEmptyList,
+    StoredInteger,
+    TextList,
+    Wire,
+    drift_of,
+)
 
 VERSION = "20240415"
 ENVIRONMENTS_PAGE_SIZE = 100
@@ -110,7 +118,7 @@ class WireReservation(Wire):
 class WireLayerEnvironment(Wire):
     """One environment of a layer."""
 
-    reservations: list[WireReservation] = []
+    reservations: Annotated[list[WireReservation], NullIsEmptyList] = []
 
 
 class WireLayer(Wire):
@@ -180,9 +188,10 @@ def project_echo(body: Json, request: Request) -> str | None:
 
 
 def split_project(item: Json) -> tuple[Json, Sequence[Embedded]]:
-    """A project, and the environments inside it: 20 at most, with the total and a next link.
+    """A project without its environments, and these: 20 at most, with the total and a next link.
 
-    Without a total and without links nothing says that these are all.
+    Without a total and without links nothing says that these are all. They are records of their
+    own, so the project is kept without the field.
     """
     listed = item.get("environments")
     if not is_object(listed) or not isinstance(listed.get("items"), list):
@@ -197,7 +206,7 @@ def split_project(item: Json) -> tuple[Json, Sequence[Embedded]]:
     embedded = Embedded(
         stream="environments", partition=partition, items=items, complete=not (short or more)
     )
-    return {**item, "environments": envelope}, (embedded,)
+    return {name: value for name, value in item.items() if name != "environments"}, (embedded,)
 
 
 def identity(item: Json) -> str:
@@ -272,7 +281,7 @@ def layer_record(item: Json, _partition: Partition) -> Record:
                 for environment_key, environment in sorted(wire.environments.items())
                 for reservation, raw in zip(
                     environment.reservations,
-                    item["environments"][environment_key].get("reservations", ()),
+                    item["environments"][environment_key].get("reservations") or (),
                     strict=True,
                 )
             ]

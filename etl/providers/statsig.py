@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from etl.paging import echoed_number, is_object, read_numbered, read_object
 from etl.record import Child, Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
-from etl.text import path_step
+from etl.text import path_step, vendor_message
 from etl.wire import EpochMillis, Key, TextList, Wire, drift_of
 
 VERSION = "20240601"
@@ -204,11 +204,6 @@ def whose(body: Json) -> Json:
     return data.get("id") if is_object(data) else None
 
 
-def error_message(body: Json) -> str:
-    """`message`, which on a 401 echoes the key: the client redacts it."""
-    return str(body.get("message", "")) if is_object(body) else ""
-
-
 _PROJECT = (Request("/console/v1/project"), Request("/console/v1/settings/project"))
 
 PROVIDER = Provider(
@@ -218,7 +213,7 @@ PROVIDER = Provider(
     whoami=_PROJECT[0],
     identity=whose,
     rate_limits=("100/10s", "900/15min"),
-    error_message=error_message,
+    error_message=vendor_message,  # on a 401 it echoes the key: the client redacts it
     streams=(
         Stream(
             name="projects",

@@ -1,8 +1,11 @@
 """The one network module, against routes that respx answers."""
 
+import gzip
+import itertools
 import logging
 import socket
 import threading
+import zlib
 from contextlib import closing, contextmanager
 
 import httpx
@@ -484,3 +487,186 @@ def _answer_half(server, times):
 def test_the_defaults_are_the_real_clock_and_network():
     with closing(Client(source="a", base_url="http://127.0.0.1:9", headers={}, secret="")) as real:
         assert abs(real.clock() - 1.7e9) < 3e9
+
+
+PAGE = b'{"items": [{"a": 1}]}'
+ZIPPED = gzip.compress(PAGE)
+
+
+def deflated(wbits):
+    packer = zlib.compressobj(wbits=wbits)
+    return packer.compress(PAGE) + packer.flush()
+
+
+CODINGS = {
+    "two members": ("gzip", gzip.compress(PAGE[:5]) + gzip.compress(PAGE[5:])),
+    "many members": ("gzip", b"".join(gzip.compress(PAGE[i : i + 1]) for i in range(len(PAGE)))),
+    "an empty member": ("gzip", gzip.compress(b"") + ZIPPED),
+    "zeros behind it": ("gzip", ZIPPED + b"\0" * 512),
+    "an old name": ("x-gzip", ZIPPED),
+    "an upper case name": ("GZip", ZIPPED),
+    "an empty name": ("", PAGE),
+    "identity": ("identity", PAGE),
+    "deflate with zlib": ("deflate", deflated(15)),
+    "deflate without": ("deflate", deflated(-15)),
+    "two codings": ("deflate, gzip", gzip.compress(deflated(15))),
+    "identity and gzip": ("identity, gzip,", ZIPPED),
+    "large pieces": ("gzip", gzip.compress(PAGE + b" " * 2**20, 9)),
+}
+
+
+@pytest.mark.parametrize("piece", [1, 7, 2**16])
+@pytest.mark.parametrize(("coding", "packed"), CODINGS.values(), ids=CODINGS)
+def test_a_body_is_decoded_as_its_codings_say(coding, packed, piece):
+    pieces = [packed[at : at + piece] for at in range(0, len(packed), piece)]
+    answer = httpx.Response(200, headers={"Content-Encoding": coding}, content=iter(pieces))
+    with vendor(lambda: answer):
+        assert ask().body.strip() == PAGE
+
+
+BROKEN = {
+    "cut": ZIPPED[:-9],
+    "cut between members": ZIPPED + gzip.compress(b" ")[:5],
+    "followed by something else": ZIPPED + b"<html>",
+    "no gzip": PAGE,
+}
+
+
+@pytest.mark.parametrize("packed", BROKEN.values(), ids=BROKEN)
+def test_a_packed_body_that_is_not_whole_is_asked_again_and_named(packed):
+    made = lambda: httpx.Response(  # noqa: E731
+        200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(packed)
+    )
+    error, route = refused(ProtocolError, made)
+    assert route.call_count == Patience().attempts
+    assert "the body cannot be decoded" in str(error)
+
+
+def test_a_coding_that_nobody_asked_for_is_named_at_once():
+    made = lambda: httpx.Response(  # noqa: E731
+        200, headers={"Content-Encoding": "br"}, stream=httpx.ByteStream(PAGE)
+    )
+    error, route = refused(ProtocolError, made)
+    assert route.call_count == 1
+    assert "'br'" in str(error)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
+def test_a_bomb_of_many_members_is_capped(coding):
+    packed = gzip.compress(b" " * 2**20, 9) * 20
+    for _ in coding.split(",")[1:]:
+        packed = gzip.compress(packed)
+    made = lambda: httpx.Response(  # noqa: E731
+        200, headers={"Content-Encoding": coding}, stream=httpx.ByteStream(packed)
+    )
+    refused(ProtocolError, made, patience=Patience(max_body=2**20))
+
+
+SERVER_ERRORS = [500, 503, 507, 508, 520, 521, 522, 523, 524, 525, 527, 529, 530, 599]
+
+
+@pytest.mark.parametrize("status", SERVER_ERRORS)
+def test_every_server_error_may_pass(status):
+    with vendor(refusal(status), OK):
+        assert ask().status == 200
+
+
+def test_the_longest_of_several_retry_afters_is_waited():
+    clock = Clock()
+    headers = [("Retry-After", "1"), ("Retry-After", "5"), ("Retry-After", "3")]
+    with vendor(httpx.Response(429, headers=headers), OK):
+        ask(clock=clock)
+    assert clock.time - NOW == pytest.approx(5.5)
+
+
+def test_an_absurd_wait_ends_after_an_hour():
+    error, _ = refused(RateLimited, refusal(retry_after="1e20"))
+    assert error.retry_at.timestamp() == pytest.approx(NOW + 3600, abs=2)
+
+
+def test_a_wait_beyond_patience_tells_its_cause_first():
+    error, _ = refused(
+        RateLimited,
+        httpx.Response(503, json={"message": "maintenance"}, headers={"Retry-After": "3600"}),
+    )
+    assert str(error).startswith("acme: 503 maintenance; it asks to wait until ")
+    assert f"({BASE}/list?limit)" in str(error)
+    assert "--retry-now" in str(error)
+
+
+def test_a_server_error_without_patience_is_told_as_it_is():
+    error, _ = refused(TransientError, refusal(500), patience=Patience(seconds=0.1))
+    assert not isinstance(error, RateLimited)
+    assert "500 no" in str(error)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_within_the_origin_is_followed(status):
+    there = httpx.Response(status, headers={"Location": "/elsewhere?limit=1#part"})
+    with vendor(there, OK) as route:
+        assert ask().status == 200
+    assert str(route.calls[1].request.url) == f"{BASE}/elsewhere?limit=1"
+
+
+LOCATIONS = {
+    "another host": "https://evil.example/list?limit=1",
+    "another port": "https://vendor.example:8443/list?limit=1",
+    "no TLS": "http://vendor.example/list?limit=1",
+    "another query": "/list?limit=2",
+    "no query": "/list",
+    "a user": "https://me@vendor.example/list?limit=1",
+    "itself": "/list?limit=1",
+}
+
+
+@pytest.mark.parametrize("location", LOCATIONS.values(), ids=LOCATIONS)
+def test_another_redirect_is_reported_with_its_target(location):
+    error, route = refused(ProtocolError, httpx.Response(307, headers={"Location": location}))
+    assert route.call_count == 1
+    assert "307 Temporary Redirect: a redirect to http" in str(error)
+    assert "me@" not in str(error)
+
+
+def test_redirects_end():
+    count = itertools.count()
+    far = lambda: httpx.Response(302, headers={"Location": f"/{next(count)}?limit=1"})  # noqa: E731
+    _, route = refused(ProtocolError, far)
+    assert route.call_count == 6
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_is_missing_behind_a_redirect_is_not_missing(status):
+    there = httpx.Response(302, headers={"Location": "/gone?limit=1"})
+    refused(ProtocolError, there, refusal(status))
+
+
+MESSAGES = {
+    '{"code": "denied", "message": "no\\n  way"}': "denied: no way",
+    '{"error": {"code": "E", "message": "m"}}': "E: m",
+    '{"error": "invalid", "error_description": "expired"}': "invalid: expired",
+    '{"errors": [{"title": "Bad", "detail": "worse"}]}': "Bad: worse",
+    "<html><title>Just a moment</title>": "Just a moment",
+    "upstream\nconnect error": "upstream connect error",
+    "": "Bad Request",
+}
+
+
+@pytest.mark.parametrize(("body", "said"), MESSAGES.items())
+def test_what_an_error_says_is_told_in_one_line(body, said):
+    error, _ = refused(
+        RequestRejected, httpx.Response(400, text=body), error_message=lambda _body: ": "
+    )
+    assert str(error) == f"acme: 400 {said} ({BASE}/list?limit)"
+
+
+def test_an_endless_error_is_not_read_to_its_end():
+    endless = lambda: httpx.Response(400, content=itertools.repeat(b"x" * 1000))  # noqa: E731
+    refused(RequestRejected, endless)
+
+
+def test_a_cookie_is_not_sent_back():
+    cookie = httpx.Response(200, json={}, headers={"Set-Cookie": "a=b"})
+    with vendor(cookie) as route, closing(client()) as asking:
+        asking.fetch(LIST)
+        asking.fetch(LIST)
+    assert "cookie" not in route.calls[1].request.headers

@@ -111,7 +111,7 @@ def test_every_option_of_every_stream_stands_in_the_example(option):
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_no_stream_is_called_like_a_key_of_its_source(provider):
-    assert len(source_table(provider).model_fields) == 7 + len(PROVIDERS[provider].streams)
+    assert len(source_table(provider).model_fields) == 8 + len(PROVIDERS[provider].streams)
 
 
 @pytest.mark.parametrize(("schedule", "imported"), [("", False), ('schedule = "5 * * * *"', True)])

@@ -76,6 +76,89 @@ def test_a_secret_that_no_header_can_hold_is_refused_without_its_value(tmp_path,
     )
 
 
+@pytest.mark.parametrize("value", ['"s3cret"', "'s3cret'", '"s3cret', "\u201cs3cret\u201d"])
+def test_quotes_that_an_env_file_kept_are_refused_without_the_value(tmp_path, value):
+    assert refused(tmp_path, SOURCE, {"KEY": value}) == (
+        "F:3: sources.acme.api_key: the environment variable KEY begins or ends with a quotation "
+        "mark: write the secret without quotes around it"
+    )
+
+
+@pytest.mark.parametrize("value", ["API_KEY=s3cret", "export API_KEY=s3cret"])
+def test_an_assignment_is_no_key(tmp_path, value):
+    key_file(tmp_path, value)
+    assert refused(tmp_path, IN_A_FILE, {}) == (
+        "F:3: sources.acme.api_key: the file D/acme.key holds NAME=value: write the value alone"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path, encoding):
+    key_file(tmp_path, "").write_bytes("s3cret\r\n".encode(encoding))
+    assert key_of(loaded(tmp_path, IN_A_FILE, {})) == "s3cret"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_key_in_utf_16_without_a_mark_is_refused(tmp_path, encoding):
+    key_file(tmp_path, "").write_bytes("s3cret".encode(encoding))
+    assert "a letter that no key has" in refused(tmp_path, IN_A_FILE, {})
+
+
+PROXY = 'proxy = "{}"\n'
+
+
+@pytest.mark.parametrize("url", ["http://proxy:3128", "https://proxy.example", "proxy:3128"])
+def test_a_proxy_without_a_password_stands_in_the_file(tmp_path, url):
+    settings = loaded(tmp_path, SOURCE + PROXY.format(url), {"KEY": "k", "HTTPS_PROXY": "x"})
+    source = settings.sources["acme"]
+    assert source.proxy is not None
+    assert source.proxy.get_secret_value().endswith(url)
+    assert source.ignored_proxies == ()
+
+
+@pytest.mark.parametrize("url", ["http://me:s3cret@proxy:3128", "http://s3cret@proxy"])
+def test_a_proxy_with_a_password_in_the_file_is_refused_without_it(tmp_path, url):
+    assert refused(tmp_path, SOURCE + PROXY.format(url), {"KEY": "k"}) == (
+        "F:4: sources.acme.proxy: a proxy with a user or a password is a secret; "
+        f"write proxy = {FORM}"
+    )
+
+
+@pytest.mark.parametrize("value", ["53", "true", '["s3cret"]', "{ env = 53 }", "{}", '{ x = "s" }'])
+def test_a_proxy_of_another_type_is_refused_with_the_form(tmp_path, value):
+    assert refused(tmp_path, f"{SOURCE}proxy = {value}\n", {"KEY": "k"}).startswith(
+        'F:4: sources.acme.proxy: write proxy = "http://host:port", or { env = "NAME" }'
+    )
+
+
+@pytest.mark.parametrize("url", ["", "ftp://proxy", "http://", "socks5://proxy", "http://p:x"])
+def test_what_is_no_url_of_a_proxy_is_refused(tmp_path, url):
+    message = refused(tmp_path, SOURCE + PROXY.format(url), {"KEY": "k"})
+    assert message.startswith("F:4: sources.acme.proxy: expected ")
+
+
+def test_a_proxy_with_a_password_is_in_the_environment(tmp_path):
+    text = SOURCE + 'proxy = { env = "PROXY" }\n'
+    settings = loaded(tmp_path, text, {"KEY": "k", "PROXY": "http://me:p%40ss@proxy:3128"})
+    proxy = settings.sources["acme"].proxy
+    assert proxy is not None
+    assert proxy.get_secret_value() == "http://me:p%40ss@proxy:3128"
+    assert "p%40ss" not in repr(settings)
+
+
+@pytest.mark.parametrize("value", ["http://me:s3/cret@proxy", "ftp://me:s3cret@proxy"])
+def test_a_secret_that_is_no_proxy_is_refused_without_its_value(tmp_path, value):
+    text = SOURCE + 'proxy = { env = "PROXY" }\n'
+    message = refused(tmp_path, text, {"KEY": "k", "PROXY": value})
+    assert message.startswith("F:4: sources.acme.proxy: expected ")
+    assert "cret" not in message
+
+
+def test_proxies_of_the_environment_are_known_where_none_is_set(tmp_path):
+    settings = loaded(tmp_path, SOURCE, {"KEY": "k", "HTTPS_PROXY": "http://p", "NO_PROXY": "*"})
+    assert settings.sources["acme"].ignored_proxies == ("HTTPS_PROXY",)
+
+
 def test_a_source_without_a_secret_is_told_what_to_write(tmp_path):
     assert refused(tmp_path, '[sources.acme]\nprovider = "layers"\n', {}) == (
         "F:1: sources.acme.api_key: missing; "

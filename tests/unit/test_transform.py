@@ -219,6 +219,16 @@ def test_a_launchdarkly_layer_that_does_not_fit_is_a_reject(fields):
     assert isinstance(transform(ld_layer(**fields), LD_LAYERS, PARTITION), Reject)
 
 
+def test_null_reservations_are_an_absent_list():
+    record = transform(
+        ld_layer(environments={"production": {"reservations": None}, "test": {}}),
+        LD_LAYERS,
+        PARTITION,
+    )
+    assert not isinstance(record, Reject)
+    assert record.children == {"layer_reservations": []}
+
+
 @pytest.mark.parametrize("day", ["yesterday", "2026-02-30T00:00:00Z", 5])
 def test_a_date_that_is_none_is_a_reject(day):
     assert isinstance(transform(layers_project(createdAt=day), LAYERS_PROJECTS, PARTITION), Reject)
