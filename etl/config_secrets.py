@@ -5,14 +5,14 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from etl.config_errors import Key, Problem
 from etl.config_file import SecretTable
-from etl.redaction import protect_key
+from etl.redaction import protect_key, protect_url
 
 _QUOTES = frozenset(
     "\"'`\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
@@ -31,13 +31,21 @@ def secrets_at(
     problems: list[Problem] = []
     for key, place in places.items():
         try:
-            found[key] = secret_at(place, folder, environ)
+            # of the URL of a proxy only the password is secret, and its host is told
+            protect = protect_url if key[-1] == "proxy" else protect_key
+            found[key] = secret_at(place, folder, environ, protect=protect)
         except ValueError as error:
             problems.append(Problem(key, str(error)))
     return found, problems
 
 
-def secret_at(place: SecretTable | str, folder: Path, environ: Mapping[str, str]) -> SecretStr:
+def secret_at(
+    place: SecretTable | str,
+    folder: Path,
+    environ: Mapping[str, str],
+    *,
+    protect: Callable[[str], None] = protect_key,
+) -> SecretStr:
     """The secret at a place; ValueError, without its value, when there is none."""
     if isinstance(place, str):
         raise ValueError(place)  # noqa: TRY004 - not a wrong type: nothing is written there
@@ -51,7 +59,7 @@ def secret_at(place: SecretTable | str, folder: Path, environ: Mapping[str, str]
         where, value = f"the file {file}", _secret_file(file)
     if fault := _fault_of(value):
         raise ValueError(f"{where} {fault}")
-    protect_key(value)
+    protect(value)
     return SecretStr(value)
 
 
