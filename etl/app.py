@@ -17,20 +17,22 @@ from etl.client import Client, Patience, Turns
 from etl.config import Settings, SourceSettings
 from etl.db import schema
 from etl.db.engine import open_engine, reading
+from etl.db.queries import freshness, usual_requests
+from etl.db.queries import last_ok as last_ok_in
 from etl.db.queries import last_started as last_started_in
-from etl.db.queries import usual_requests
 from etl.db.runs import BACKFILL
 from etl.errors import TRY_AGAIN, ConfigError, EtlError
 from etl.extract import Reader
 from etl.job import Job
 from etl.landing import Landing
+from etl.log_fields import log_run
 from etl.pipeline import Shell, run
 from etl.plan import DeleteLimits
 from etl.process import at_work, lives
 from etl.providers import PROVIDERS
 from etl.quota import our_share, window_of
 from etl.recorder import Recorder
-from etl.report import RunReport
+from etl.report import Landed, RunReport
 from etl.selection import WHOLE, Selection, narrowed
 from etl.selection import as_json as selection_json
 from etl.signals import undisturbed
@@ -195,11 +197,11 @@ def sync(
             )
             report = archived(run(job, shell), recorder)
     except EtlError as error:
-        log.warning("%s: %s", name, error)
-        return not_run(source, wish, str(error), error.exit_code, started, clock())
+        report = not_run(source, wish, str(error), error.exit_code, started, clock())
+        log_run(log, report)
+        return report
     else:
-        why = f": {report.error}" if report.error else ""
-        log.info("%s: %s, %d changes%s", name, report.status, report.changed, why)
+        log_run(log, report)
         return report
     finally:
         client.close()
@@ -245,6 +247,21 @@ def last_started(engine: Engine, name: str) -> datetime | None:
     """When a source was last synced; None when it never was."""
     with reading(engine) as connection:
         return last_started_in(connection, name)
+
+
+def landed(engine: Engine, names: Collection[str]) -> Landed:
+    """When these sources were last read whole, and each of their streams, as the database says."""
+    with reading(engine) as connection:
+        ended = {name: last_ok_in(connection, name) for name in names}
+        streams = freshness(connection, list(names), now=utc_now()) if names else ()
+        return Landed(
+            sources={name: at for name, at in ended.items() if at is not None},
+            streams={
+                (row.source, row.stream): row.last_complete_at
+                for row in streams
+                if row.last_complete_at is not None
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

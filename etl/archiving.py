@@ -11,6 +11,7 @@ from etl.config import ArchiveSettings, Settings, SourceSettings
 from etl.errors import StoreError
 from etl.extract import Reader
 from etl.job import Job
+from etl.log_fields import fields
 from etl.recorder import Recorder
 from etl.report import RunReport
 
@@ -59,7 +60,12 @@ def keep_archive(source: SourceSettings, recorder: Recorder | None, now: datetim
     try:
         prune_daily(source.archive.folder, _retention(source.archive), now=now)
     except OSError as error:
-        log.warning("%s: old runs stay in the archive: %s", source.name, error)
+        log.warning(
+            "%s: old runs stay in the archive: %s",
+            source.name,
+            error,
+            extra=fields("archive not pruned", source=source.name, error=error),
+        )
 
 
 def prune_archives(settings: Settings, *, now: datetime, dry_run: bool) -> dict[str, Pruned]:

@@ -30,6 +30,7 @@ from etl.errors import (
     SourceError,
     TransientError,
 )
+from etl.log_fields import fields
 from etl.network_faults import Route, classify
 from etl.retry import Failure, is_asked, is_retryable, pause_after, wait_before_retry
 from etl.signals import wait_in_pieces
@@ -234,7 +235,15 @@ class Client:
             raise TransientError("stopped", source=self.source, url=_shown(url))
         if wait is None or wait > self.patience.seconds or attempt >= self.patience.attempts:
             raise self._error(failure, url, attempt)
-        log.info("%s: %s; trying again in %.1f s", self.source, failure.reason, wait)
+        log.info(
+            "%s: %s; trying again in %.1f s",
+            self.source,
+            failure.reason,
+            wait,
+            extra=fields(
+                "request retried", source=self.source, reason=failure.reason, seconds=wait
+            ),
+        )
         self._retry_after(wait, because, everyone=failure.status == 429)
 
     def _redirected(self, answer: Failure, visited: Sequence[httpx.URL]) -> httpx.URL:
@@ -347,7 +356,13 @@ class Client:
             start = self._redacted(start_of(body))
             reason = f"the body is not whole JSON, it starts {start!r}"
             return Failure(reason=reason, broken=True)
-        log.debug("%s: 200 %s %d bytes", self.source, url.path, len(body))
+        log.debug(
+            "%s: 200 %s %d bytes",
+            self.source,
+            url.path,
+            len(body),
+            extra=fields("page read", source=self.source, path=url.path, bytes=len(body)),
+        )
         return Response(status=status, headers=headers, body=body, url=_shown(url))
 
     def _unanswered(self, error: Exception) -> Failure:

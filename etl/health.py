@@ -1,8 +1,10 @@
-"""What a daemon tells its surroundings, on loopback: /healthz as JSON, /metrics for Prometheus."""
+"""What a daemon tells its surroundings: /healthz as JSON, /metrics for Prometheus."""
 
 import json
+import logging
+import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,23 +12,35 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from sqlalchemy.exc import SQLAlchemyError
 
-from etl.errors import ConfigError
-from etl.report import RunReport
+from etl.errors import ConfigError, StoreError
+from etl.log_fields import fields
+from etl.report import Landed, RunReport
 
+log = logging.getLogger(__name__)
+
+PATIENCE = 10.0  # seconds
 Answer = tuple[int, str, bytes]  # status, content type, body
 
 
 @dataclass(slots=True, kw_only=True)
 class Metrics:
-    """Counts of runs, changes and requests, and when each source last landed."""
+    """Counts of runs, changes and requests, and when each source and stream was last read whole.
 
+    sources: the names that are configured. landed: what the database knows of them, whichever
+    process ran them; asked for at every scrape, so that a restart forgets nothing.
+    """
+
+    sources: Callable[[], Collection[str]] = tuple
+    landed: Callable[[Collection[str]], Landed] = lambda _names: Landed()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     _runs: Counter = field(init=False, repr=False)
     _changes: Counter = field(init=False, repr=False)
     _requests: Counter = field(init=False, repr=False)
     _seconds: Gauge = field(init=False, repr=False)
     _landed: Gauge = field(init=False, repr=False)
+    _complete: Gauge = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         registry = self.registry
@@ -40,8 +54,14 @@ class Metrics:
         )
         self._landed = Gauge(
             "etl_last_ok_timestamp_seconds",
-            "When the oldest page was read of the last run in which everything was read",
+            "When the oldest page was read of the last run that read everything; 0: never",
             ["source"],
+            registry=registry,
+        )
+        self._complete = Gauge(
+            "etl_last_complete_timestamp_seconds",
+            "Time of the last complete snapshot of a stream",
+            ["source", "stream"],
             registry=registry,
         )
 
@@ -51,9 +71,6 @@ class Metrics:
         self._runs.labels(source, report.status).inc()
         took = report.finished_at - report.started_at
         self._seconds.labels(source).set(took.total_seconds())
-        if report.status == "ok":
-            read = report.oldest_read_at or report.finished_at
-            self._landed.labels(source).set(read.timestamp())
         for stream in report.streams:
             self._requests.labels(source).inc(stream.requests)
             for operation in ("created", "updated", "deleted", "restored"):
@@ -62,24 +79,47 @@ class Metrics:
 
     def text(self) -> bytes:
         """The metrics in Prometheus' format."""
+        try:
+            self._look()
+        except (ConfigError, StoreError, SQLAlchemyError) as error:  # what was known still stands
+            log.warning("%s", error, extra=fields("metrics not refreshed", error=error))
         return generate_latest(self.registry)
 
+    def _look(self) -> None:
+        names = list(self.sources())
+        found = self.landed(names)
+        self._landed.clear()  # a source may be gone
+        self._complete.clear()
+        for name in names:
+            landed = found.sources.get(name)
+            self._landed.labels(name).set(landed.timestamp() if landed else 0.0)
+        for (source, stream), complete in found.streams.items():
+            self._complete.labels(source, stream).set(complete.timestamp())
 
-def _listening(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+
+def _listening(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), handler)
-    except OSError as error:
+        return Server((host, port), handler)
+    except (OSError, UnicodeError) as error:  # a name that is none is an error of its encoding
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"cannot listen on 127.0.0.1 port {port}: {error.strerror or error}; choose another "
-            "with --health-port, or 0 for none"
+            f"cannot listen on {host} port {port}: {reason}; choose another "
+            "with --health-port (0: none) or --health-host"
         ) from None
 
 
 @contextmanager
 def served(
-    metrics: Metrics, health: Callable[[], tuple[bool, Mapping[str, Any]]], port: int
+    metrics: Metrics,
+    health: Callable[[], tuple[bool, Mapping[str, Any]]],
+    port: int,
+    *,
+    host: str = "127.0.0.1",
 ) -> Iterator[int]:
-    """Serves both pages on 127.0.0.1 while the block runs; gives the port.
+    """Serves both pages there while the block runs; gives the port.
 
     health: whether all is well (else 503), and what to say as JSON.
     """
@@ -93,6 +133,8 @@ def served(
         return 404, "text/plain", b"/healthz or /metrics\n"
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = PATIENCE  # who connects and asks nothing keeps no thread for ever
+
         def do_GET(self) -> None:
             status, kind, body = answer(self.path)
             self.send_response(status)
@@ -104,7 +146,7 @@ def served(
         def log_message(self, *_args: object) -> None:
             """Probes come every few seconds: not worth a line."""
 
-    with _listening(port, Handler) as server:
+    with _listening(host, port, Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

@@ -21,6 +21,7 @@ from etl.db.engine import reading
 from etl.db.notices import Notice
 from etl.db.queries import freshness
 from etl.errors import ConfigError
+from etl.log_fields import fields
 from etl.notices import (
     DRIFT,
     ROTATION,
@@ -48,16 +49,21 @@ class NotSent(Exception):
 def tell(
     engine: Engine, settings: Settings, reports: Sequence[RunReport], *, clock: Clock = utc_now
 ) -> list[str]:
-    """Notes what these runs found and sends what was not sent yet; -> what could not be sent."""
-    if not settings.notices.urls:
-        return []
+    """Notes what these runs found and sends what was not sent yet; -> what could not be sent.
+
+    Without a channel only what lasts is noted, for `etl notices` and for a channel to come.
+    """
     try:
         _note(engine, settings, reports, clock())
         troubles = _send_waiting(engine, targets_of(settings), clock)
     except (ConfigError, SQLAlchemyError) as error:
         troubles = [f"notices: {type(error).__name__}: {error}".splitlines()[0]]
     for trouble in troubles:
-        log.warning("%s; it is tried again after the next run", trouble)
+        log.warning(
+            "%s; it is tried again after the next run",
+            trouble,
+            extra=fields("notice not sent", reason=trouble),
+        )
     return troubles
 
 
@@ -66,7 +72,8 @@ def _note(engine: Engine, settings: Settings, reports: Sequence[RunReport], now:
         for report in reports:
             if report.kind in TELLING:
                 store.note(connection, report.source, found_in(report), now)
-                store.note(connection, report.source, _events(connection, report), now)
+                if settings.notices.urls:
+                    store.note(connection, report.source, _events(connection, report), now)
         for source in settings.sources.values():
             found = _staleness(connection, source, settings.notices.stale_after, now)
             store.note(connection, source.name, found, now)

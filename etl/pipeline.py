@@ -36,6 +36,7 @@ from etl.extract import Reader
 from etl.intake import Intake
 from etl.job import Job
 from etl.landing import Landing, land
+from etl.log_fields import fields
 from etl.report import RunReport, StreamReport
 from etl.scoping import Scopes, asked_identity, known_identity, scopes_of
 from etl.signals import hearing, to_its_end, undisturbed
@@ -130,7 +131,8 @@ def _release(job: Job, shell: Shell) -> None:
         with shell.engine.begin() as connection:
             runs.release(connection, job.source, shell.holder)
     except SQLAlchemyError as error:  # whoever comes next sees that its run is over
-        log.warning("%s", store_error(error, f"giving back the lease of {job.source}"))
+        why = store_error(error, f"giving back the lease of {job.source}")
+        log.warning("%s", why, extra=fields("lease not released", source=job.source, error=why))
 
 
 def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
@@ -261,7 +263,12 @@ class _Course:
                 self.notes += survey(work, stream)
             self.intake.drop_vanished(stream.name)
             self.intake.flush()
-            log.info("%s: %s walked", self.job.source, stream.name)
+            log.info(
+                "%s: %s walked",
+                self.job.source,
+                stream.name,
+                extra=fields("stream read", source=self.job.source, stream=stream.name),
+            )
         for stream in self.job.streams:
             if stream.parent is None:
                 with self._billed_to(stream):
@@ -353,7 +360,12 @@ class _Course:
     def made_way(self, error: LeaseLost) -> RunReport:
         """A backfill whose lease was taken writes nothing; it goes on when the lease is free."""
         now = self.shell.clock()
-        log.info("%s: %s", self.job.source, error)
+        log.info(
+            "%s: %s",
+            self.job.source,
+            error,
+            extra=fields("backfill made way", source=self.job.source, reason=error),
+        )
         report = self._report("parked", TRY_AGAIN, now, [], error=None)
         made_way = f"it makes way for another run of {self.job.source}"
         return replace(report, error=made_way, retry_at=now + AFTER_ANOTHER_RUN)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from etl.archive import TIME, locked, page_path
 from etl.errors import SourceError
+from etl.log_fields import fields
 from etl.report import RunReport
 from etl.stream import Fetch, Json, Request, Response
 from etl.text import json_text, parsed_text
@@ -96,7 +97,7 @@ class Recorder:
                     write(self.folder)
             except OSError as error:
                 self.trouble = f"not archived in {self.folder}: {error.strerror or error}"
-                log.warning("%s", self.trouble)
+                log.warning("%s", self.trouble, extra=fields("not archived", reason=self.trouble))
 
     def _write(self, line: Mapping[str, Json]) -> int:
         """Writes a line; -> the number of the open file."""

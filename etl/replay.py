@@ -16,6 +16,7 @@ from etl.dumps import Dump, found_in
 from etl.errors import ConfigError, StoreError
 from etl.extract import Reader
 from etl.job import Job
+from etl.log_fields import log_run
 from etl.pipeline import Past, Shell, run
 from etl.process import at_work, lives
 from etl.providers import PROVIDERS
@@ -110,7 +111,7 @@ def replay(
             progress=watch.progress,
         )
         report = run(job, shell)
-    log.info("%s: %s: %s, %d changes", job.source, dump.name, report.status, report.changed)
+    log_run(log, report, f"dump loaded: {dump.name}")
     return report
 
 

@@ -82,6 +82,14 @@ class RunReport:
         return sum(s.created + s.updated + s.deleted + s.restored for s in self.streams)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """When sources were last read whole, and their streams; what never was is left out."""
+
+    sources: Mapping[str, datetime] = field(default_factory=dict)
+    streams: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
+
+
 def as_json(report: RunReport) -> Mapping[str, Any]:
     """The report as JSON values; times in ISO 8601. `etl show --json` has the walks."""
     said = {name: _json(value) for name, value in asdict(report).items()}

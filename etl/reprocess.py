@@ -27,6 +27,7 @@ from etl.db.runs import Holder, OpenRun
 from etl.db.tables import RECORDS
 from etl.dumps import found_in
 from etl.errors import OK, ConfigError, UnsafeChange
+from etl.log_fields import fields
 from etl.process import at_work, lives
 from etl.providers import PROVIDERS
 from etl.remake import Dumps, Remade, remade
@@ -175,7 +176,12 @@ def _reprocess(
             )
             runs.close_run(connection, report, observed_at=None)
             rewrite.write_new_events()
-    log.info("%s: reprocessed, %d rows are different", wanted.source, found.rows)
+    log.info(
+        "%s: reprocessed, %d rows are different",
+        wanted.source,
+        found.rows,
+        extra=fields("reprocessed", source=wanted.source, rows=found.rows),
+    )
     return found
 
 

@@ -22,6 +22,7 @@ from apscheduler.triggers.base import BaseTrigger
 from etl.config import Settings, SourceSettings
 from etl.cron import cron_trigger
 from etl.errors import ConfigError
+from etl.log_fields import fields
 from etl.report import RunReport
 from etl.retry import LANDED, rest
 
@@ -92,12 +93,21 @@ class Schedule:
         try:
             self._settings = self.load()
         except ConfigError as error:
-            log.error("the new configuration is not taken: %s", error)  # noqa: TRY400  no traceback
+            log.error(  # noqa: TRY400  no traceback
+                "the new configuration is not taken: %s",
+                error,
+                extra=fields("configuration refused", error=error),
+            )
             return
         for name, source in before.sources.items():
             self._forget(name, source, self._settings.sources.get(name))
         self._plan(known=before.sources)
-        log.info("the configuration was read again: %d sources", len(self._settings.sources))
+        sources = self._settings.sources
+        log.info(
+            "the configuration was read again: %d sources",
+            len(sources),
+            extra=fields("configuration read", sources=list(sources)),
+        )
 
     def stop(self) -> None:
         """No run begins any more; those at work finish their page, park, and are waited for."""
@@ -138,7 +148,7 @@ class Schedule:
         for name, source in self._settings.sources.items():
             trigger = self.trigger(source)
             if trigger is None:
-                log.info("%s has no schedule", name)
+                log.info("%s has no schedule", name, extra=fields("no schedule", source=name))
                 continue
             if self._scheduler.get_job(name) is None:
                 self._scheduler.add_job(self._run, trigger, args=[name], id=name)
@@ -158,13 +168,18 @@ class Schedule:
         rests = rests_until is not None and now < rests_until <= now + MAX_REST
         if self.stopping.is_set() or rests:
             moment = None if rests_until is None else rests_until.isoformat(timespec="seconds")
-            log.info("%s rests until %s", name, moment)
+            log.info(
+                "%s rests until %s",
+                name,
+                moment,
+                extra=fields("run postponed", source=name, until=rests_until),
+            )
             return
         if not self._is_wanted(name):
             return  # it was taken out of the configuration when it came due
         turn = self._turns.setdefault(name, threading.Lock())
         if not turn.acquire(blocking=False):
-            log.info("%s is still at work", name)
+            log.info("%s is still at work", name, extra=fields("run still at work", source=name))
             return
         try:
             report = self.sync(self._settings, name)
@@ -181,7 +196,12 @@ class Schedule:
         with self._planning:
             due = None if self.stopping.is_set() else self.next_runs().get(name)
         if due is not None:
-            log.info("%s: next run %s", name, due.isoformat(timespec="seconds"))
+            log.info(
+                "%s: next run %s",
+                name,
+                due.isoformat(timespec="seconds"),
+                extra=fields("next run", source=name, at=due),
+            )
 
     def _judge(self, report: RunReport) -> None:
         """When a source is tried again that did not come to its end."""
@@ -197,7 +217,14 @@ class Schedule:
         if not self.stopping.is_set():
             moment = again.isoformat(timespec="seconds")
             tick = "" if report.retry_at else " or its next tick"
-            log.warning("%s: %s; again at %s%s", name, report.status, moment, tick)
+            log.warning(
+                "%s: %s; again at %s%s",
+                name,
+                report.status,
+                moment,
+                tick,
+                extra=fields("retry scheduled", source=name, status=report.status, retry_at=again),
+            )
         with self._planning:  # APScheduler waits in shutdown for this run, and holds its own lock
             job = None if self.stopping.is_set() else self._scheduler.get_job(name)
             if job is not None and (report.retry_at or again < job.next_run_time):

@@ -12,6 +12,7 @@ from etl.errors import ConfigError
 _BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c")
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")
 
+_UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # controls, lone surrogates, separators of lines and paragraphs
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
@@ -23,7 +24,7 @@ def safe(value: object) -> str:
     """A text whose control and direction characters are shown, not obeyed."""
     return "".join(
         character
-        if character not in _BIDI and unicodedata.category(character) not in ("Cc", "Cs")
+        if character not in _BIDI and unicodedata.category(character) not in _UNSAFE
         else f"\\u{ord(character):04x}"
         for character in str(value)
     )

@@ -21,6 +21,7 @@ from etl.config import SourceSettings
 from etl.db import queue
 from etl.db.engine import store_error
 from etl.errors import FAILED, OK, TRY_AGAIN, EtlError, StoreError
+from etl.log_fields import fields
 from etl.report import RunReport
 from etl.retry import next_try
 
@@ -44,7 +45,12 @@ def queued(
     try:
         with engine.begin() as connection:
             new = queue.enqueue(connection, source.name, priority=priority)
-        log.info("%s: %s", source.name, "queued" if new else "waits in the queue already")
+        log.info(
+            "%s: %s",
+            source.name,
+            "queued" if new else "waits in the queue already",
+            extra=fields("run queued" if new else "run queued already", source=source.name),
+        )
     except StoreError as found:
         error = str(found)
     except SQLAlchemyError as found:
@@ -172,7 +178,11 @@ class Worker:
             taken = queue.take_back(connection, dead_after, missed & self._missed)
         self._missed = missed
         if taken:
-            log.warning("nobody is at work any more at %s; queued again", ", ".join(taken))
+            log.warning(
+                "nobody is at work any more at %s; queued again",
+                ", ".join(taken),
+                extra=fields("runs queued again", sources=list(taken)),
+            )
 
     def _work(self, context: "JobContext", source: str, failures: int = 0) -> None:
         job = context.job
@@ -197,17 +207,27 @@ class Worker:
             return retry_at, failures
         moment = next_try(exit_code, failures + 1, retry_at=retry_at, now=self.clock())
         if moment is not None:
-            log.warning("%s: again at %s", source, moment)
+            log.warning(
+                "%s: again at %s",
+                source,
+                moment,
+                extra=fields("retry scheduled", source=source, retry_at=moment),
+            )
         return None if moment is None else (moment, failures + 1)
 
     def _run(self, source: str) -> Ended:
         try:
             report = self.sync(source)
         except EtlError as error:
-            log.error("%s: %s", source, error)  # noqa: TRY400  no traceback
+            log.error(  # noqa: TRY400  no traceback
+                "%s: %s",
+                source,
+                error,
+                extra=fields("run failed", source=source, exit_code=error.exit_code, error=error),
+            )
             return error.exit_code, None
         except Exception:
-            log.exception("%s: the run broke", source)
+            log.exception("%s: the run broke", source, extra=fields("run broke", source=source))
             return FAILED, None
         self.done(report)
         return report.exit_code, report.retry_at

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer.main import get_command
 
 from etl import __version__
 from etl.cli import (
@@ -30,8 +31,9 @@ from etl.cli import (
     worker,
 )
 from etl.cli.context import Common, set_up_logs
+from etl.cli.quiet import quiet as quietly
 from etl.cli.terminal import BAD, complain
-from etl.errors import FAILED, EtlError
+from etl.errors import FAILED, ConfigError, EtlError
 from etl.redaction import redact
 
 DAEMONS = ("schedule", "worker")  # nobody sees what they do but for their logs
@@ -67,17 +69,31 @@ def common(
         typer.Option(help="Logs on stderr; default: text of schedule and worker, else off."),
     ] = None,
     log_level: Annotated[Literal["debug", "info", "warning"], typer.Option()] = "info",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="As the option of the command.")
+    ] = False,
     _version_wanted: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
     ] = False,
 ) -> None:
     """What every command shares."""
-    context.obj = Common(config_path)
     log = log or ("text" if context.invoked_subcommand in DAEMONS else "off")
+    context.obj = Common(config_path, log)
     if log == "off":
         logging.getLogger("etl").addHandler(logging.NullHandler())
     else:
         set_up_logs(log, log_level)
+    if quiet:
+        _begin_quiet(context)
+
+
+def _begin_quiet(context: typer.Context) -> None:
+    name = context.invoked_subcommand or ""
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]  # it is a group
+    asked = [command, *getattr(command, "commands", {}).values()]
+    if not any("--quiet" in option.opts for one in asked for option in one.params):
+        raise ConfigError(f"etl {name} prints what it is asked for; leave out --quiet")
+    context.with_resource(quietly())
 
 
 for module in (

@@ -12,6 +12,7 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.load import load_dumps
 from etl.cli.progress import bars
+from etl.cli.quiet import Quiet
 from etl.cli.sync import STOPPED, notify, show
 from etl.errors import ConfigError
 from etl.report import RunReport, as_json
@@ -64,6 +65,7 @@ def backfill(
     as_json_report: Annotated[
         bool, typer.Option("--json", help="One JSON report on stdout.")
     ] = False,
+    _quiet: Quiet = False,
 ) -> None:
     """Read a source once, or a part of it, for as long as it takes; syncs go first."""
     from etl.app import Wish

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.quiet import Quiet
 from etl.cli.terminal import BAD, GOOD, out
 from etl.errors import FAILED, PARTIAL
 from etl.text import iso_time
@@ -28,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(drift)
 
 
-def audit(ctx: typer.Context, as_json: AsJson = False) -> None:
+def audit(ctx: typer.Context, as_json: AsJson = False, _quiet: Quiet = False) -> None:
     """Checks every invariant of the database, reads only; exit 1 when one does not hold."""
     from etl.db.audit import findings
 
@@ -151,6 +152,7 @@ def drift(
         str | None, typer.Option(help="Only first seen since: 7d, 12h, 30min ago, or a time.")
     ] = None,
     as_json: AsJson = False,
+    _quiet: Quiet = False,
 ) -> None:
     """What the vendors changed in the shape of their records; exit 1 when there is any."""
     from etl.app import utc_now

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etl.cli import context, prune, terminal
+from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
 from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
 
@@ -48,6 +49,7 @@ def init(
 def check(
     ctx: typer.Context,
     source: Annotated[list[str] | None, typer.Argument(help="Sources; default: all.")] = None,
+    _quiet: Quiet = False,
 ) -> None:
     """Try configuration, database, schema version, and what each key may read."""
     from etl.checkup import check as check_one
@@ -75,7 +77,7 @@ def _show(found: "Finding") -> None:
 
 
 @database.command()
-def upgrade(ctx: typer.Context) -> None:
+def upgrade(ctx: typer.Context, _quiet: Quiet = False) -> None:
     """Make the schema, or bring it to this version."""
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -113,7 +115,7 @@ def current(ctx: typer.Context) -> None:
 
 
 @database.command("check")
-def check_schema(ctx: typer.Context) -> None:
+def check_schema(ctx: typer.Context, _quiet: Quiet = False) -> None:
     """Compare the tables of the database with those of this etl; exit 2 where they differ."""
     from etl.db import schema
 

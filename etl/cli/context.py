@@ -2,15 +2,18 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from etl.cli import terminal
 from etl.errors import ConfigError
+from etl.log_fields import fields
 from etl.redaction import redact
 
 if TYPE_CHECKING:
@@ -18,13 +21,32 @@ if TYPE_CHECKING:
 
     from etl.config import Settings
 
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+HealthHost = Annotated[
+    str,
+    typer.Option(
+        help="Address that /healthz and /metrics listen on; 0.0.0.0 or :: for probes from outside."
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Common:
     """The options before the command."""
 
     config: Path | None = None
+    log: str = "off"  # off, text, json
     told: set[str] = field(default_factory=set)  # warnings, each once
+
+
+def announce(common: Common, text: str, event: str, **values: object) -> None:
+    """What a daemon says of itself: a line on stdout, or where machines read, a line of the log."""
+    if common.log == "json":
+        log.info("%s", text, extra=fields(event, **values))
+    else:
+        terminal.say(text)
 
 
 def settings(
@@ -97,24 +119,41 @@ def set_up_logs(form: str, level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,  # without the values of variables
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    last: list[structlog.typing.Processor] = (
+        [_add_fields, without_meta, structlog.processors.JSONRenderer(default=str)]
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else [_escape, without_meta, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
-                lambda _logger, _name, line: redact(str(line)),
-            ],
+            processors=[*last, lambda _logger, _name, line: redact(str(line))],
         )
     )
     root = logging.getLogger("etl")
     root.handlers, root.propagate = [handler], False
     root.setLevel(level.upper())
+
+
+def _add_fields(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The fields of the record, whose event takes the place of the sentence."""
+    event.update(getattr(event["_record"], "fields", {}))
+    return event
+
+
+def _escape(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """No text of a vendor begins a line of its own or commands the terminal."""
+    for name, value in event.items():
+        if name == "exception":
+            event[name] = "\n".join(f"    {terminal.safe(line)}" for line in value.split("\n"))
+        elif isinstance(value, str):
+            event[name] = terminal.safe(value)
+    return event

@@ -13,6 +13,7 @@ from etl import __version__
 from etl.cli import context, sync, terminal
 from etl.cli.past import SIGNS
 from etl.cli.progress import bars
+from etl.cli.quiet import Quiet
 from etl.cli.terminal import COLOURS
 from etl.diff import MISSING
 from etl.errors import ConfigError
@@ -48,6 +49,7 @@ def plan(
     as_json_document: Annotated[
         bool, typer.Option("--json", help="The plan as JSON on stdout, with the reports.")
     ] = False,
+    _quiet: Quiet = False,
 ) -> None:
     """Show what a sync would change, field by field, deletions with their evidence; save it."""
     from etl.app import Wish, having
@@ -99,6 +101,7 @@ def apply(
     as_json_reports: Annotated[
         bool, typer.Option("--json", help="One JSON report on stdout.")
     ] = False,
+    _quiet: Quiet = False,
 ) -> None:
     """Make exactly the changes of a plan, without asking a provider.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.quiet import Quiet
 from etl.text import iso_time
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def prune(
         bool, typer.Option("--dry-run", help="Tell what would go; keep all of it.")
     ] = False,
     as_json: AsJson = False,
+    _quiet: Quiet = False,
 ) -> None:
     """Take away old runs that nothing rests on and resolved rejects; history only when asked.
 
@@ -123,7 +125,7 @@ def _verb(*, dry_run: bool) -> str:
     return "would go" if dry_run else "are gone"
 
 
-def vacuum(ctx: typer.Context, as_json: AsJson = False) -> None:
+def vacuum(ctx: typer.Context, as_json: AsJson = False, _quiet: Quiet = False) -> None:
     """Give back the room of what was deleted, and let the database plan anew."""
     from sqlalchemy.exc import SQLAlchemyError
 

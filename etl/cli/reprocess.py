@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.quiet import Quiet
 
 if TYPE_CHECKING:
     from etl.db.rewrite import Difference
@@ -45,6 +46,7 @@ def reprocess(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON report on stdout.")] = False,
+    _quiet: Quiet = False,
 ) -> None:
     """Make columns, current rows and history anew from stored payloads or archive; no network."""
     from etl import reprocess as work

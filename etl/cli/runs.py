@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
 from etl.errors import STALE, ConfigError
 from etl.text import iso_time
@@ -33,6 +34,7 @@ def status(
         str | None,
         typer.Option(help="Exit 6 when a last complete snapshot is older: 90min, 12h, 2d."),
     ] = None,
+    _quiet: Quiet = False,
 ) -> None:
     """A line a source and stream: last complete snapshot, its age, records, state."""
     from etl.app import utc_now

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etl.cli import context, terminal
+from etl.cli import context
+from etl.cli.context import LOOPBACK
 from etl.errors import EtlError
 
 if TYPE_CHECKING:
@@ -35,21 +36,23 @@ def run(
     ctx: typer.Context,
     health_port: Annotated[
         int,
-        typer.Option(
-            min=0, max=65535, help="Where /healthz and /metrics are, on loopback; 0: nowhere."
-        ),
+        typer.Option(min=0, max=65535, help="Port of /healthz and /metrics; 0: none."),
     ] = PORT,
+    health_host: context.HealthHost = LOOPBACK,
     enqueue: Annotated[
         bool, typer.Option("--enqueue", help="Put runs into the queue of `etl worker` (Postgres).")
     ] = False,
 ) -> None:
     """Run every source on its cron line; SIGHUP reads the configuration again, SIGTERM ends it."""
-    from etl.app import Running, last_started
+    from etl.app import Running, landed, last_started
     from etl.health import Metrics, served
     from etl.schedule import MOST_AT_ONCE, Schedule
 
     engine = context.database(ctx.obj, at_once=MOST_AT_ONCE)
-    metrics = Metrics()
+    metrics = Metrics(
+        sources=lambda: context.settings(ctx.obj).sources,
+        landed=lambda names: landed(engine, names),
+    )
     running = Running()
     schedule = Schedule(
         load=lambda: context.settings(ctx.obj, secrets=not enqueue),
@@ -58,16 +61,18 @@ def run(
         interrupt=running.stop,
         done=metrics.note,
     )
-    page = served(metrics, lambda: _health(schedule), health_port)
+    page = served(metrics, lambda: _health(schedule), health_port, host=health_host)
     try:
         with page if health_port else nullcontext():
-            _keep(schedule)
+            _keep(schedule, ctx.obj)
     finally:
         engine.dispose()
-    if enqueue:
-        terminal.say("stopped; what is queued waits for a worker")
-    else:
-        terminal.say("stopped; runs that were at work go on from where they were")
+    way_on = (
+        "what is queued waits for a worker"
+        if enqueue
+        else "runs that were at work go on from where they were"
+    )
+    context.announce(ctx.obj, f"stopped; {way_on}", "stopped")
 
 
 def _syncing(engine: "Engine", running: "Running") -> "Sync":
@@ -101,7 +106,7 @@ def _queueing(engine: "Engine") -> "Sync":
     )
 
 
-def _keep(schedule: "Schedule") -> None:
+def _keep(schedule: "Schedule", common: context.Common) -> None:
     """From its start until a signal other than SIGHUP, and its end."""
     woken = threading.Event()
     asked: list[int] = []
@@ -114,13 +119,15 @@ def _keep(schedule: "Schedule") -> None:
         signal.signal(number, note)
     schedule.start()
     try:
-        _tell_plan(schedule)
-        _wait(schedule, woken, asked)
+        _tell_plan(schedule, common)
+        _wait(schedule, woken, asked, common)
     finally:
         schedule.stop()
 
 
-def _wait(schedule: "Schedule", woken: threading.Event, asked: list[int]) -> None:
+def _wait(
+    schedule: "Schedule", woken: threading.Event, asked: list[int], common: context.Common
+) -> None:
     """Until a signal other than SIGHUP."""
     while True:
         woken.wait()
@@ -129,12 +136,14 @@ def _wait(schedule: "Schedule", woken: threading.Event, asked: list[int]) -> Non
             if asked.pop(0) != signal.SIGHUP:
                 return
             schedule.reload()
-            _tell_plan(schedule)
+            _tell_plan(schedule, common)
 
 
-def _tell_plan(schedule: "Schedule") -> None:
+def _tell_plan(schedule: "Schedule", common: context.Common) -> None:
     for name, moment in sorted(schedule.next_runs().items()):
-        terminal.say(f"{name}: next run {_when(moment)}")
+        context.announce(
+            common, f"{name}: next run {_when(moment)}", "next run", source=name, at=moment
+        )
 
 
 def _health(schedule: "Schedule") -> tuple[bool, dict[str, Any]]:

@@ -13,6 +13,7 @@ import typer
 
 from etl.cli import context, terminal
 from etl.cli.progress import all_bars
+from etl.cli.quiet import Quiet
 from etl.cli.terminal import err
 from etl.errors import FAILED, TRY_AGAIN
 from etl.report import RunReport, StreamReport, as_json, exit_code_of
@@ -61,6 +62,7 @@ def sync(
     as_json_report: Annotated[
         bool, typer.Option("--json", help="One JSON report on stdout.")
     ] = False,
+    _quiet: Quiet = False,
 ) -> None:
     """Bring the database in step with the providers: one run a source. The cron job."""
     from etl.app import Wish, having
@@ -147,11 +149,10 @@ def _loss(code: int) -> str:
 
 def notify(engine: "Engine", settings: "Settings", report: RunReport) -> None:
     """People are told what they should know of a run; what cannot be sent is told on stderr."""
-    if settings.notices.urls:
-        from etl.notify import tell
+    from etl.notify import tell
 
-        for trouble in tell(engine, settings, [report]):
-            terminal.complain(f"etl: {trouble}; it is tried again after the next run")
+    for trouble in tell(engine, settings, [report]):
+        terminal.complain(f"etl: {trouble}; it is tried again after the next run")
 
 
 def show(report: RunReport) -> None:

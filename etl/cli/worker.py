@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.context import LOOPBACK
 from etl.errors import ConfigError
+from etl.log_fields import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +36,9 @@ def run(
     ] = 4,
     health_port: Annotated[
         int,
-        typer.Option(
-            min=0, max=65535, help="Where /healthz and /metrics are, on loopback; 0: nowhere."
-        ),
+        typer.Option(min=0, max=65535, help="Port of /healthz and /metrics; 0: none."),
     ] = 0,
+    health_host: context.HealthHost = LOOPBACK,
     setup: Annotated[
         bool, typer.Option("--setup", help="Make the tables of the queue, or bring them up; exit.")
     ] = False,
@@ -58,7 +59,7 @@ def run(
             return
         with engine.begin() as connection:
             queue.ensure(connection)
-        _serve(ctx.obj, engine, concurrency, health_port)
+        _serve(ctx.obj, engine, concurrency, (health_host, health_port))
     finally:
         engine.dispose()
 
@@ -71,14 +72,19 @@ def _set_up(engine: "Engine") -> None:
     terminal.say(f"the queue ({queue.SCHEMA}) is {'set up' if made else 'as it should be'}")
 
 
-def _serve(common: context.Common, engine: "Engine", concurrency: int, health_port: int) -> None:
-    from etl.app import Running, Watch, Wish, sync
+def _serve(
+    common: context.Common, engine: "Engine", concurrency: int, health: tuple[str, int]
+) -> None:
+    from etl.app import Running, Watch, Wish, landed, sync
     from etl.health import Metrics, served
     from etl.notify import tell
     from etl.worker import Worker
 
-    running, metrics = Running(), Metrics()
+    running = Running()
     known = _Known(lambda: context.settings(common, secrets=True))
+    metrics = Metrics(
+        sources=lambda: known.settings.sources, landed=lambda names: landed(engine, names)
+    )
 
     def run_one(name: str) -> "RunReport":
         settings = known.having(name)
@@ -97,14 +103,20 @@ def _serve(common: context.Common, engine: "Engine", concurrency: int, health_po
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     _share_logs()
-    told = served(metrics, lambda: _health(worker), health_port) if health_port else nullcontext()
+    host, port = health
+    told = served(metrics, lambda: _health(worker), port, host=host) if port else nullcontext()
     with told:
-        terminal.say(
-            f"{terminal.count(len(known.settings.sources), 'source')}, {concurrency} at once; "
-            "waiting for jobs"
+        sources = list(known.settings.sources)
+        context.announce(
+            common,
+            f"{terminal.count(len(sources), 'source')}, {concurrency} at once; waiting for jobs",
+            "waiting for jobs",
+            sources=sources,
+            concurrency=concurrency,
         )
         worker.run()
-    terminal.say("stopped; jobs that were at work wait for another worker")
+    way_on = "jobs that were at work wait for another worker"
+    context.announce(common, f"stopped; {way_on}", "stopped")
 
 
 def _health(worker: "Worker") -> tuple[bool, dict[str, Any]]:
@@ -130,7 +142,11 @@ class _Known:
             try:
                 self.settings = self._load()
             except ConfigError as error:
-                log.error("the new configuration is not taken: %s", error)  # noqa: TRY400
+                log.error(  # noqa: TRY400
+                    "the new configuration is not taken: %s",
+                    error,
+                    extra=fields("configuration refused", error=error),
+                )
         if source not in self.settings.sources:
             raise ConfigError(f"a job is for {source}, which the configuration does not have")
         return self.settings

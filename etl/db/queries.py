@@ -141,6 +141,23 @@ def last_started(connection: Connection, source: str) -> datetime | None:
     return connection.execute(started.order_by(runs.c.run_id.desc()).limit(1)).scalar()
 
 
+def last_ok(connection: Connection, source: str) -> datetime | None:
+    """When the oldest page was read of the last run of a source that read everything."""
+    last = (
+        select(runs.c.run_id, runs.c.finished_at)
+        .where(runs.c.source == source, runs.c.kind == "sync", runs.c.status == "ok")
+        .order_by(runs.c.run_id.desc())
+        .limit(1)
+        .subquery()
+    )
+    read = (
+        select(func.min(run_streams.c.oldest_read_at))
+        .where(run_streams.c.run_id == last.c.run_id)
+        .scalar_subquery()
+    )
+    return connection.execute(select(func.coalesce(read, last.c.finished_at))).scalar()
+
+
 def usual() -> ColumnElement[bool]:
     """Whether a run read everything in one process; of several, only the last one's are counted."""
     return and_(runs.c.status == "ok", runs.c.kind == "sync", runs.c.attempts == 1)

@@ -20,6 +20,8 @@ def test_a_port_that_is_taken_is_exit_2_before_anything_runs(here: Place) -> Non
     assert "--health-port" in ended.err
     assert here.etl("runs", "--json").json == []
     assert here.etl("schedule", "--health-port", "65536").code == 2
+    ended = here.etl("schedule", "--health-host", "nowhere.invalid")
+    assert (ended.code, "cannot listen on nowhere.invalid port 9464" in ended.err) == (2, True)
 
 
 def test_the_daemon_runs_what_is_due_and_ends_on_sigterm(tmp_path: Path) -> None:

@@ -290,11 +290,23 @@ def test_a_plan_tells_nobody(sqlite: Engine, receiver: Receiver) -> None:
     assert receiver.titles() == []
 
 
-def test_without_urls_nothing_is_noted(sqlite: Engine) -> None:
+def test_without_urls_what_lasts_is_noted_and_told_once_there_is_one(
+    sqlite: Engine, receiver: Receiver
+) -> None:
     with Sandbox(small()) as sandbox:
         sandbox.add_fault(failing())
         assert synced(sqlite, told(sandbox), "ly", hour(0)) == []
-    assert count(sqlite, "notices") == 0
+        with sqlite.connect() as connection:
+            assert [one.cause.kind for one in everything(connection)] == ["failure"]
+        synced(sqlite, told(sandbox, receiver.url), "ly", hour(1))
+        assert receiver.titles() == ["etl: ly: the sync failed"]
+        sandbox.clear_faults()
+        synced(sqlite, told(sandbox, receiver.url), "ly", hour(2))
+        sandbox.add_fault(failing())
+        synced(sqlite, told(sandbox), "ly", hour(3))
+        sandbox.clear_faults()
+        synced(sqlite, told(sandbox), "ly", hour(4))
+        assert count(sqlite, "notices") == 0
 
 
 def test_what_another_process_is_telling_is_left_to_it(engine: Engine, receiver: Receiver) -> None:
