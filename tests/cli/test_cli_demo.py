@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.command import ESCAPE, SECONDS, Ended, etl, line, process, variables
@@ -42,12 +43,30 @@ def test_the_demo_shows_every_kind_of_change(demo: Ended) -> None:
 
 def test_every_command_the_demo_shows_works(demo: Ended, folder: Path) -> None:
     commands = _commands(demo.out)
-    assert len(commands) == 9
+    assert len(commands) == 10
     for command in commands:
         first, *words = shlex.split(command)
-        if first == "etl" and words not in (["sandbox"], ["init"]):
+        if first == "etl" and words not in (["sandbox"], ["init"]) and words[-1] != "web":
             ended = process(*words, at=folder)
             assert (ended.code, ended.err) == (0, ""), command
+
+
+def test_the_console_that_the_demo_shows_opens_as_it_is_written(demo: Ended, folder: Path) -> None:
+    (command,) = [text for text in _commands(demo.out) if text.endswith(" web")]
+    assert command == "etl --config demo.toml web"
+    with subprocess.Popen(
+        line(*shlex.split(command)[1:], "--port", "0"),  # 8080 may be another's
+        cwd=folder,
+        env=variables() | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        url = re.search(r"http://127\.0\.0\.1:\d+", running.stdout.readline())
+        assert url is not None
+        assert "demo-launchdarkly" in httpx.get(url.group()).text
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=60) == 0
 
 
 def test_the_demo_can_go_on_with_a_sandbox_of_its_own(demo: Ended, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The web console for tests: a database with a past and hostile names, served over real HTTP."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,10 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Text, text
 
 from etl.db.engine import open_reader
+from etl.db.types import metadata
 from etl.sandbox import Sandbox, World
 from etl.web.app import application
 from etl.web.connection import Patience
@@ -35,8 +37,8 @@ def tell_story(engine: Engine) -> None:
     with Sandbox(world) as sandbox:
         settings = settings_for(sandbox)
         sync_all(engine, settings, hour(0))
-        for number, text in enumerate(HOSTILE):
-            _plant(world, number, text)
+        for number, hostile in enumerate(HOSTILE):
+            _plant(world, number, hostile)
         sync_all(engine, settings, hour(30))
         gone = world.live("layers", "projects")[0].payload["id"]
         world.delete("layers", "projects", gone)
@@ -49,6 +51,35 @@ def tell_story(engine: Engine) -> None:
         world.update("launchdarkly", "layers", _first_layer(world), "my-project", **_over_booked())
         world.update("statsig", "layers", "Checkout", description=SCRIPT)
         sync_all(engine, settings, hour(80))
+
+
+def stretch(engine: Engine) -> None:
+    """Every text of the database that is no word of ours becomes a very long one without a space.
+
+    Texts that no two rows share stay different; payloads stay as they are.
+    """
+    long = "W" * 3000
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            values = {
+                column.name: f"'{long}' || rowid"
+                for column in table.c
+                if isinstance(column.type, Text) and column.name not in _WORDS
+            }
+            values |= {"source": f"source || '-{long[:200]}'"} if "source" in table.c else {}
+            for name, value in (("tags", [long]), ("old_value", long), ("new_value", {long: long})):
+                values |= {name: f"'{json.dumps(value)}'"} if name in table.c else {}
+            if values:
+                assigned = ", ".join(f"{name} = {value}" for name, value in values.items())
+                connection.execute(text(f"UPDATE {table.name} SET {assigned}"))  # noqa: S608
+
+
+_WORDS = frozenset(  # names of ours, and what tells rows apart
+    {
+        *("provider", "stream", "operation", "kind", "status", "scope", "type", "walks", "digest"),
+        *("content_hash", "external_id", "parent_id", "etl_version", "sample_type", "source"),
+    }
+)
 
 
 def _plant(world: World, number: int, text: str) -> None:

@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Locator, Page
 from etl.shown import safe
 from etl.web.guard import Token
 from tests.cli.command import etl
+from tests.conftest import Databases
 from tests.support.browser import Tab, browsing, chromium, tab
-from tests.support.console import HOSTILE, SCRIPT, served
+from tests.support.console import HOSTILE, SCRIPT, served, stretch, tell_story, url_of
 
 NAVIGATION = ("Overview", "Estate", "Capacity", "Changes", "Runs", "Rejects")
 PAGES = (
@@ -299,6 +300,91 @@ def test_on_a_narrow_screen_navigation_is_one_line_and_so_is_a_short_tag(
             "all => all.map(one => one.offsetTop)"
         )
         assert len(set(places)) == 1
+
+
+WIDE = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 800}
+PAPER = {"width": 720, "height": 1000}  # A4 without its margins
+EVERYWHERE = (
+    *(*PAGES, "/estate", "/estate?stream=environments", "/estate?stream=layers&state=all"),
+    *("/capacity", "/changes", "/changes?operation=deleted", "/runs/10", "/rejects", "/nothing"),
+    *("/records/environments/1", "/records/layers/20", "/estate?q=" + "W" * 200),
+    *(f"/changes?since={'9' * 150}d", f"/runs/{'9' * 1000}", f"/runs?{'W' * 3000}=1"),
+    *("/?as_of=2026-11-03T12:00:00", "/estate?stream=layers&project=1", "/changes?run=7"),
+)
+
+
+@pytest.fixture(scope="module")
+def stretched(databases: Databases) -> Iterator[str]:
+    """The console over texts that are very long and have no space."""
+    with databases("sqlite") as engine:
+        tell_story(engine)
+        stretch(engine)
+        with served(url_of(engine)) as url:
+            yield url
+
+
+def without_errors(opened: Tab) -> None:
+    """Chromium says on its console that a page is a 404, which is what is looked at."""
+    opened.wrong = [line for line in opened.wrong if "status of 40" not in line]
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_no_page_is_wider_than_its_window_whatever_a_vendor_sends(
+    browser: Browser, stretched: str, size: dict[str, int]
+) -> None:
+    with tab(browser, stretched, viewport=size) as opened:
+        for path in EVERYWHERE:
+            page = opened.open(path)
+            page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+            width = page.evaluate("document.scrollingElement.scrollWidth")
+            assert width <= size["width"], path[:60]
+            head = page.locator("header.top").evaluate("one => one.offsetHeight")
+            assert head < 60, path[:60]
+        without_errors(opened)
+
+
+CUT = (
+    "[...document.querySelectorAll('main, main :not(.hide)')].filter(one =>"
+    " getComputedStyle(one).overflowX !== 'visible' && one.scrollWidth > one.clientWidth + 1)"
+    ".map(one => one.outerHTML.slice(0, 80))"
+)
+
+
+def test_print_is_light_and_whole(browser: Browser, console: str, stretched: str) -> None:
+    """Whatever the screen was: nothing is cut at the right, no region scrolls."""
+    for url in (console, stretched):
+        with tab(browser, url, viewport=PAPER, color_scheme="dark") as opened:
+            page = opened.open("/")
+            page.get_by_role("button", name="Switch between light and dark").click()
+            page.get_by_role("button", name="Switch between light and dark").click()
+            assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+            page.emulate_media(media="print")
+            for path in EVERYWHERE:
+                page = opened.open(path)
+                colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert colour == "rgb(251, 251, 250)", path[:60]
+                assert page.evaluate("document.scrollingElement.scrollWidth") <= PAPER["width"]
+                assert page.evaluate(CUT) == [], path[:60]
+            without_errors(opened)
+
+
+def test_on_a_telephone_the_moment_is_chosen_behind_a_button(
+    browser: Browser, console: str
+) -> None:
+    with tab(browser, console, viewport=PHONE) as opened:
+        page = opened.open("/rejects")
+        assert not page.get_by_label("As of").is_visible()
+        page.get_by_role("checkbox", name="Show the field for a moment").check()
+        page.get_by_label("As of").fill("2026-11-02T12:34:56")
+        press(page, "Go")
+        assert page.get_by_role("complementary", name="Past").is_visible()
+        current = page.locator("nav[aria-label=Pages] [aria-current]").bounding_box()
+        around = page.locator("nav[aria-label=Pages]").bounding_box()
+        assert current is not None
+        assert around is not None
+        assert around["x"] <= current["x"]
+        assert current["x"] + current["width"] <= around["x"] + around["width"] + 1
 
 
 @pytest.fixture(scope="module")
