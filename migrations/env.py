@@ -1,5 +1,6 @@
 """Alembic's environment: one connection, one transaction, the same on SQLite and Postgres."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from alembic import context
@@ -11,6 +12,17 @@ from etl.db.tables import changes
 from etl.db.types import UtcDateTime
 
 MIGRATION_LOCK = 4_702_111_734  # any number of ours: two processes never migrate at once
+
+GRANTED = """
+SELECT pg_class.relname, pg_class.oid, quote_ident(pg_class.relname) AS relation,
+       acl.privilege_type AS privilege,
+       CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END
+         AS role
+FROM pg_class CROSS JOIN LATERAL aclexplode(pg_class.relacl) AS acl
+WHERE pg_class.relnamespace = CAST(current_schema() AS regnamespace)
+  AND pg_class.relkind IN ('r', 'v') AND acl.grantee <> pg_class.relowner
+ORDER BY pg_class.relname, role, privilege
+"""
 
 
 def render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
@@ -39,7 +51,21 @@ def migrate(connection: Connection) -> None:
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            granted = connection.execute(text(GRANTED)).all()
         context.run_migrations()
+        if connection.dialect.name == "postgresql":
+            _grant_again(connection, granted)
+
+
+def _grant_again(connection: Connection, before: Sequence[Any]) -> None:
+    """Who could read a view can do so when it was made anew, under the same name."""
+    relations = "SELECT relname, oid FROM pg_class WHERE relnamespace = "
+    relations += "CAST(current_schema() AS regnamespace)"
+    there = {row.relname: row.oid for row in connection.execute(text(relations))}
+    for row in before:
+        if row.relname in there and there[row.relname] != row.oid:
+            statement = f"GRANT {row.privilege} ON {row.relation} TO {row.role}"
+            connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
 given: Connection | None = context.config.attributes.get("connection")

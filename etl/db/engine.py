@@ -5,7 +5,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ CACHE_KIB = 16 * 1024  # SQLite's own 2 MB do not hold the indexes of a merge
 CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commit of a load waits
 
 EVENTS_LOCK = 4_702_111_736  # any number of ours: transactions that write change events
+
+DEPENDENT_OBJECTS = "2BP01"  # SQLSTATE
 
 _SQLITE_BEGIN = {WRITE: "BEGIN IMMEDIATE", SNAPSHOT: "BEGIN"}
 
@@ -51,6 +53,7 @@ def open_engine(
         parsed, hide_parameters=True, json_serializer=json_text, pool_size=connections
     )
     event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "close", _checkpoint_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "handle_error", _keep_sqlite)
     return _opened(engine)
@@ -84,7 +87,9 @@ def open_reader(url: str, *, schema: str | None = None) -> Engine:
 
 def store_error(error: SQLAlchemyError, doing: str) -> StoreError:
     """A driver's error as ours: one line, no parameters, no traceback needed."""
-    return StoreError(f"the database failed while {doing}: {_first_line(error)}")
+    return StoreError(
+        f"the database failed while {doing}: {_first_line(error)}{_dependents(error)}"
+    )
 
 
 def reading(engine: Engine) -> Connection:
@@ -187,6 +192,15 @@ def _first_line(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
 
 
+def _dependents(error: SQLAlchemyError) -> str:
+    """What of the users' stands in the way of a change of the schema, and what to do."""
+    cause: Any = getattr(error, "orig", None)
+    if getattr(cause, "sqlstate", None) != DEPENDENT_OBJECTS:
+        return ""
+    detail = "; ".join(str(cause.diag.message_detail or "").splitlines())
+    return f" ({detail}). Drop what depends on it, upgrade, and create it again"
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver's own transactions lose updates: see BEGIN below
     cursor = connection.cursor()
@@ -208,6 +222,16 @@ def _prepare_sqlite_reader(connection: Any, _record: object) -> None:
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA query_only = ON")
     cursor.close()
+
+
+def _checkpoint_sqlite(connection: Any, _record: object) -> None:
+    """Moves the WAL into the file while others may read it.
+
+    Else the last connection that is closed does so, and locks everybody out meanwhile: programs
+    without a busy timeout, as the sqlite3 shell, then fail with "database is locked".
+    """
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

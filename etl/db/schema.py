@@ -1,10 +1,11 @@
 """The version of the schema: which one a database has, which one this code needs, upgrades."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from etl.db.comments import write_comments
 from etl.errors import SchemaOutOfDate
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 
     with engine.connect() as connection:
         command.upgrade(_config(connection), revision)
+    with engine.begin() as connection:
+        write_comments(connection)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
@@ -49,7 +52,14 @@ def differences(engine: Engine) -> list[str]:
 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
-        return [str(difference) for difference in compare_metadata(context, changes.metadata)]
+        found = compare_metadata(context, changes.metadata)
+        return [str(difference) for difference in found if not _is_comment(difference)]
+
+
+def _is_comment(difference: Any) -> bool:
+    """Comments are written by each upgrade, and those of a user are no fault."""
+    kinds = [one[0] for one in difference] if isinstance(difference, list) else [difference[0]]
+    return all(kind in ("remove_table_comment", "modify_comment") for kind in kinds)
 
 
 def ensure(engine: Engine) -> None:

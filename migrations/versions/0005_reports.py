@@ -195,9 +195,12 @@ FROM environments_current WHERE provider = 'launchdarkly'
 
 
 def upgrade() -> None:
-    op.execute("DROP VIEW layer_capacity")
-    for name, query in views(Words(op.get_bind().dialect.name == "sqlite")).items():
-        op.execute(f"CREATE VIEW {name} AS {query}")
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    if sqlite:
+        op.execute("DROP VIEW layer_capacity")
+    for name, query in views(Words(sqlite)).items():
+        # PostgreSQL keeps the rights on layer_capacity, and the views that users have on it
+        op.execute(f"CREATE {'' if sqlite else 'OR REPLACE '}VIEW {name} AS {query}")
 
 
 def downgrade() -> None:

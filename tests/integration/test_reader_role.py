@@ -99,3 +99,32 @@ def test_views_that_an_upgrade_makes_anew_stay_readable(ready: Engine) -> None:
     schema.downgrade(ready, "0004")
     schema.upgrade(ready)
     as_reader(ready, "SELECT * FROM layer_capacity")
+
+
+def test_what_belongs_to_others_and_what_comes_later_is_not_its_own(ready: Engine) -> None:
+    run(ready, "CREATE TABLE theirs (id int); CREATE VIEW their_view AS SELECT * FROM theirs")
+    run_script(ready)
+    run(ready, "CREATE TABLE later (id int)")
+    try:
+        for name in ("theirs", "their_view", "later"):
+            with pytest.raises(ProgrammingError, match="permission denied"):
+                as_reader(ready, f"SELECT * FROM {name}")  # noqa: S608  names of ours
+    finally:
+        run(ready, "DROP TABLE later, theirs CASCADE")
+
+
+def test_the_script_takes_back_what_earlier_ones_gave(ready: Engine) -> None:
+    run(ready, "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO etl_reader")
+    run(ready, "CREATE TABLE theirs (id int)")
+    run(ready, "GRANT SELECT ON leases TO etl_reader; GRANT CREATE ON SCHEMA public TO PUBLIC")
+    run_script(ready)
+    run(ready, "CREATE TABLE later (id int)")
+    try:
+        for name in ("theirs", "leases", "later"):
+            with pytest.raises(ProgrammingError, match="permission denied"):
+                as_reader(ready, f"SELECT * FROM {name}")  # noqa: S608  names of ours
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            as_reader(ready, "CREATE TABLE public.mine (id int)")
+        as_reader(ready, "SELECT * FROM layer_capacity")
+    finally:
+        run(ready, "DROP TABLE later, theirs")
