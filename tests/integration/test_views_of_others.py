@@ -68,7 +68,7 @@ def test_every_name_of_a_view_can_be_read_by_the_parser_of_duckdb(
         assert [name for name, sql in views if "JOIN json_each" in sql] == []
 
 
-@pytest.mark.parametrize("revision", ["0002", "0004", "0005", "0010", "0011"])
+@pytest.mark.parametrize("revision", ["0002", "0004", "0005", "0010", "0012"])
 def test_an_upgrade_keeps_the_views_that_users_have_on_ours(
     empty_engine: Engine, revision: str
 ) -> None:
