@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from alembic import op
 from sqlalchemy import text
 
-revision: str = "0013"
-down_revision: str | None = "0012"
+revision: str = "0014"
+down_revision: str | None = "0013"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
