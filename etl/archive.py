@@ -7,7 +7,6 @@ Layout, reading and retention; etl.recorder writes. docs/archive.md tells the fo
 """
 
 import fcntl
-import gzip
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,11 +14,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+from etl.files import open_own
+from etl.text import unpacked
 
 TIME = "%Y%m%dT%H%M%S.%fZ"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHA = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _DAY = timedelta(days=1)
 _MIB = 2**20
+MAX_PAGE_BYTES = 256 * _MIB
+MAX_LINE_BYTES = 16 * _MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +50,14 @@ def page_path(folder: Path, name: str) -> Path:
     return folder / "pages" / name[:2] / f"{name}.json.gz"
 
 
-def page(folder: Path, name: str) -> bytes:
+def page(folder: Path, name: Any) -> bytes:
     """The JSON of a stored page; OSError or ValueError when it is not there or not whole."""
+    if not isinstance(name, str) or not _DIGEST.fullmatch(name):
+        raise ValueError("a page is not named by its sha256")
     try:
-        data = gzip.decompress(page_path(folder, name).read_bytes())
-    except EOFError as error:
-        raise ValueError(f"page {name} ends too early") from error
+        data = unpacked(page_path(folder, name).read_bytes(), most=MAX_PAGE_BYTES)
+    except ValueError as error:
+        raise ValueError(f"page {name} {error}") from error
     if sha256(data).hexdigest() != name:
         raise ValueError(f"page {name} holds something else")
     return data
@@ -58,7 +66,8 @@ def page(folder: Path, name: str) -> bytes:
 def lines(index: Path) -> Iterator[bytes]:
     """The lines of an index; one that was not written to its end is none."""
     with index.open("rb") as file:
-        yield from (line for line in file if line.endswith(b"\n"))
+        every = iter(lambda: file.readline(MAX_LINE_BYTES), b"")
+        yield from (line for line in every if line.endswith(b"\n"))
 
 
 def indexes(folder: Path) -> list[Path]:
@@ -96,7 +105,8 @@ def prune_daily(folder: Path, retention: Retention, *, now: datetime) -> Pruned:
     except (OSError, ValueError):
         pass
     found = prune(folder, retention, now=now)
-    stamp.write_text(now.isoformat())
+    with open(stamp, "w", encoding="ascii", opener=open_own) as file:
+        file.write(now.isoformat())
     return found
 
 
@@ -139,6 +149,6 @@ def _files(folder: Path) -> Iterator[Path]:
 def locked(folder: Path, *, alone: bool) -> Iterator[None]:
     """Nothing is taken away while something is written, and the other way round."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "lock").open("ab") as file:
+    with open(folder / "lock", "ab", opener=open_own) as file:
         fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield

@@ -177,7 +177,7 @@ def _answer(folder: Path, line: Json) -> Response:
         kind = _REFUSALS.get(line["error"], TransientError)
         raise kind(line["message"], status=line["status"])
     try:
-        body = archive.page(folder, line["sha256"])
+        body = archive.page(folder, line.get("sha256"))
     except (OSError, ValueError) as error:
         raise ProtocolError(f"the archive is damaged: {error}") from error
     return Response(status=200, headers={}, body=body, url="")

@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside their place and renamed when they are done."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,18 +9,21 @@ from typing import BinaryIO
 
 from etl.errors import ConfigError, EtlError
 
+FOR_ALL = 0o666  # less the umask
+FOR_OWNER = 0o600
+
 
 @contextmanager
-def whole_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, force: bool = False, mode: int = FOR_ALL) -> Iterator[BinaryIO]:
     """A file that gets its name when the block ends well; ConfigError where one has it already.
 
-    With `force` it takes the old one's place in one step. A kill leaves `.NAME.PID.part`.
+    With `force` it takes the old one's place in one step. A kill leaves `.NAME.….part`.
     """
     place = path.resolve()
     _refuse(path, place, force=force)
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    part = part_of(place)
     try:
-        file = part.open("wb")
+        file = open_new(part, mode=mode)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None
     try:
@@ -33,6 +37,22 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         raise EtlError(f"{path} was not written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_of(place: Path) -> Path:
+    """A name beside the place that nobody can foresee."""
+    return place.with_name(f".{place.name[:100]}.{secrets.token_hex(8)}.part")
+
+
+def open_new(path: Path, *, mode: int) -> BinaryIO:
+    """A file that was not there, for writing; FileExistsError where there is one, or a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, mode), "wb")
+
+
+def open_own(path: str, flags: int) -> int:
+    """An opener for files of one's own: not through links, and for nobody else."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FOR_OWNER)
 
 
 def _refuse(path: Path, place: Path, *, force: bool) -> None:

@@ -6,7 +6,6 @@ that it can be applied without the network; its checksum tells whether it was ed
 
 import gzip
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,10 +19,11 @@ from etl.errors import ConfigError
 from etl.record import Reject
 from etl.report import RunReport
 from etl.stream import Json
-from etl.text import json_text
+from etl.text import json_text, unpacked
 
 FORMAT = "etl plan"
 VERSION = 1
+MAX_BYTES = 512 * 2**20  # of a plan's JSON
 
 _REMEDY = "make a new one with `etl plan --out FILE`"
 
@@ -159,8 +159,9 @@ def from_bytes(content: bytes, name: str, etl_version: str) -> list[SourcePlan]:
 
 def _document(content: bytes, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-    except (ValueError, RecursionError, OSError, EOFError, zlib.error):
+        packed = content[:2] == b"\x1f\x8b"
+        found = json.loads(unpacked(content, most=MAX_BYTES) if packed else content)
+    except (ValueError, RecursionError):
         raise ConfigError(f"{name} is not a plan: it cannot be read as JSON; {_REMEDY}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ConfigError(f"{name} is not a plan; {_REMEDY}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from etl.archive import TIME, locked, page_path
 from etl.errors import SourceError
 from etl.log_fields import fields
+from etl.files import FOR_OWNER, open_new, open_own, part_of
 from etl.report import RunReport
 from etl.stream import Fetch, Json, Request, Response
 from etl.text import json_text, parsed_text
@@ -145,8 +146,8 @@ def _holds(path: Path, packed: bytes) -> bool:
 
 def _write_whole(path: Path, packed: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_suffix(".part")
-    with open(part, "wb", opener=_private) as file:
+    part = part_of(path)
+    with open_new(part, mode=FOR_OWNER) as file:
         file.write(packed)
     part.replace(path)
 
@@ -176,13 +177,9 @@ def _new_index(folder: Path, now: datetime) -> io.FileIO:
     while True:
         more = f"_{number}" if number > 1 else ""
         try:
-            return io.FileIO(folder / f"{name}{more}.jsonl", "xb", opener=_private)
+            return io.FileIO(folder / f"{name}{more}.jsonl", "xb", opener=open_own)
         except FileExistsError:
             number += 1
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _append(index: io.FileIO, value: Mapping[str, Json]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -89,6 +90,24 @@ def vendor_message(value: Json) -> str:
 def _first_text(value: dict[str, Json], names: tuple[str, ...]) -> str:
     found = (value.get(name) for name in names)
     return next((text for text in found if isinstance(text, str) and text.strip()), "")
+
+
+def unpacked(data: bytes, *, most: int) -> bytes:
+    """Gzipped data unpacked; ValueError when it is damaged, or larger than that many bytes."""
+    parts: list[bytes] = []
+    try:
+        while data:
+            member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            parts.append(member.decompress(data, most + 1))
+            most -= len(parts[-1])
+            if most < 0 or member.unconsumed_tail:
+                raise ValueError("unpacks to more than a file of its kind may hold")
+            if not member.eof:
+                raise ValueError("ends too early")
+            data = member.unused_data
+    except zlib.error as error:
+        raise ValueError(f"is damaged: {error}") from None
+    return b"".join(parts)
 
 
 def path_step(text: str) -> str:

@@ -1,7 +1,6 @@
 """`etl plan`, `etl apply`: look at what would change, one by one; then make exactly that."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -135,19 +134,24 @@ def apply(
 
 
 def _content(file: Path) -> bytes:
+    from etl.plan_file import MAX_BYTES
+
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{file} is larger than a plan may be ({MAX_BYTES:,} bytes)")
+    return content
 
 
 def _save(document: Any, out: Path) -> None:
     """The file is there whole or not at all, and only its owner may read it."""
-    from etl.files import whole_file
+    from etl.files import FOR_OWNER, whole_file
     from etl.plan_file import as_bytes
 
-    with whole_file(out, force=True) as file:
-        os.fchmod(file.fileno(), 0o600)
+    with whole_file(out, force=True, mode=FOR_OWNER) as file:
         file.write(as_bytes(document, out.name))
 
 
