@@ -243,6 +243,24 @@ def not_run(
     )
 
 
+def without_keys(settings: Settings, wish: Wish, now: datetime) -> list[RunReport]:
+    """The reports of the sources that cannot run, as their keys are missing."""
+    return [
+        RunReport(
+            run_id=None,
+            source=name,
+            provider=one.provider,
+            kind=wish.kind,
+            status="failed",
+            exit_code=ConfigError.exit_code,
+            started_at=now,
+            finished_at=now,
+            error=one.why,
+        )
+        for name, one in settings.unusable.items()
+    ]
+
+
 def last_started(engine: Engine, name: str) -> datetime | None:
     """When a source was last synced; None when it never was."""
     with reading(engine) as connection:

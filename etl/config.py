@@ -141,10 +141,19 @@ class Notices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """A source whose key is missing or cannot be used, and why."""
+
+    provider: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration; shows neither a secret nor the password of the database.
 
     database_file_mode: the permissions of a new SQLite file. warnings: what a person should change.
+    unusable: the sources that are left out, by name.
     """
 
     path: Path | None
@@ -153,6 +162,7 @@ class Settings:
     fingerprint_key: SecretStr
     retention: Retention = Retention()
     notices: Notices = field(default_factory=Notices)
+    unusable: Mapping[str, Unusable] = field(default_factory=dict)
     database_file_mode: int = 0o600
     warnings: Sequence[str] = ()
 
@@ -170,11 +180,13 @@ def load(
     only: Collection[str] = (),
     secrets: bool = True,
     notices: bool | None = None,
+    lenient: bool = False,
 ) -> Settings:
     """The settings of this file and environment; ConfigError names everything that is wrong.
 
     `only`: the sources to resolve, all when empty. Without `secrets` no key is looked for, and
-    no URL of notices either, unless `notices` says so.
+    no URL of notices either, unless `notices` says so. `lenient`: sources without a usable key are
+    left out and named in `Settings.unusable`, unless no source has one.
     """
     environ = os.environ if environ is None else environ
     _protect_variables(environ)
@@ -191,10 +203,12 @@ def load(
     problems += wrong
     if secrets and not asked:
         problems.append(Problem(("sources",), "there is none; add a table [sources.NAME]"))
-    if problems:
+    unusable = _unusable(str(path), text, problems, asked) if lenient else {}
+    if problems and (set(unusable) == set(asked) or not _only_keys(problems, lenient=lenient)):
         raise config_error(str(path), text, problems)
     return Settings(
         path=path,
+        unusable=MappingProxyType(unusable),
         database_url=_database_url(path, table, found, environ),
         database_file_mode=int(table.database.file_mode, 8),
         warnings=tuple(_warnings(path, text, table)),
@@ -206,6 +220,7 @@ def load(
                     ignored_proxies=() if name in proxies else _named_proxies(environ),
                 )
                 for name, source in asked.items()
+                if name not in unusable
             }
         ),
         fingerprint_key=found.get(_FINGERPRINT_KEY, SecretStr(""))
@@ -377,6 +392,25 @@ def _named_proxies(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def _notice_places(table: FileTable) -> dict[Key, SecretTable | str]:
     return {(*_NOTICE_URLS, number): url for number, url in enumerate(table.notices.urls)}
+
+
+def _unusable(
+    file: str, text: str, problems: Sequence[Problem], asked: Mapping[str, SourceTable]
+) -> dict[str, Unusable]:
+    """The sources that have no usable key."""
+    return {
+        name: Unusable(provider=asked[name].provider, why=str(config_error(file, text, [problem])))
+        for problem in problems
+        if _of_source(problem.key) and (name := str(problem.key[1]))
+    }
+
+
+def _only_keys(problems: Sequence[Problem], *, lenient: bool) -> bool:
+    return lenient and all(_of_source(one.key) for one in problems)
+
+
+def _of_source(key: Key) -> bool:
+    return len(key) == 3 and key[0] == "sources"
 
 
 def _source(name: str, table: SourceTable, found: Mapping[Key, SecretStr]) -> SourceSettings:

@@ -25,6 +25,7 @@ from etl.cli import (
     reprocess,
     runs,
     schedule,
+    source,
     streams,
     sync,
     web,
@@ -43,7 +44,7 @@ app = typer.Typer(
     help="Keeps a local SQL database in step with the projects and layers of LaunchDarkly, "
     "Statsig and Layers.com.",
     epilog="Exit codes: 0 ok · 1 failed · 2 configuration or schema · 3 unsafe change held back · "
-    "4 access denied · 5 partial · 6 stale · 75 try again later.",
+    "4 access denied · 5 partial · 6 stale · 7 changes · 75 try again later.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -112,6 +113,7 @@ for module in (
     care,
     notices,
     prune,
+    source,
     web,
     demo,
 ):

@@ -55,9 +55,13 @@ def check(
     from etl.checkup import check as check_one
     from etl.config import masked
 
-    settings = context.settings(ctx.obj, source or (), secrets=True)
-    terminal.say(f"configuration: ok ({settings.path})")
+    settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     codes = [OK]
+    if not settings.unusable:
+        terminal.say(f"configuration: ok ({settings.path})")
+    for one in settings.unusable.values():
+        terminal.say(f"configuration: {one.why}", style=terminal.BAD)
+        codes.append(ConfigError.exit_code)
     try:
         context.database(ctx.obj).dispose()
         terminal.say(f"database: ok ({masked(settings.database_url)})")

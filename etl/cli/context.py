@@ -55,14 +55,16 @@ def settings(
     *,
     secrets: bool = False,
     notices: bool | None = None,
+    lenient: bool = False,
 ) -> "Settings":
     """The settings for these sources; without `secrets` no key is needed.
 
-    notices: whether URLs of notices are; default: where keys are.
+    notices: whether URLs of notices are; default: where keys are. lenient: sources whose key is
+    missing are left out, see `Settings.unusable`.
     """
     from etl.config import load
 
-    found = load(common.config, only=sources, secrets=secrets, notices=notices)
+    found = load(common.config, only=sources, secrets=secrets, notices=notices, lenient=lenient)
     for warning in found.warnings:
         if warning not in common.told:
             common.told.add(warning)
@@ -92,6 +94,24 @@ def reading(common: Common) -> Iterator["Connection"]:
         raise store_error(error, "reading") from error
     except OverflowError:
         raise ConfigError("a number is too large for the database") from None
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def writing(common: Common, doing: str, *, dry_run: bool = False) -> Iterator["Connection"]:
+    """A transaction, committed when the block ends well; with `dry_run` it is rolled back."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from etl.db.engine import store_error
+
+    engine = database(common)
+    try:
+        with engine.connect() as connection:
+            yield connection
+            (connection.rollback if dry_run else connection.commit)()
+    except SQLAlchemyError as error:
+        raise store_error(error, doing) from error
     finally:
         engine.dispose()
 

@@ -1,8 +1,11 @@
 """`etl sandbox`, `etl demo`: the provider simulator, and a tour of etl with it."""
 
 import json
+import re
 import shlex
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,26 +63,83 @@ def _invite(server: "Sandbox") -> None:
 
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to put demo.db and demo.toml.")] = Path(),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the demo that is there and its history.")
+    ] = False,
 ) -> None:
     """Sync three simulated providers, let them change, sync again, and show what can be asked."""
     from etl.app import open_database
     from etl.sandbox import Sandbox
 
+    config = folder / "demo.toml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in (*folder.glob("demo.db"), *folder.glob("demo.db-*")):
-            stale.unlink()
+        stale = _earlier_demo(folder)
+        if stale and not replace:
+            terminal.say(
+                f"The demo in {folder / 'demo.db'} is kept, with its history; "
+                "`etl demo --replace` starts over."
+            )
+            _next_steps(folder)
+            return
+        for path in stale:
+            path.unlink()
+        with Sandbox() as server:
+            settings = _settings(folder, server.url)
+            engine = open_database(settings)
+            try:
+                _tour(server, settings, engine)
+            finally:
+                engine.dispose()
+        _write(config, _config(folder, f"http://127.0.0.1:{PORT}"))
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}") from None
-    with Sandbox() as server:
-        settings = _settings(folder, server.url)
-        engine = open_database(settings)
-        try:
-            _tour(server, settings, engine)
-        finally:
-            engine.dispose()
-    (folder / "demo.toml").write_text(_config(folder, f"http://127.0.0.1:{PORT}"))
     _next_steps(folder)
+
+
+def _earlier_demo(folder: Path) -> list[Path]:
+    """The files of an earlier demo; ConfigError where one of those names is somebody else's."""
+    database, config = folder / "demo.db", folder / "demo.toml"
+    beside = [database.with_name(f"{database.name}-{end}") for end in ("wal", "shm", "journal")]
+    found = [path for path in (database, *beside, config) if path.exists() or path.is_symlink()]
+    ours = [*([database, *beside] if _is_demo(database) else []), config]
+    if config in found and not _is_demo_config(config, folder):
+        ours.remove(config)
+    foreign = [path for path in found if path.is_symlink() or path not in ours]
+    if foreign:
+        raise ConfigError(
+            f"{foreign[0]} is not of `etl demo`, and stays as it is; "
+            "name another folder: etl demo --folder NAME"
+        )
+    return found
+
+
+def _is_demo(database: Path) -> bool:
+    """Whether the file holds the sources of the demo and no others; nothing else writes those."""
+    if not database.is_file():
+        return False
+    if database.stat().st_size == 0:
+        return True
+    at_rest = not database.with_name(f"{database.name}-wal").exists()  # then looking leaves no file
+    uri = f"{database.absolute().as_uri()}?mode=ro{'&immutable=1' if at_rest else ''}"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as one:
+            names = {name for (name,) in one.execute("SELECT DISTINCT source FROM runs")}
+    except sqlite3.Error:
+        return False
+    return names <= {f"demo-{provider}" for provider in VARIABLES}
+
+
+def _is_demo_config(path: Path, folder: Path) -> bool:
+    """Whether the file is as the demo wrote it, whatever the port was."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return _URL.sub("", text) == _URL.sub("", _config(folder, "http://127.0.0.1:0"))
+
+
+_URL = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 def _tour(server: "Sandbox", settings: "Settings", engine: "Engine") -> None:
@@ -167,8 +227,15 @@ def _settings(folder: Path, url: str) -> "Settings":
     from etl.config import load
 
     path = folder / "demo.toml"
-    path.write_text(_config(folder, url))
+    _write(path, _config(folder, url))
     return load(path, environ=_keys())
+
+
+def _write(path: Path, text: str) -> None:
+    from etl.files import whole_file
+
+    with whole_file(path, force=True) as file:
+        file.write(text.encode())
 
 
 def _config(folder: Path, url: str) -> str:

@@ -15,7 +15,7 @@ from etl.cli.progress import bars
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import COLOURS
 from etl.diff import MISSING
-from etl.errors import ConfigError
+from etl.errors import CHANGES, OK, ConfigError
 from etl.report import RunReport, as_json, exit_code_of
 
 if TYPE_CHECKING:
@@ -49,18 +49,25 @@ def plan(
         bool, typer.Option("--json", help="The plan as JSON on stdout, with the reports.")
     ] = False,
     _quiet: Quiet = False,
+    detailed_exitcode: Annotated[
+        bool,
+        typer.Option("--detailed-exitcode", help="Exit 7 when something would change, for CI."),
+    ] = False,
 ) -> None:
     """Show what a sync would change, field by field, deletions with their evidence; save it."""
-    from etl.app import Wish, having
+    from etl.app import Wish, having, utc_now, without_keys
     from etl.plan_file import as_document
 
-    settings = context.settings(ctx.obj, source or (), secrets=True)
+    settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     engine = context.database(ctx.obj)
-    reports: list[RunReport] = []
     plans: list[SourcePlan] = []
     wish = Wish(streams=stream or ())
+    reports = without_keys(settings, wish, utc_now())
+    for report in () if as_json_document else reports:
+        sync.show(report)
+    names = dict.fromkeys(source or having(settings, stream or ()) or settings.sources)
     try:
-        for name in source or having(settings, stream or ()) or settings.sources:
+        for name in (one for one in names if one in settings.sources):
             report, made = _plan_one(engine, settings, name, wish, quiet=as_json_document)
             reports.append(report)
             plans += [made] if made is not None else []
@@ -76,7 +83,8 @@ def plan(
         print(json.dumps({"plan": document, "runs": [as_json(one) for one in reports]}))
     else:
         _conclude(plans, out)
-    raise typer.Exit(exit_code_of(reports))
+    would_change = detailed_exitcode and any(one.changes for one in plans)
+    raise typer.Exit(exit_code_of(reports) or (CHANGES if would_change else OK))
 
 
 def _plan_one(

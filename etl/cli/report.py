@@ -3,13 +3,16 @@
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from etl.cli import context, evidence, report_table, terminal
 from etl.cli.export import Exact, Spreadsheet, csv_style, opened
 from etl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 IN_A_TABLE = 50
 IN_A_PAGE = 5000
@@ -84,12 +87,25 @@ def report(
             if form == "table":
                 terminal.say(wanted.title(moment), style="bold")
                 report_table.write(rows, limit or IN_A_TABLE)
+                _write_unconfigured(ctx.obj, connection, source)
                 return
             with opened(out, force=force) as file:
                 if form == "html":
                     report_table.write_page(file, rows, wanted.title(moment), limit or IN_A_PAGE)
                 else:
                     report_table.write_rows(file, rows, limit, None if form == "json" else style)
+
+
+def _write_unconfigured(
+    common: context.Common, connection: "Connection", source: str | None
+) -> None:
+    """The stored sources that the configuration does not have, as their rows are no longer read."""
+    from etl.db.sources import names
+
+    left = names(connection) - set(context.settings(common).sources)
+    shown = sorted(left if source is None else left & {source})
+    if shown:
+        terminal.say(f"not configured: {', '.join(shown)}; see `etl source --help`")
 
 
 def _ensure_page(form: Form, as_of: str | None, limit: int | None) -> None:

@@ -15,6 +15,7 @@ from etl.errors import STALE, ConfigError
 from etl.text import iso_time
 
 MIDDLE_OF_A_RUN = "running"
+NOT_CONFIGURED = "not configured; see `etl source --help`"
 LANDED = ("ok", "partial", "held", "never")
 FUTURE = "future"
 
@@ -56,8 +57,10 @@ def status(
         and row.stream_status != "unavailable"
         and (row.last_complete_at is None or row.last_complete_at < oldest or row.future_at)
     ]
+    configured = {name for name, _ in expected}
     if as_json:
-        print(json.dumps([_fresh_json(row, live, now) for row in found]))
+        told = [_fresh_json(row, live, now) for row in found]
+        print(json.dumps([{**one, "configured": one["source"] in configured} for one in told]))
     elif not synced:
         out.print("nothing was synced yet; `etl sync` does")
     else:
@@ -70,7 +73,7 @@ def status(
                 terminal.age(row.last_complete_at, now),
                 _state(row),
                 row.last_run_id,
-                _remark(row),
+                _remark(row) if row.source in configured else NOT_CONFIGURED,
             )
             for row in found
         )

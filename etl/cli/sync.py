@@ -65,10 +65,10 @@ def sync(
     _quiet: Quiet = False,
 ) -> None:
     """Bring the database in step with the providers: one run a source. The cron job."""
-    from etl.app import Wish, having
+    from etl.app import Wish, having, utc_now, without_keys
     from etl.side_by_side import processors
 
-    settings = context.settings(ctx.obj, source or (), secrets=True)
+    settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     wish = Wish(
         streams=stream or (),
         dry_run=dry_run,
@@ -80,6 +80,10 @@ def sync(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # named sources must have the stream, of all sources those that have it are meant
     names = list(dict.fromkeys(source or having(settings, stream or ()) or settings.sources))
+    names = [name for name in names if name in settings.sources]
+    keyless = without_keys(settings, wish, utc_now())
+    for report in () if as_json_report else keyless:
+        show(report)
     reports: dict[str, RunReport] = {}
     try:
         for report in _runs(
@@ -91,7 +95,7 @@ def sync(
         raise typer.Exit(STOPPED) from None
     finally:
         engine.dispose()
-        told = [reports[name] for name in names if name in reports]
+        told = [*(reports[name] for name in names if name in reports), *keyless]
         if as_json_report:
             print(json.dumps({"runs": [as_json(one) for one in told]}))
     raise typer.Exit(exit_code_of(told))

@@ -3,6 +3,7 @@
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,10 +81,55 @@ def test_the_demo_can_go_on_with_a_sandbox_of_its_own(demo: Ended, folder: Path)
             assert ended.code == 0, ended
 
 
-def test_the_demo_may_be_run_again(demo: Ended, tmp_path: Path) -> None:
-    assert etl("demo", "--folder", str(tmp_path)).code == 0
+def test_a_demo_that_is_there_is_kept_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
+    first = etl("demo", "--folder", str(tmp_path))
+    kept = {path.name: path.read_bytes() for path in tmp_path.glob("demo.*")}
     again = etl("demo", "--folder", str(tmp_path))
-    assert (again.code, "(run 10)" in again.out) == (0, False)
+    assert (first.code, again.code) == (0, 0)
+    assert "etl demo --replace" in again.out
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("demo.*")} == kept
+    assert _commands(again.out) == _commands(first.out)
+    replaced = etl("demo", "--folder", str(tmp_path), "--replace")
+    assert (replaced.code, "(run 9)" in replaced.out, "(run 10)" in replaced.out) == (
+        0,
+        True,
+        False,
+    )
+
+
+@pytest.mark.parametrize("replace", [[], ["--replace"]])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("demo.db", b"my notes"),
+        ("demo.db-wal", b"my log"),
+        ("demo.toml", b"mine = true"),
+        ("demo.toml", b"\xff"),
+        ("demo.db", None),
+    ],
+)
+def test_what_is_not_of_the_demo_is_not_touched(
+    tmp_path: Path, name: str, content: bytes | None, replace: list[str]
+) -> None:
+    path = tmp_path / name
+    if content is None:  # a database of ours, with sources of somebody
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE runs (source TEXT)")
+            connection.execute("INSERT INTO runs VALUES ('demo-statsig'), ('acme')")
+        connection.close()
+        content = path.read_bytes()
+    else:
+        path.write_bytes(content)
+    ended = etl("demo", "--folder", str(tmp_path), *replace)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"{path} is not of `etl demo`" in ended.err
+    assert (path.read_bytes(), len(list(tmp_path.iterdir()))) == (content, 1)
+
+
+def test_a_link_is_not_of_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"")
+    (tmp_path / "demo.db").symlink_to(tmp_path / "elsewhere")
+    assert etl("demo", "--folder", str(tmp_path), "--replace").code == 2
 
 
 def test_the_demo_makes_its_folder_and_quotes_it(tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ def test_the_help_names_every_command_and_exit_code() -> None:
     shown = etl("--help").out
     assert [name for name in OPTIONS if name not in shown] == []
     words = " ".join(shown.split())
-    assert "3 unsafe change held back · 4 access denied · 5 partial · 6 stale · 75 try" in words
+    assert (
+        "3 unsafe change held back · 4 access denied · 5 partial · 6 stale · 7 changes · 75 try"
+        in words
+    )
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:

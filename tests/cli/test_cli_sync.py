@@ -58,7 +58,7 @@ def test_a_missing_secret_is_exit_2_and_named(here: Place) -> None:
     ended = here.etl("sync", ly="")
     assert ended.code == 2
     assert "sources.ly.api_key" in ended.err
-    assert here.sandbox.requests == []
+    assert "layers" not in {seen.provider for seen in here.sandbox.requests}
 
 
 def test_an_emptied_list_is_exit_3_and_deletes_nothing(done: Place) -> None:
