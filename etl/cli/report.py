@@ -85,8 +85,7 @@ def report(
         rows = report_table.rows_of(connection, wanted, moment, source, most)
         with closing(rows.batches):
             if form == "table":
-                terminal.say(wanted.title(moment), style="bold")
-                report_table.write(rows, limit or IN_A_TABLE)
+                report_table.write(rows, limit or IN_A_TABLE, title=wanted.title(moment))
                 _write_unconfigured(ctx.obj, connection, source)
                 return
             with opened(out, force=force) as file:

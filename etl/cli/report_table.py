@@ -56,8 +56,9 @@ class Rows:
         return found, next(rows, None) is not None
 
 
-def write(rows: Rows, limit: int) -> None:
-    """At most so many rows, and whether there are more."""
+def write(rows: Rows, limit: int, *, title: str) -> None:
+    """At most so many rows under a title, and whether there are more."""
+    terminal.say(title, style="bold")
     first, more = rows.first(limit)
     if not first:
         terminal.say("nothing")
