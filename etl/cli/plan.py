@@ -63,8 +63,8 @@ def plan(
     plans: list[SourcePlan] = []
     wish = Wish(streams=stream or ())
     reports = without_keys(settings, wish, utc_now())
-    for report in () if as_json_document else reports:
-        sync.show(report)
+    for report in reports:
+        terminal.complain(f"etl: {report.source} is left out: {report.error}", style=terminal.BAD)
     names = dict.fromkeys(source or having(settings, stream or ()) or settings.sources)
     try:
         for name in (one for one in names if one in settings.sources):

@@ -82,8 +82,8 @@ def sync(
     names = list(dict.fromkeys(source or having(settings, stream or ()) or settings.sources))
     names = [name for name in names if name in settings.sources]
     keyless = without_keys(settings, wish, utc_now())
-    for report in () if as_json_report else keyless:
-        show(report)
+    for report in keyless:
+        terminal.complain(f"etl: {report.source} is left out: {report.error}", style=terminal.BAD)
     reports: dict[str, RunReport] = {}
     try:
         for report in _runs(

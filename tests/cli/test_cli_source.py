@@ -183,8 +183,8 @@ def unkeyed(here: Place) -> Place:
 def test_one_missing_key_keeps_no_other_source_from_its_run(unkeyed: Place) -> None:
     ended = unkeyed.etl("sync")
     assert ended.code == 2
-    assert "st: failed" in ended.out
-    assert "NO_SUCH_KEY is not set" in ended.out
+    assert "etl: st is left out" in ended.err
+    assert "NO_SUCH_KEY is not set" in ended.err
     states = {row["source"]: row["state"] for row in unkeyed.etl("status", "--json").json}
     assert states == {"ld": "ok", "ly": "ok", "st": "never"}
 
