@@ -17,8 +17,8 @@ from pathlib import Path
 
 from etl.archive import TIME, locked, page_path
 from etl.errors import SourceError
-from etl.log_fields import fields
 from etl.files import FOR_OWNER, open_new, open_own, part_of
+from etl.log_fields import fields
 from etl.report import RunReport
 from etl.stream import Fetch, Json, Request, Response
 from etl.text import json_text, parsed_text
