@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from etl.archiving import archived, keep_archive, recorded, recorder_of
 from etl.budget import Budget
 from etl.client import Client, Patience, Turns
 from etl.config import Settings, SourceSettings
 from etl.db import schema
-from etl.db.engine import open_engine, reading
+from etl.db.engine import open_empty, open_engine, open_reader, reading, store_error
 from etl.db.queries import freshness, usual_requests
 from etl.db.queries import last_ok as last_ok_in
 from etl.db.queries import last_started as last_started_in
@@ -73,13 +76,61 @@ def open_database(settings: Settings, *, at_once: int = 1) -> Engine:
 
     at_once: how many runs share it.
     """
-    engine = open_engine(
+    engine = open_unchecked(settings, at_once=at_once)
+    _checked(engine, schema.ensure)
+    return engine
+
+
+def open_unchecked(settings: Settings, *, at_once: int = 1) -> Engine:
+    """The database, whatever is in it."""
+    return open_engine(
         settings.database_url,
+        schema=settings.database_schema,
         connections=CONNECTIONS_A_RUN * at_once,
         file_mode=settings.database_file_mode,
     )
-    schema.ensure(engine)
+
+
+def open_to_read(settings: Settings, *, seconds: float | None = None) -> Engine:
+    """The database for reading only: nothing is made, and no right to write is needed.
+
+    seconds: the longest statement on Postgres.
+    """
+    return open_reader(settings.database_url, schema=settings.database_schema, seconds=seconds)
+
+
+def open_or_empty(settings: Settings, *, tables: bool = True) -> Engine:
+    """The same; an SQLite file that is not there yet, or empty, is read as one without rows.
+
+    tables: such a one has etl's tables all the same.
+    """
+    url = make_url(settings.database_url)
+    path = Path(url.database or "")
+    if url.get_backend_name() != "sqlite" or (path.exists() and _holds_any(path)):
+        return open_to_read(settings)
+    engine = open_empty()
+    if tables:
+        schema.upgrade(engine)
     return engine
+
+
+def _holds_any(path: Path) -> bool:
+    """Whether it is no empty file; what cannot be read is for SQLite to tell."""
+    try:
+        return path.stat().st_size > 0 or not path.is_file()
+    except OSError:
+        return True
+
+
+def _checked(engine: Engine, check: Callable[[Engine], None]) -> None:
+    try:
+        check(engine)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise store_error(error, "its schema was read") from error
+    except EtlError:
+        engine.dispose()
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

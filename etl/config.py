@@ -158,6 +158,7 @@ class Settings:
 
     path: Path | None
     database_url: str
+    database_schema: str | None = None
     sources: Mapping[str, SourceSettings]
     fingerprint_key: SecretStr
     retention: Retention = Retention()
@@ -210,12 +211,13 @@ def load(
         path=path,
         unusable=MappingProxyType(unusable),
         database_url=_database_url(path, table, found, environ),
+        database_schema=table.database.schema_name,
         database_file_mode=int(table.database.file_mode, 8),
         warnings=tuple(_warnings(path, text, table)),
         sources=MappingProxyType(
             {
                 name: replace(
-                    _source(name, source, found),
+                    _source(path, name, source, found),
                     proxy=proxies.get(name),
                     ignored_proxies=() if name in proxies else _named_proxies(environ),
                 )
@@ -413,7 +415,9 @@ def _of_source(key: Key) -> bool:
     return len(key) == 3 and key[0] == "sources"
 
 
-def _source(name: str, table: SourceTable, found: Mapping[Key, SecretStr]) -> SourceSettings:
+def _source(
+    path: Path, name: str, table: SourceTable, found: Mapping[Key, SecretStr]
+) -> SourceSettings:
     provider = PROVIDERS[table.provider]
     return SourceSettings(
         name=name,
@@ -426,15 +430,22 @@ def _source(name: str, table: SourceTable, found: Mapping[Key, SecretStr]) -> So
             {stream.name: getattr(table, stream.name) for stream in provider.streams}
         ),
         limits=_limits(table.limits),
-        archive=_archive(name, table.archive),
+        archive=_archive(path, name, table.archive),
     )
 
 
-def _archive(name: str, table: ArchiveTable) -> ArchiveSettings | None:
+def _archive(path: Path, name: str, table: ArchiveTable) -> ArchiveSettings | None:
     if table.dir is None:
         return None
+    try:
+        folder = Path(table.dir).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{path}: sources.{name}.archive.dir: {table.dir}: there is no such home; write the "
+            "whole path"
+        ) from None
     return ArchiveSettings(
-        folder=Path(table.dir).expanduser() / name,
+        folder=folder / name,
         keep_days=table.keep_days,
         keep_mb=table.keep_mb,
     )

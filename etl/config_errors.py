@@ -213,10 +213,15 @@ def _table_at(model: type[BaseModel] | None, word: str | int) -> type[BaseModel]
 def _unknown(key: Key, value: object, model: type[BaseModel] | None) -> str:
     word = str(key[-1])
     in_secret = model is None and _secret(key[:-1])
-    known = ["env", "file"] if in_secret else list(model.model_fields) if model else []
+    known = ["env", "file"] if in_secret else _keys(model) if model else []
     kind = "table" if isinstance(value, dict) else "key"
     hint = did_you_mean(word, known) or f"; known here: {listed(known)}"
     return f"unknown {kind}{hint}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """The keys of a table as they stand in the file."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _mismatch(kind: str, value: object, details: ErrorDetails) -> str:

@@ -6,8 +6,9 @@ It reads no file, no environment and no secret; what is said about a mistake is 
 import ipaddress
 import re
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -26,10 +27,13 @@ from etl.providers import PROVIDERS
 from etl.quota import window_of
 from etl.redaction import ENCODING_HINT, is_clear
 
+LONGEST_NAME = 63  # bytes; Postgres cuts off the rest
 DEFAULT_DATABASE_URL = "sqlite:///data/etl.db"
 _HOST = re.compile(
     r"[\w-]+(\.[\w-]+)*\.?|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+"
 )  # a name or an IPv6 address
+_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PLACE = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^:\[\]]*)(?::(?P<port>[0-9]{0,5}))?")
 POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
 
@@ -39,10 +43,64 @@ def database_url(text: str) -> str:
     if found and scheme in POSTGRES_SCHEMES and rest:
         if not is_clear(f"postgresql://{rest}"):
             raise ValueError(f"expected postgresql://user@host/name; {ENCODING_HINT}")
-        return f"postgresql+psycopg://{rest}"
+        return f"postgresql+psycopg://{_postgres_place(rest)}"
     if found and scheme == "sqlite" and rest.startswith("/") and rest != "/":
-        return f"sqlite://{rest}"
+        return f"sqlite:///{_sqlite_path(rest[1:])}"
     raise ValueError("expected sqlite:///path/to/file.db or postgresql://user@host/name")
+
+
+def _sqlite_path(text: str) -> str:
+    """The path of an SQLite file, percent-encoded as in a URL, `~` as the home."""
+    if text == ":memory:" or text.startswith("file:"):
+        raise ValueError(
+            "expected a file, as in sqlite:///data/etl.db: what is in memory is gone when the "
+            "command ends"
+        )
+    if "?" in text:
+        raise ValueError(
+            "expected a file without parameters: etl sets its own (write a ? in a name as %3F)"
+        )
+    if not text.isprintable() or _PERCENT.search(text):
+        raise ValueError("expected a path without control characters; write % in a name as %25")
+    try:
+        path = str(Path(unquote(text)).expanduser()) if text.startswith("~") else None
+    except RuntimeError:
+        raise ValueError("there is no such home; write the whole path") from None
+    return text if path is None else path.replace("%", "%25").replace("?", "%3F")
+
+
+def _postgres_place(rest: str) -> str:
+    """What follows `postgresql://`; several hosts become options, as SQLAlchemy wants them."""
+    before, _, query = rest.partition("?")
+    authority, slash, name = before.partition("/")
+    user, at, places = authority.rpartition("@")
+    hosts = [_PLACE.fullmatch(one) for one in places.split(",")]
+    for one in hosts:
+        if one is None or (one["port"] and not 0 < int(one["port"]) < 65536):
+            raise ValueError(
+                "expected postgresql://user@host:port/name, with a port from 1 to 65535 and an "
+                "IPv6 address in brackets, as in [::1]:5432"
+            )
+    if query:
+        _check_options(query)
+    if len(hosts) < 2:
+        return rest
+    names = ",".join((one["name"] or "").strip("[]") for one in hosts if one)
+    ports = ",".join(one["port"] or "" for one in hosts if one)
+    several = f"host={names}&port={ports}" + (f"&{query}" if query else "")
+    return f"{user}{at}{slash or '/'}{name}?{several}"
+
+
+def _check_options(query: str) -> None:
+    """ValueError for an option that libpq does not know."""
+    from psycopg import Error
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(f"postgresql:///?{query}")
+    except Error as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ValueError(f"expected options of libpq behind the ?: {said}") from None
 
 
 def base_url(text: str) -> str:
@@ -117,7 +175,15 @@ def _rate_limit(text: str) -> str:
     return text
 
 
+def _schema_name(text: str) -> str:
+    """A name that Postgres takes for a schema."""
+    if not text.isprintable() or text.startswith("pg_") or len(text.encode()) > LONGEST_NAME:
+        raise ValueError(f"expected the name of a schema: at most {LONGEST_NAME} bytes, no pg_…")
+    return text
+
+
 DatabaseUrl = Annotated[str, AfterValidator(database_url)]
+SchemaName = Annotated[str, Field(min_length=1), AfterValidator(_schema_name)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
@@ -180,6 +246,11 @@ class DatabaseTable(Table):
         default="0600",
         pattern=r"^0?[0-7]{3}$",
         description="permissions of a new SQLite file, in octal; 0640 lets a group read it",
+    )
+    schema_name: SchemaName | None = Field(
+        default=None,
+        alias="schema",  # a name that pydantic's own tables have
+        description="Postgres schema of etl's tables; default: where they are, else public",
     )
 
 

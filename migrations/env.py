@@ -6,8 +6,8 @@ from typing import Any
 from alembic import context
 from sqlalchemy import JSON, Connection, Text, text
 
+from etl.app import open_unchecked
 from etl.config import load
-from etl.db.engine import open_engine
 from etl.db.tables import changes
 from etl.db.types import UtcDateTime
 
@@ -72,5 +72,5 @@ given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:
-    with open_engine(load(secrets=False).database_url).connect() as own:
+    with open_unchecked(load(secrets=False)).connect() as own:
         migrate(own)

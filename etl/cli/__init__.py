@@ -31,10 +31,11 @@ from etl.cli import (
     web,
     worker,
 )
+from etl.cli.boundary import translated
 from etl.cli.context import Common, set_up_logs
 from etl.cli.quiet import quiet as quietly
 from etl.cli.terminal import BAD, complain
-from etl.errors import FAILED, ConfigError, EtlError
+from etl.errors import FAILED, ConfigError
 from etl.redaction import redact
 
 DAEMONS = ("schedule", "worker")  # nobody sees what they do but for their logs
@@ -125,13 +126,14 @@ def main() -> None:
     streams.install()
     try:
         app()
-    except EtlError as error:
-        for number, line in enumerate(str(error).splitlines()):
+    except Exception as error:  # noqa: BLE001  nothing ends as a traceback
+        found = translated(error)
+        if found is None:
+            _complain_of_fault(error)
+            sys.exit(FAILED)
+        for number, line in enumerate(str(found).splitlines()):
             complain("    " if number else "etl:", line, style=BAD)
-        sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001  a fault of etl itself
-        _complain_of_fault(error)
-        sys.exit(FAILED)
+        sys.exit(found.exit_code)
     finally:
         for trouble in streams.lost():
             complain("etl:", trouble, style=BAD)

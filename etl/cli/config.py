@@ -9,7 +9,7 @@ import typer
 from etl.cli import context, prune, terminal
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
-from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
+from etl.errors import OK, ConfigError, EtlError
 
 if TYPE_CHECKING:
     from etl.checkup import Finding
@@ -63,7 +63,8 @@ def check(
         terminal.say(f"configuration: {one.why}", style=terminal.BAD)
         codes.append(ConfigError.exit_code)
     try:
-        context.database(ctx.obj).dispose()
+        with context.reading(ctx.obj):
+            pass
         terminal.say(f"database: ok ({masked(settings.database_url)})")
     except EtlError as error:
         terminal.say(f"database: {error}", style=terminal.BAD)
@@ -83,23 +84,12 @@ def _show(found: "Finding") -> None:
 @database.command()
 def upgrade(ctx: typer.Context, _quiet: Quiet = False) -> None:
     """Make the schema, or bring it to this version."""
-    from sqlalchemy.exc import SQLAlchemyError
-
+    from etl.app import open_unchecked
     from etl.db import schema
-    from etl.db.engine import open_engine, store_error
 
-    settings = context.settings(ctx.obj)
-    engine = open_engine(settings.database_url, file_mode=settings.database_file_mode)
+    engine = open_unchecked(context.settings(ctx.obj))
     try:
-        with engine.connect() as connection:
-            found = schema.current(connection)
-        if found is not None and found > schema.HEAD:
-            raise SchemaOutOfDate(
-                f"the database has schema {found}, this etl {schema.HEAD}: install a newer etl"
-            )
         schema.upgrade(engine)
-    except SQLAlchemyError as error:
-        raise store_error(error, "upgrading its schema") from error
     finally:
         engine.dispose()
     out.print(f"the schema is at {schema.HEAD}")
@@ -109,12 +99,9 @@ def upgrade(ctx: typer.Context, _quiet: Quiet = False) -> None:
 def current(ctx: typer.Context) -> None:
     """The schema's version in the database, and the one this etl needs."""
     from etl.db import schema
-    from etl.db.engine import open_engine
 
-    engine = open_engine(context.settings(ctx.obj).database_url)
-    with engine.connect() as connection:
+    with context.reading(ctx.obj, any_schema=True) as connection:
         found = schema.current(connection)
-    engine.dispose()
     out.print(f"database {found or 'without a schema'}, this etl needs {schema.HEAD}")
 
 
@@ -123,9 +110,8 @@ def check_schema(ctx: typer.Context, _quiet: Quiet = False) -> None:
     """Compare the tables of the database with those of this etl; exit 2 where they differ."""
     from etl.db import schema
 
-    engine = context.database(ctx.obj)
-    found = schema.differences(engine)
-    engine.dispose()
+    with context.reading(ctx.obj) as connection:
+        found = schema.compared(connection)
     for difference in found:
         terminal.say(difference)
     if found:

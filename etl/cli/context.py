@@ -80,14 +80,22 @@ def database(common: Common, *, at_once: int = 1) -> "Engine":
 
 
 @contextmanager
-def reading(common: Common) -> Iterator["Connection"]:
-    """A connection that sees one moment of the database."""
+def reading(common: Common, *, any_schema: bool = False) -> Iterator["Connection"]:
+    """A connection that sees one moment of the database; nothing is made or written.
+
+    any_schema: also of another version.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
+    from etl.app import open_or_empty
     from etl.db.engine import snapshot, store_error
+    from etl.db.schema import require
 
-    engine = database(common)
+    found = settings(common)
+    engine = open_or_empty(found, tables=not any_schema)
     try:
+        if not any_schema:
+            require(engine)
         with snapshot(engine) as connection:
             yield connection
     except SQLAlchemyError as error:

@@ -37,8 +37,9 @@ def web(
     ] = None,
 ) -> None:
     """Serve the database to a browser, read-only. Elsewhere than on loopback a token is needed."""
+    from etl.app import open_to_read
     from etl.config import secret
-    from etl.db.engine import open_reader
+    from etl.db.engine import BUSY_SECONDS
     from etl.db.schema import require
     from etl.web.server import Door, serve
 
@@ -46,7 +47,7 @@ def web(
     token = None
     if token_env is not None or token_file is not None:
         token = secret("the token", env=token_env, file=token_file)
-    engine = open_reader(context.settings(ctx.obj).database_url)
+    engine = open_to_read(context.settings(ctx.obj), seconds=BUSY_SECONDS)
     # uvicorn ends well on a signal, then raises it again for whoever was there before
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -67,15 +67,11 @@ def _lacking(connection: Connection) -> list[str]:
 
 def tables(connection: Connection) -> Iterator[Violation]:
     """What differs between the tables of the database and those of this code."""
-    from alembic.autogenerate import compare_metadata  # slow to import
-    from alembic.migration import MigrationContext
-
     found = schema.current(connection)
     if found != schema.HEAD:
         yield Violation(where="schema", what=f"it is {found}, this etl needs {schema.HEAD}")
-    context = MigrationContext.configure(connection, opts={"compare_type": False})
-    for difference in compare_metadata(context, metadata):
-        yield Violation(where="schema", what=str(difference))
+    for difference in schema.compared(connection):
+        yield Violation(where="schema", what=difference)
 
 
 def references(connection: Connection) -> Iterator[Violation]:

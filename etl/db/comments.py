@@ -22,7 +22,7 @@ _VENDORS = {"LD": "LaunchDarkly", "ST": "Statsig", "LY": "Layers.com"}
 _COLUMNS = """
 SELECT pg_class.relname, pg_class.relkind = 'v' AS is_view, pg_attribute.attname
 FROM pg_class JOIN pg_attribute ON pg_attribute.attrelid = pg_class.oid
-WHERE pg_class.relnamespace = CAST(current_schema() AS regnamespace)
+WHERE pg_class.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace)
   AND pg_class.relkind IN ('r', 'v') AND pg_attribute.attnum > 0 AND NOT pg_attribute.attisdropped
 ORDER BY pg_class.relname, pg_attribute.attnum
 """

@@ -12,12 +12,16 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
+from etl.db.failures import explained, store_error
 from etl.db.postgres import NOTHING, SNAPSHOT, STATEMENT, WRITE, open_postgres, quoted
 from etl.errors import ConfigError, StoreError
 from etl.redaction import ENCODING_HINT, masked
 from etl.signals import hear
 from etl.text import json_text
+
+__all__ = ["open_engine", "open_reader", "quoted", "reading", "relaxed", "snapshot", "store_error"]
 
 BUSY_SECONDS = 30  # in which the driver waits by itself, and hears no signal
 WRITER_SECONDS = 600  # SQLite has one writer at a time, and the merge of a million layers is long
@@ -27,7 +31,6 @@ CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commi
 
 EVENTS_LOCK = 4_702_111_736  # any number of ours: transactions that write change events
 
-DEPENDENT_OBJECTS = "2BP01"  # SQLSTATE
 
 _SQLITE_BEGIN = {WRITE: "BEGIN IMMEDIATE", SNAPSHOT: "BEGIN"}
 
@@ -46,9 +49,8 @@ def open_engine(
         return _open_postgres(parsed, begin=WRITE, schema=schema, connections=connections)
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer needed")
-    if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        _create_file(Path(parsed.database), file_mode)
+    _make_folder(Path(parsed.database or "").parent)
+    _create_file(Path(parsed.database or ""), file_mode)
     engine = create_engine(
         parsed, hide_parameters=True, json_serializer=json_text, pool_size=connections
     )
@@ -69,27 +71,89 @@ def _create_file(path: Path, mode: int) -> None:
     os.close(descriptor)
 
 
-def open_reader(url: str, *, schema: str | None = None) -> Engine:
-    """An engine that cannot write, whatever is asked of it; the database has to be there."""
+def open_reader(url: str, *, schema: str | None = None, seconds: float | None = None) -> Engine:
+    """An engine that cannot write, whatever is asked of it; the database has to be there.
+
+    seconds: the longest statement on Postgres.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return _open_postgres(parsed, begin=SNAPSHOT, schema=schema, seconds=BUSY_SECONDS)
+        return _open_postgres(parsed, begin=SNAPSHOT, schema=schema, seconds=seconds)
     path = Path(parsed.database or "")
     if not path.is_file():
         raise ConfigError(f"there is no database {path}; `etl sync` makes one")
-    # a path is quoted as a URI's, or ? and # in it would end it
-    read_only = parsed.set(database=f"{path.absolute().as_uri()}?mode=ro", query={"uri": "true"})
-    engine = create_engine(read_only, hide_parameters=True, json_serializer=json_text)
+    return open_sqlite_reader(parsed, path)
+
+
+def open_empty() -> Engine:
+    """An empty SQLite database in memory: how a file that is not there yet is read."""
+    engine = create_engine("sqlite://", poolclass=StaticPool, json_serializer=json_text)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def open_sqlite_reader(url: URL, path: Path) -> Engine:
+    """An engine for a file that is there, which may belong to another user."""
+    may_write = os.access(path.parent, os.W_OK)
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        json_serializer=json_text,
+        creator=lambda: _connect_reader(path),
+        # a connection that sees no change must not be used twice
+        poolclass=QueuePool if may_write else NullPool,
+    )
     event.listen(engine, "connect", _prepare_sqlite_reader)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return _opened(engine)
 
 
-def store_error(error: SQLAlchemyError, doing: str) -> StoreError:
-    """A driver's error as ours: one line, no parameters, no traceback needed."""
-    return StoreError(
-        f"the database failed while {doing}: {_first_line(error)}{_dependents(error)}"
-    )
+class _Unchanging(sqlite3.Connection):
+    """A connection that takes its file for unchangeable; seen: what tells whether it is true."""
+
+    seen: tuple[object, ...] = ()
+
+
+def _connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads.
+
+    The write-ahead log has files of its own beside the database. Who may not make them can read
+    while a writer has made them; and while there is none, the file itself, which nobody changes.
+    """
+    # a path is quoted as a URI's, or ? and # in it would end it
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    made = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_SECONDS)
+    try:
+        made.execute("SELECT 1 FROM sqlite_master LIMIT 1").close()
+    except sqlite3.OperationalError as error:
+        made.close()
+        said = str(error)
+        if _log_of(path).exists() or ("readonly" not in said and "unable to open" not in said):
+            raise
+        seen = _state(path)
+        made = sqlite3.connect(
+            f"{uri}&immutable=1", uri=True, check_same_thread=False, factory=_Unchanging
+        )
+        made.seen = seen
+        return made
+    return made
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _state(path: Path) -> tuple[object, ...]:
+    """What is another as soon as anybody writes into the file."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, _log_of(path).exists()
+
+
+def _raise_if_changed(connection: Connection) -> None:
+    driver, database = connection.connection.driver_connection, connection.engine.url.database
+    if isinstance(driver, _Unchanging) and driver.seen != _state(Path(database or "")):
+        raise StoreError(f"the database {database} was written while it was read; read it again")
 
 
 def reading(engine: Engine) -> Connection:
@@ -101,9 +165,12 @@ def reading(engine: Engine) -> Connection:
     return engine.connect().execution_options(etl_begin=STATEMENT)
 
 
-def snapshot(engine: Engine) -> Connection:
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection whose reads all see one moment, and that blocks no writer."""
-    return engine.connect().execution_options(etl_begin=SNAPSHOT)
+    with engine.connect().execution_options(etl_begin=SNAPSHOT) as connection:
+        yield connection
+        _raise_if_changed(connection)
 
 
 def outside_transactions(engine: Engine) -> Connection:
@@ -160,6 +227,16 @@ def hashed_joins(connection: Connection) -> Iterator[None]:
     connection.exec_driver_sql("SET LOCAL enable_nestloop TO DEFAULT")
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the folder {folder} of the database cannot be made: {error.strerror}; make it, or "
+            "name another under [database]"
+        ) from error
+
+
 def _open_postgres(
     url: URL, *, begin: str, schema: str | None, connections: int = 5, seconds: float | None = None
 ) -> Engine:
@@ -182,23 +259,10 @@ def _opened(engine: Engine) -> Engine:
 
 def _unopened(url: URL, error: SQLAlchemyError) -> StoreError:
     where = masked(url.render_as_string(hide_password=False))
-    said = _first_line(error)
+    said = explained(error)
     encoded = url.password and re.search(r"authentication|resolve|translate", said)
     hint = f"; {ENCODING_HINT}" if encoded else ""
     return StoreError(f"cannot open the database {where}: {said}{hint}")
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-
-
-def _dependents(error: SQLAlchemyError) -> str:
-    """What of the users' stands in the way of a change of the schema, and what to do."""
-    cause: Any = getattr(error, "orig", None)
-    if getattr(cause, "sqlstate", None) != DEPENDENT_OBJECTS:
-        return ""
-    detail = "; ".join(str(cause.diag.message_detail or "").splitlines())
-    return f" ({detail}). Drop what depends on it, upgrade, and create it again"
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -25,7 +25,15 @@ QUESTIONS = (
     "db current",
     "db check",
 )
-TIMES = {"observed_at", "last_complete_at", "age_seconds", "started_at", "finished_at", "scope"}
+TIMES = {
+    "observed_at",
+    "oldest_read_at",
+    "last_complete_at",
+    "age_seconds",
+    "started_at",
+    "finished_at",
+    "scope",
+}
 
 
 @pytest.fixture

@@ -242,5 +242,5 @@ def test_db_upgrade_of_a_database_of_somebody_else_is_a_clear_error(here: Place)
     connection.close()
     assert "etl db upgrade" in here.etl("status").err
     ended = here.etl("db", "upgrade")
-    assert (ended.code, ended.err.count("\n")) == (1, 1)
-    assert "projects already exists" in ended.err
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "not etl's: projects" in ended.err

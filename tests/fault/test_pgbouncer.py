@@ -52,9 +52,14 @@ def url(pool: Pool, engine: Engine) -> str:
     return pool.url(engine.url.database)
 
 
-def place(pool: Pool, engine: Engine, sandbox: Sandbox, folder: Path) -> Place:
+def place(
+    pool: Pool, engine: Engine, sandbox: Sandbox, folder: Path, schema: str | None = None
+) -> Place:
     config = folder / "etl.toml"
-    config.write_text(config_text(sandbox, url(pool, engine)))
+    text = config_text(sandbox, url(pool, engine))
+    if schema is not None:
+        text = text.replace("[database]\n", f'[database]\nschema = "{schema}"\n')
+    config.write_text(text)
     return Place(sandbox=sandbox, config=config)
 
 
@@ -64,12 +69,14 @@ def state(pool: Pool, engine: Engine) -> list[tuple[object, ...]]:
         return other.execute(STATE).fetchall()
 
 
+@pytest.mark.parametrize("schema", [None, "Etl's own"])
 def test_every_command_works_and_leaves_nothing_behind(
-    pool: Pool, database: Engine, tmp_path: Path
+    pool: Pool, database: Engine, tmp_path: Path, schema: str | None
 ) -> None:
     fresh = state(pool, database)
     with Sandbox(small()) as sandbox:
-        here = place(pool, database, sandbox, tmp_path)
+        here = place(pool, database, sandbox, tmp_path, schema)
+        assert here.etl("db", "upgrade").code == 0
         for _ in range(3):
             ended = here.etl("sync", *IN_TURN)
             assert (ended.code, ended.err) == (0, "")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from etl.config import Limits, Settings, load, masked
 from etl.errors import ConfigError
@@ -100,7 +101,7 @@ def test_a_file_without_sources_is_refused(tmp_path):
         ),
         (
             SOURCE + "[database]\n'two\twords' = 1\n",
-            'F:5: database."two\\twords": unknown key; known here: url, file_mode',
+            'F:5: database."two\\twords": unknown key; known here: url, file_mode, schema',
         ),
     ],
 )
@@ -469,3 +470,57 @@ def test_a_database_url_is_shown_without_its_password(url, shown):
 def test_settings_are_shown_without_the_password_of_the_database(tmp_path):
     environ = {**ENVIRON, "ETL_DATABASE_URL": "postgresql://me:hunter2@host/name"}
     assert "hunter2" not in repr(loaded(tmp_path, SOURCE, environ))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite:///a.db?mode=ro", "without parameters"),
+        ("sqlite:///a?b.db", "%3F"),
+        ("sqlite:///100%.db", "%25"),
+        ("sqlite:///~nobody-at-all/a.db", "no such home"),
+        ("postgresql://me@host:five/db", "expected postgresql://user@host"),
+        ("postgresql://me@host:99999/db", "from 1 to 65535"),
+        ("postgresql://me@host:0/db", "from 1 to 65535"),
+        ("postgresql://me@[::1/db", "expected postgresql://user@host"),
+        ("postgresql://me@::1/db", "expected postgresql://user@host"),
+        ("postgresql://me@h1:1,h2:x/db", "expected postgresql://user@host"),
+        ("postgresql://me@host/db?colour=red", "colour"),
+    ],
+)
+def test_a_database_url_that_means_something_else_is_refused_with_the_reason(tmp_path, url, said):
+    for text, environ in (
+        (f'database.url = "{url}"\n{SOURCE}', {}),
+        (SOURCE, {"ETL_DATABASE_URL": url}),
+    ):
+        told = refused(tmp_path, text, {**ENVIRON, **environ})
+        assert said in told
+        assert "\n" not in told
+
+
+def test_several_hosts_are_those_of_libpq(tmp_path):
+    url = "postgresql://me@h1:1,[::1]:2,h3/db?target_session_attrs=read-write"
+    taken = make_url(loaded(tmp_path, f'database.url = "{url}"\n{SOURCE}').database_url)
+    _, options = taken.get_dialect()().create_connect_args(taken)
+    assert (options["host"], options["port"]) == ("h1,::1,h3", "1,2,")
+    assert options["target_session_attrs"] == "read-write"
+
+
+def test_a_home_is_meant_by_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/50%?")
+    taken = make_url(
+        loaded(tmp_path, f'database.url = "sqlite:///~/etl.db"\n{SOURCE}').database_url
+    )
+    assert taken.database == "/home/50%?/etl.db"
+
+
+@pytest.mark.parametrize("name", ["etl", "Etl Data", "ätl"])
+def test_a_schema_of_postgres_has_a_name(tmp_path, name):
+    assert loaded(tmp_path, f'database.schema = "{name}"\n{SOURCE}').database_schema == name
+
+
+@pytest.mark.parametrize("name", ["", "pg_etl", "x" * 64, "a\\nb"])
+def test_a_name_that_no_schema_has_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"database\.schema"):
+        loaded(tmp_path, f'database.schema = "{name}"\n{SOURCE}')

@@ -1,0 +1,368 @@
+"""Whatever is wrong with database, folder or output: a clear line and a documented exit code.
+
+Every command there is, as the command line has them, meets every way to fail.
+"""
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, make_url
+
+from etl.db import engine as engines
+from etl.sandbox import Sandbox
+from tests.cli.command import free_port
+from tests.support import postgres
+from tests.support.commands import DOCUMENTED, LASTING, Ended, Stdout, commands, run
+from tests.support.runs import config_text, small
+
+WITHOUT_DATABASE = frozenset({"init", "demo", "sandbox"})
+LIBRARIES = (
+    "Traceback",
+    "Background on this error",
+    "[SQL:",
+    "sqlalchemy.",
+    "sqlite3.",
+    "psycopg.",
+)
+MOST_LINES = 4  # a line for each source of `sync`, and one for the command
+
+
+@dataclass(kw_only=True)
+class Case:
+    """A way to fail. url: of the database; before: what the process does first."""
+
+    url: str
+    powerless: bool = False
+    before: Callable[[], object] = lambda: None
+    stdout: Stdout = "file"
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def sound() -> Iterator[Path]:
+    """A folder that anybody may enter, with a configuration, a synced database and a plan."""
+    with tempfile.TemporaryDirectory(prefix="etl") as parent, Sandbox(small()) as sandbox:
+        Path(parent).chmod(0o755)
+        folder = Path(parent) / "sound"
+        folder.mkdir()
+        text = config_text(sandbox, "sqlite:///etl.db")
+        text = text.replace("[sources.ld]\n", '[sources.ld]\nschedule = "0 0 1 1 *"\n')
+        (folder / "etl.toml").write_text(text)
+        for words in ("sync", "plan --out plan.json"):
+            ended = run("--config", "etl.toml", *words.split(), at=folder)
+            assert ended.code == 0, ended
+        yield folder
+
+
+@pytest.fixture
+def folder(sound: Path) -> Iterator[Path]:
+    """A copy of it, for one case."""
+    copy = sound.with_name("case")
+    shutil.copytree(sound, copy)
+    yield copy
+    copy.chmod(0o755)
+    shutil.rmtree(copy)
+
+
+def alter(folder: Path, script: str) -> None:
+    with closing(sqlite3.connect(folder / "etl.db")) as connection:
+        connection.executescript(script)
+
+
+def emptied(folder: Path, script: str) -> str:
+    (folder / "etl.db").unlink()
+    alter(folder, script)
+    return "sqlite:///etl.db"
+
+
+def missing(folder: Path) -> Case:
+    (folder / "etl.db").unlink()
+    return Case(url="sqlite:///etl.db")
+
+
+def no_folder(folder: Path) -> Case:
+    (folder / "file").write_text("a file")
+    return Case(url="sqlite:///file/etl.db")
+
+
+def is_folder(folder: Path) -> Case:
+    (folder / "inner").mkdir()
+    return Case(url="sqlite:///inner")
+
+
+def empty_file(folder: Path) -> Case:
+    (folder / "etl.db").write_bytes(b"")
+    return Case(url="sqlite:///etl.db")
+
+
+def no_database(folder: Path) -> Case:
+    (folder / "etl.db").write_text("this is no database\n" * 1000)
+    return Case(url="sqlite:///etl.db")
+
+
+def malformed(folder: Path) -> Case:
+    file = folder / "etl.db"
+    content = bytearray(file.read_bytes())
+    for place in range(8192, len(content), 4096):
+        content[place : place + 512] = b"\xaa" * 512
+    file.write_bytes(content)
+    return Case(url="sqlite:///etl.db")
+
+
+def truncated(folder: Path) -> Case:
+    with (folder / "etl.db").open("r+b") as file:
+        file.truncate(20_000)
+    return Case(url="sqlite:///etl.db")
+
+
+def other_tables(folder: Path) -> Case:
+    return Case(url=emptied(folder, "CREATE TABLE users (id INTEGER); CREATE TABLE orders (x);"))
+
+
+def same_names(folder: Path) -> Case:
+    script = "CREATE TABLE projects (id INTEGER); CREATE TABLE runs (id INTEGER, at TEXT);"
+    return Case(url=emptied(folder, script))
+
+
+def other_migrations(folder: Path) -> Case:
+    script = (
+        "CREATE TABLE alembic_version (version_num TEXT); CREATE TABLE users (id INTEGER); "
+        "INSERT INTO alembic_version VALUES ('ae1027a6acf')"
+    )
+    return Case(url=emptied(folder, script))
+
+
+def newer(folder: Path) -> Case:
+    alter(folder, "UPDATE alembic_version SET version_num = '9999'")
+    return Case(url="sqlite:///etl.db")
+
+
+def older(folder: Path) -> Case:
+    alter(folder, "UPDATE alembic_version SET version_num = '0001'")
+    return Case(url="sqlite:///etl.db")
+
+
+def no_text(folder: Path) -> Case:
+    for table in ("projects", "layers", "environments"):
+        alter(folder, f"UPDATE {table} SET name = CAST(x'ff00fe' AS TEXT)")  # noqa: S608
+    alter(folder, "UPDATE runs SET error = CAST(x'ff00fe' AS TEXT)")
+    return Case(url="sqlite:///etl.db")
+
+
+def no_values(folder: Path) -> Case:
+    for table in ("projects", "layers", "environments"):
+        alter(folder, f"UPDATE {table} SET raw = '{{', changed_at = 'lately'")  # noqa: S608
+    alter(folder, "UPDATE runs SET started_at = 'lately', notes = '['")
+    return Case(url="sqlite:///etl.db")
+
+
+def read_only(folder: Path) -> Case:
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    return Case(url="sqlite:///etl.db", powerless=True)
+
+
+def read_only_while_written(folder: Path) -> Case:
+    """Another process has it open: the write-ahead log is there, and may not be written."""
+    connection = sqlite3.connect(folder / "etl.db")
+    connection.execute("UPDATE runs SET notes = '[]'")
+    connection.commit()
+    _KEPT.append(connection)
+    return read_only(folder)
+
+
+_KEPT: list[Any] = []
+
+
+def locked(folder: Path) -> Case:
+    connection = sqlite3.connect(folder / "etl.db", isolation_level=None)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
+    connection.execute("UPDATE runs SET notes = '[]'")
+    _KEPT.append(connection)
+
+    def hurry() -> None:
+        engines.BUSY_SECONDS = engines.WRITER_SECONDS = 0
+
+    return Case(url="sqlite:///etl.db", before=hurry)
+
+
+def full(folder: Path) -> Case:
+    def limit() -> None:
+        import resource
+
+        size = (folder / "etl.db").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+
+    return Case(url="sqlite:///etl.db", before=limit)
+
+
+CASES = (
+    *(missing, no_folder, is_folder, empty_file, no_database, malformed, truncated),
+    *(other_tables, same_names, other_migrations, newer, older, no_text, no_values),
+    *(read_only, read_only_while_written, locked, full),
+)
+
+
+QUICK = (no_database, other_migrations, read_only)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in CASES],
+    ids=lambda case: case.__name__,
+)
+def test_sqlite(case: Callable[[Path], Case], folder: Path) -> None:
+    try:
+        assert troubles(case(folder), folder) == []
+    finally:
+        while _KEPT:
+            _KEPT.pop().close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [missing, empty_file], ids=lambda case: case.__name__)
+def test_who_only_reads_makes_nothing(case: Callable[[Path], Case], folder: Path) -> None:
+    url, before = case(folder).url, sorted(folder.iterdir())
+    for words in commands():
+        if " ".join(words).startswith(READING):
+            ended = run("--config", "etl.toml", *words, at=folder, ETL_DATABASE_URL=url)
+            assert (ended.code in (0, 1, 2), trouble(ended)) == (True, ""), (words, ended)
+            assert sorted(folder.iterdir()) == before, words
+
+
+READING = (
+    *("check", "status", "runs", "show", "changes", "history", "diff", "report", "audit"),
+    *("rejects", "drift", "notices", "web", "db current", "db check"),
+)
+
+
+@pytest.mark.parametrize("stdout", ["closed", "full"])
+def test_output(stdout: Stdout, folder: Path) -> None:
+    case = Case(url="sqlite:///etl.db", stdout=stdout)
+    assert troubles(case, folder, leaving_out=("demo",)) == []
+
+
+def troubles(case: Case, folder: Path, leaving_out: Any = WITHOUT_DATABASE) -> list[Any]:
+    """The commands that did not end as they should."""
+    found = []
+    for words in commands():
+        if words[0] in leaving_out or (case.stdout != "file" and words[0] in LASTING):
+            continue
+        ended = run(
+            *("--config", "etl.toml", *words),
+            at=folder,
+            powerless=case.powerless,
+            before=case.before,
+            stdout=case.stdout,
+            ETL_DATABASE_URL=case.url,
+            **case.variables,
+        )
+        why = trouble(ended)
+        if why:
+            found.append((" ".join(words), why, ended))
+    return found
+
+
+def trouble(ended: Ended) -> str:
+    if ended.code not in DOCUMENTED:
+        return f"exit code {ended.code}"
+    for word in LIBRARIES:
+        if word in ended.err or word in ended.out:
+            return f"shows {word}"
+    if ended.err.count("\n") > MOST_LINES:
+        return "too many lines"
+    return "" if ended.code in (0, 6) or ended.err or ended.out else "silent"
+
+
+# --- Postgres
+
+
+def nobody_listens(_server: Engine, _name: str) -> str:
+    return f"postgresql://postgres@127.0.0.1:{free_port()}/etl"
+
+
+def no_such_database(server: Engine, _name: str) -> str:
+    return written(server, "etl_is_not_there")
+
+
+def no_schema(server: Engine, name: str) -> str:
+    return postgres.create(server, name).replace("+psycopg", "")
+
+
+def others_tables(server: Engine, name: str) -> str:
+    return made(server, name, "CREATE TABLE projects (id int)", "CREATE TABLE runs (id int)")
+
+
+def others_migrations(server: Engine, name: str) -> str:
+    return made(
+        server,
+        name,
+        "CREATE TABLE alembic_version (version_num text)",
+        "INSERT INTO alembic_version VALUES ('ae1027a6acf')",
+    )
+
+
+def another_encoding(server: Engine, name: str) -> str:
+    with server.connect() as connection:
+        connection.exec_driver_sql(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"
+        )
+    return written(server, name)
+
+
+def no_rights(server: Engine, name: str) -> str:
+    """A role that may connect, and nothing else: since Postgres 15 not even make tables."""
+    url = no_schema(server, name)
+    with server.connect() as connection:
+        connection.exec_driver_sql("DROP ROLE IF EXISTS etl_test_stranger")
+        connection.exec_driver_sql("CREATE ROLE etl_test_stranger LOGIN")
+    return str(make_url(url).set(username="etl_test_stranger"))
+
+
+def made(server: Engine, name: str, *statements: str) -> str:
+    url = postgres.create(server, name)
+    admin = postgres.admin_engine(make_url(url))
+    with admin.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    admin.dispose()
+    return url.replace("+psycopg", "")
+
+
+def written(server: Engine, name: str) -> str:
+    return server.url.set(drivername="postgresql", database=name).render_as_string(False)
+
+
+POSTGRES_CASES = (
+    *(nobody_listens, no_such_database, no_schema, others_tables, others_migrations),
+    *(another_encoding, no_rights),
+)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(one, marks=() if one is no_rights else pytest.mark.slow)
+        for one in POSTGRES_CASES
+    ],
+    ids=lambda case: case.__name__,
+)
+def test_postgres(
+    case: Callable[[Engine, str], str], folder: Path, postgres_server: Engine
+) -> None:
+    name = "etl_test_every_command"
+    postgres.drop(postgres_server, name)
+    try:
+        url = case(postgres_server, name)
+        assert troubles(Case(url=url), folder) == []
+    finally:
+        postgres.drop(postgres_server, name)
