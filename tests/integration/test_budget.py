@@ -107,6 +107,28 @@ def test_a_key_without_windows_heeds_refusals_too(engine):
     assert other.turn() == START + 30
 
 
+@pytest.mark.parametrize("windows", [WINDOWS, ()], ids=["windows", "none"])
+def test_a_shorter_refusal_does_not_shorten_a_longer_block(engine, windows):
+    """Neither for who was refused twice, nor for others, whoever was refused last."""
+    clock = Clock()
+    one, other, third = (budget(engine, clock, windows=windows) for _ in range(3))
+    one.block(START + 300, "the long one")
+    one.block(START + 5, "the short one")
+    other.block(START + 10, "another short one")
+    assert [turns.turn() for turns in (one, other, third)] == [START + 300] * 3
+    assert one.reason() == "the long one"
+
+
+def test_who_knows_of_no_block_yet_keeps_the_longer_one_too(engine):
+    """Between two looks at the database a run goes by what it was told itself."""
+    clock = Clock()
+    turns = budget(engine, clock, windows=())
+    assert turns.turn() <= START
+    turns.block(START + 300)
+    turns.block(START + 4)
+    assert turns.turn() == START + 300
+
+
 def test_a_statsig_sized_walk_keeps_both_windows_and_loses_no_time(engine):
     clock = Clock()
     requests = 2000  # two whole long windows and a bit

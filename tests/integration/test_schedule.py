@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -300,6 +301,52 @@ def test_a_source_that_a_reload_takes_away_while_it_is_at_work_is_not_told_of(
     gate.set()
     assert judged.wait(PATIENCE)
     assert schedule.last == {}
+
+
+@contextmanager
+def job_ended() -> Iterator[threading.Event]:
+    """Set when APScheduler says that a job ended."""
+    ended = threading.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "executed successfully" in record.getMessage():
+                ended.set()
+
+    log, listener = logging.getLogger("apscheduler.executors.default"), Listener()
+    before = log.level
+    log.addHandler(listener)
+    log.setLevel(logging.INFO)
+    try:
+        yield ended
+    finally:
+        log.removeHandler(listener)
+        log.setLevel(before)
+
+
+def test_a_source_that_a_reload_takes_away_while_it_is_due_runs_no_more(
+    begin, config: Path
+) -> None:
+    """It came due, and is taken out before its run begins: there is no key for it any more."""
+    main, due, gone = threading.current_thread(), threading.Event(), threading.Event()
+
+    def clock() -> datetime:
+        if threading.current_thread() is not main:  # the run that came due looks at the time first
+            due.set()
+            gone.wait(PATIENCE)
+        return NOW
+
+    runs = Runs(lambda name, _count: report(name))
+    with job_ended() as ended:
+        schedule = begin(
+            runs, clock=clock, last_started=lambda name: None if name == "one" else NOW
+        )
+        assert due.wait(PATIENCE)
+        config.write_text("[sources.two]" + CONFIG.partition("[sources.two]")[2])
+        schedule.reload()
+        gone.set()
+        assert ended.wait(PATIENCE)
+    assert "one" not in runs.of
 
 
 def test_a_reload_leaves_a_tick_that_is_seconds_away_where_it_is(begin, config: Path) -> None:

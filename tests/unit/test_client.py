@@ -337,6 +337,97 @@ def test_an_empty_budget_pauses_before_the_next_request():
     assert clock.time - NOW == pytest.approx(8.5)
 
 
+@contextmanager
+def one_thread_refused(clock, asking):
+    """Another thread asks for /first, is refused, and waits in the block."""
+    waits, go_on = threading.Event(), threading.Event()
+    main = threading.current_thread()
+
+    def sleep(pause):
+        if threading.current_thread() is not main:
+            waits.set()
+            go_on.wait(60)
+        clock.sleep(pause)
+
+    asking.sleep = sleep
+    thread = threading.Thread(target=asking.fetch, args=(Request("/first"),))
+    thread.start()
+    assert waits.wait(60)
+    try:
+        yield
+    finally:
+        go_on.set()
+        thread.join()
+
+
+def test_one_429_pauses_every_thread():
+    clock, asked = Clock(), []
+
+    def answer(request):
+        asked.append((request.url.path, clock.time - NOW))
+        return refusal(retry_after="30") if len(asked) == 1 else OK
+
+    with respx.mock() as router, closing(client(clock)) as asking:
+        router.route(url__startswith=BASE).mock(side_effect=answer)
+        with one_thread_refused(clock, asking):
+            asking.fetch(Request("/second"))
+    assert [path for path, _ in asked[:2]] == ["/first", "/second"]
+    assert asked[1][1] >= 30
+
+
+def test_a_503_pauses_only_who_got_it():
+    clock, asked = Clock(), []
+
+    def answer(request):
+        asked.append((request.url.path, clock.time - NOW))
+        return refusal(503, retry_after="30") if len(asked) == 1 else OK
+
+    with respx.mock() as router, closing(client(clock)) as asking:
+        router.route(url__startswith=BASE).mock(side_effect=answer)
+        with one_thread_refused(clock, asking):
+            asking.fetch(Request("/second"))
+    assert asked[1] == ("/second", 0)
+
+
+def test_a_shorter_refusal_does_not_shorten_a_longer_one():
+    """Both were on their way when the vendor refused: the second answer comes later, with less."""
+    clock, asked = Clock(), []
+    both = threading.Barrier(2)
+    first_refused = threading.Event()
+
+    def answer(request):
+        with lock:
+            asked.append((request.url.path, clock.time - NOW))
+            count = len(asked)
+        if count > 2:
+            return OK
+        both.wait(60)
+        if request.url.path == "/long":
+            return refusal(retry_after="60")
+        assert first_refused.wait(60)
+        return refusal(retry_after="5")
+
+    lock = threading.Lock()
+    main, sleeps = threading.current_thread(), threading.Event()
+
+    def sleep(pause):
+        if threading.current_thread() is not main:
+            first_refused.set()
+            sleeps.wait(60)
+        clock.sleep(pause)
+
+    with respx.mock() as router, closing(client(clock)) as asking:
+        router.route(url__startswith=BASE).mock(side_effect=answer)
+        asking.sleep = sleep
+        thread = threading.Thread(target=asking.fetch, args=(Request("/long"),))
+        thread.start()
+        asking.fetch(Request("/short"))
+        sleeps.set()
+        thread.join()
+    again = [when for path, when in asked[2:] if path == "/short"]
+    assert again[0] >= 60
+
+
 def test_an_empty_budget_does_not_hold_back_the_answer_that_announced_it():
     clock = Clock()
     announced = {"x-ratelimit-route-remaining": "0", "x-ratelimit-reset": str((NOW + 8) * 1000)}
