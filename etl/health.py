@@ -3,9 +3,11 @@
 import json
 import logging
 import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -21,6 +23,7 @@ from etl.report import Landed, RunReport
 log = logging.getLogger(__name__)
 
 PATIENCE = 10.0  # seconds
+MAX_CONNECTIONS = 32
 Answer = tuple[int, str, bytes]  # status, content type, body
 
 
@@ -97,12 +100,52 @@ class Metrics:
             self._complete.labels(source, stream).set(complete.timestamp())
 
 
-def _listening(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    class Server(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+class _Server(ThreadingHTTPServer):
+    """A thread a connection, for a few seconds; the oldest one ends where there are too many."""
 
+    def __init__(
+        self, host: str, port: int, handler: type[BaseHTTPRequestHandler], patience: float
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._patience = patience
+        self._open: dict[Any, float] = {}  # socket -> since when, the oldest first
+        super().__init__((host, port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begins a thread for a connection."""
+        if len(self._open) >= MAX_CONNECTIONS:
+            self._end(next(iter(self._open)))
+        self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closes a connection that had its answer."""
+        self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Ends connections that send no whole request, or take no answer, in time."""
+        late = time.monotonic() - self._patience
+        for request in [one for one, since in list(self._open.items()) if since < late]:
+            self._end(request)
+
+    def handle_error(self, _request: Any, _client_address: Any) -> None:
+        """A client that went away is no fault; anything else is one line in the log."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            log.error("health request failed: %s", error, extra=fields("health", error=error))
+
+    def _end(self, request: Any) -> None:
+        self._open.pop(request, None)
+        with suppress(OSError):  # it may have been closed by its own thread
+            request.shutdown(socket.SHUT_RDWR)
+
+
+def _listening(
+    host: str, port: int, handler: type[BaseHTTPRequestHandler], patience: float
+) -> ThreadingHTTPServer:
     try:
-        return Server((host, port), handler)
+        return _Server(host, port, handler, patience)
     except (OSError, UnicodeError) as error:  # a name that is none is an error of its encoding
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(
@@ -118,10 +161,12 @@ def served(
     port: int,
     *,
     host: str = "127.0.0.1",
+    patience: float = PATIENCE,
 ) -> Iterator[int]:
     """Serves both pages there while the block runs; gives the port.
 
-    health: whether all is well (else 503), and what to say as JSON.
+    health: whether all is well (else 503), and what to say as JSON. patience: seconds in which a
+    client asks and takes its answer.
     """
 
     def answer(path: str) -> Answer:
@@ -133,7 +178,7 @@ def served(
         return 404, "text/plain", b"/healthz or /metrics\n"
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = PATIENCE  # who connects and asks nothing keeps no thread for ever
+        timeout = patience  # who connects and asks nothing keeps no thread for ever
 
         def do_GET(self) -> None:
             status, kind, body = answer(self.path)
@@ -146,7 +191,7 @@ def served(
         def log_message(self, *_args: object) -> None:
             """Probes come every few seconds: not worth a line."""
 
-    with _listening(host, port, Handler) as server:
+    with _listening(host, port, Handler, patience) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

@@ -2,16 +2,20 @@
 
 import re
 import socket
+import struct
+import threading
 import urllib.request
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Engine
 
 from etl.app import landed
-from etl.health import Metrics, served
+from etl.health import MAX_CONNECTIONS, Metrics, served
 from etl.sandbox import Fault, Sandbox
 from tests.support.runs import hour, settings_for, small, sync
+from tests.support.waiting import until
 
 NAMES = ("ld", "st", "ly")
 
@@ -58,3 +62,48 @@ def test_a_database_that_is_away_takes_no_metrics_along(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE runs RENAME TO runs_elsewhere")
     assert "# HELP etl_run_seconds" in scraped(engine)
+
+
+def is_ended(client: socket.socket) -> bool:
+    """Whether the other side ends the connection before a minute is over."""
+    client.settimeout(60)
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET /healthz HTTP/1.1\r\nX: "])
+def test_half_a_request_is_not_waited_for(sent: bytes) -> None:
+    with (
+        served(Metrics(), lambda: (True, {}), 0, patience=0.2) as port,
+        socket.create_connection(("127.0.0.1", port)) as client,
+    ):
+        client.sendall(sent)
+        assert is_ended(client)
+
+
+def test_however_many_ask_nothing_a_probe_is_answered() -> None:
+    """The oldest connections go first, so there are never more threads than that."""
+    before = threading.active_count()
+    with served(Metrics(), lambda: (True, {}), 0, patience=60) as port, ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(2 * MAX_CONNECTIONS)
+        ]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60) as answer:
+            assert answer.status == 200
+        assert all(is_ended(client) for client in idle[:MAX_CONNECTIONS])
+        assert until(lambda: threading.active_count() <= before + MAX_CONNECTIONS + 1)
+
+
+def test_a_client_that_goes_away_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with served(Metrics(), lambda: (True, {"much": "x" * 5_000_000}), 0) as port:
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                client.recv(1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60) as answer:
+            answer.read()
+    assert capfd.readouterr().err == ""

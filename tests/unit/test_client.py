@@ -361,7 +361,8 @@ def one_thread_refused(clock, asking):
 
 
 def test_one_429_pauses_every_thread():
-    clock, asked = Clock(), []
+    clock = Clock()
+    asked: list[tuple[str, float]] = []
 
     def answer(request):
         asked.append((request.url.path, clock.time - NOW))
@@ -376,7 +377,8 @@ def test_one_429_pauses_every_thread():
 
 
 def test_a_503_pauses_only_who_got_it():
-    clock, asked = Clock(), []
+    clock = Clock()
+    asked: list[tuple[str, float]] = []
 
     def answer(request):
         asked.append((request.url.path, clock.time - NOW))
@@ -391,7 +393,8 @@ def test_a_503_pauses_only_who_got_it():
 
 def test_a_shorter_refusal_does_not_shorten_a_longer_one():
     """Both were on their way when the vendor refused: the second answer comes later, with less."""
-    clock, asked = Clock(), []
+    clock = Clock()
+    asked: list[tuple[str, float]] = []
     both = threading.Barrier(2)
     first_refused = threading.Event()
 
