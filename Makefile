@@ -5,7 +5,7 @@ BIN := .venv/bin
 # as many workers as tests/conftest.py says, each with a PostgreSQL of its own; a file stays together
 TESTS := $(BIN)/pytest -q -n auto --dist loadfile
 
-.PHONY: help demo test check fix fault bench soak lock weaknesses browser pgbouncer pictures console
+.PHONY: help demo test check fix fault bench clients soak lock weaknesses browser pgbouncer pictures console
 
 help: ## Says what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -46,6 +46,9 @@ console: .venv/dev ## The times of the web console's pages over a million layers
 bench: .venv/dev .bench-venv/ready ## Compares with dlt and the floor, writes docs/benchmarks.md; SIZES=large takes 70 minutes
 	$(BIN)/python -m tests.bench.compare $(SIZES)
 
+clients: .venv/dev .clients-venv/ready ## DuckDB, pandas and dlt on what etl keeps and exports
+	$(BIN)/pytest -q -m clients tests/clients
+
 soak: .venv/dev ## A week of the daemon in 35 minutes; writes docs/soak.md
 	$(BIN)/pytest -q -s -m bench tests/bench/test_soak.py
 
@@ -79,6 +82,12 @@ INSTALL := $(BIN)/pip install -q --disable-pip-version-check --require-hashes --
 	@echo "setting up .bench-venv (once) ..."
 	@test -x .bench-venv/bin/python || $(PYTHON) -m venv .bench-venv
 	@.bench-venv/bin/pip install -q --disable-pip-version-check -r tests/bench/dlt-requirements.txt
+	@touch $@
+
+.clients-venv/ready: tests/clients/requirements.txt
+	@echo "setting up .clients-venv (once) ..."
+	@test -x .clients-venv/bin/python || $(PYTHON) -m venv .clients-venv
+	@.clients-venv/bin/pip install -q --disable-pip-version-check -r tests/clients/requirements.txt
 	@touch $@
 
 .venv/dev: requirements-dev.lock .venv/run

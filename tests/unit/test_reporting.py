@@ -37,6 +37,15 @@ def test_datasette_hides_what_has_no_contract_and_names_only_what_there_is(name:
     assert hidden >= THERE - set(TABLES) - VIEWS
 
 
+@pytest.mark.parametrize("page", ["../README.md", "reporting.md", "schema.md", "archive.md"])
+def test_a_time_in_a_query_says_that_it_is_utc(page: str) -> None:
+    """PostgreSQL takes it in the time zone of the session otherwise."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    queries = re.findall(r"^```(?:sql)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    times = re.findall(r"'\d{4}-\d\d-\d\d[^']*'", "".join(queries))
+    assert [time for time in times if not time.endswith(":00+00'")] == []
+
+
 def test_the_role_for_dashboards_may_read_every_table_and_view_with_a_contract() -> None:
     granted = re.search(r"^GRANT SELECT ON\n(.*?)^TO", SCRIPT, re.MULTILINE | re.DOTALL)
     assert granted
