@@ -5,7 +5,7 @@ BIN := .venv/bin
 # as many workers as tests/conftest.py says, each with a PostgreSQL of its own; a file stays together
 TESTS := $(BIN)/pytest -q -n auto --dist loadfile
 
-.PHONY: help demo test check fix fault bench clients soak lock weaknesses browser pgbouncer pictures console
+.PHONY: help demo test check fix fault bench clients soak lock weaknesses browser pgbouncer pictures console manifests systemd
 
 help: ## Says what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -13,10 +13,10 @@ help: ## Says what there is
 demo: .venv/run ## Syncs three simulated providers into demo.db and shows what can be asked
 	@$(BIN)/etl demo
 
-test: .venv/dev browser pgbouncer ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
+test: .venv/dev browser pgbouncer systemd ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
 	$(TESTS)
 
-check: .venv/dev browser pgbouncer ## Locks, format, lint, types, import contracts, tests: what CI runs
+check: .venv/dev browser pgbouncer systemd ## Locks, format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/python -m tests.support.locks
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
@@ -36,6 +36,9 @@ browser: ## Installs Chromium for the browser tests where it is missing
 
 pgbouncer: ## Installs PgBouncer for its tests where it is missing
 	@.ci/pgbouncer
+
+systemd: ## Installs systemd-analyze for the tests of docs/deploy where it is missing
+	@.ci/systemd
 
 pictures: .venv/dev browser ## Makes the screenshots of docs/ anew: the console, an evidence report
 	$(BIN)/python -m tests.support.pictures docs/pictures
@@ -59,13 +62,22 @@ LOCK = .lock-venv/bin/uv pip compile -q --universal --python-version 3.11 --gene
 lock: ## Writes the lock files from pyproject.toml
 	@test -x .lock-venv/bin/uv || { $(PYTHON) -m venv .lock-venv && .lock-venv/bin/pip install -q uv; }
 	@$(LOCK) -o requirements.lock
-	@$(LOCK) --all-extras --group dev -c requirements.lock -o requirements-dev.lock
+	@$(LOCK) --all-extras -c requirements.lock -o requirements-extras.lock
+	@$(LOCK) --all-extras --group dev -c requirements-extras.lock -o requirements-dev.lock
 
 weaknesses: ## Known weaknesses of the locked packages; fails where the advisories are out of reach
 	@test -x .audit-venv/bin/pip-audit || \
 	  { $(PYTHON) -m venv .audit-venv && .audit-venv/bin/pip install -q pip-audit; }
 	.audit-venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	.audit-venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-extras.lock
 	.audit-venv/bin/pip-audit --strict --disable-pip --require-hashes -r requirements-dev.lock
+
+KUBERNETES := 1.25 1.31 1.37
+manifests: ## Checks docs/deploy/*.yaml against the schemas of Kubernetes
+	@test -x .manifest-venv/bin/kubernetes-validate || \
+	  { $(PYTHON) -m venv .manifest-venv && .manifest-venv/bin/pip install -q kubernetes-validate==1.37.0; }
+	@for version in $(KUBERNETES); do \
+	  .manifest-venv/bin/kubernetes-validate --strict -k $$version docs/deploy/*.yaml || exit 1; done
 
 # Only what a lock names is installed (--no-deps): a release that appears later changes nothing.
 INSTALL := $(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps

@@ -146,7 +146,8 @@ def pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError:
         raise ConfigError(
-            "Parquet needs pyarrow: pip install 'flag-etl[export]', or use --format csv or jsonl"
+            "Parquet needs pyarrow: pip install '.[export]' in etl's checkout, "
+            "or use --format csv or jsonl"
         ) from None
     return arrow, parquet
 

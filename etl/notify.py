@@ -168,7 +168,7 @@ def _target(name: str, url: SecretStr) -> Send:
         import apprise
     except ImportError:
         raise ConfigError(
-            "[notices] needs the library apprise: pip install 'flag-etl[notices]'"
+            "[notices] needs the library apprise: pip install '.[notices]' in etl's checkout"
         ) from None
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it tells hosts; what fails we tell

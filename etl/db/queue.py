@@ -46,7 +46,8 @@ def require(engine: Engine) -> None:
         import procrastinate  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "the queue needs procrastinate, which is not installed: pip install 'flag-etl[worker]'"
+            "the queue needs procrastinate, which is not installed: "
+            "pip install '.[worker]' in etl's checkout"
         ) from None
 
 

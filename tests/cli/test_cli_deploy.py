@@ -68,29 +68,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         yield Host(folder=tmp_path, sandbox=sandbox)
 
 
-def cron(command: str) -> str:
-    """The command of the line of the crontab that has this in it."""
-    lines = (FOLDER / "crontab").read_text().splitlines()
-    [line] = [line for line in lines if command in line]
-    return line.split(maxsplit=5)[5]
-
-
 def pod() -> str:
     """The command of the pod."""
     [line] = re.findall(r'"sh", "-c", "(.*)"', (FOLDER / "cronjob.yaml").read_text())
     return str(line)
-
-
-def test_the_lines_of_the_crontab_run_and_only_what_people_should_know_is_mailed(
-    host: Host,
-) -> None:
-    synced = host.run(cron("etl sync"))
-    assert (synced.code, synced.err) == (0, "")
-    fresh = host.run(cron("etl status"))
-    assert (fresh.code, fresh.out, fresh.err) == (0, "", "")
-    stale = host.run(cron("etl status").replace("2h", "0s"))
-    assert (stale.code, stale.out) == (6, "")
-    assert stale.err.startswith("etl: stale: 6 of 6")
 
 
 def test_a_pod_that_should_try_again_later_has_not_failed(host: Host) -> None:

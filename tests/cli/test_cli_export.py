@@ -187,7 +187,7 @@ def test_without_pyarrow_the_way_out_is_told(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     command = ("export", "layers", "--format", "parquet", "--out", str(tmp_path / "out"))
     ended = story.etl(*command)
-    assert (ended.code, "pip install 'flag-etl[export]'" in ended.err) == (2, True)
+    assert (ended.code, "pip install '.[export]'" in ended.err) == (2, True)
     assert story.etl("export", "layers", "--format", "csv").code == 0
 
 

@@ -137,7 +137,7 @@ def test_sqlite_has_no_queue(databases: Databases) -> None:
 
 def test_a_missing_extra_is_named(bare: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "procrastinate", None)
-    with pytest.raises(ConfigError, match=r"pip install 'etl\[worker\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[worker\]'"):
         queue.require(bare)
 
 

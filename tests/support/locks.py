@@ -45,13 +45,17 @@ def read_lock(name: str, roots: Iterable[str]) -> Lock:
     return Lock(name, tuple(map(Requirement, pins)), tuple(map(Requirement, roots)))
 
 
-def read_locks() -> tuple[Lock, Lock]:
-    """Read the two lock files of the project: for running it, and for developing it."""
+def read_locks() -> tuple[Lock, Lock, Lock]:
+    """Read the lock files of the project: to run it, to run it with all extras, to develop it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups, extras = project["dependency-groups"], project["project"]["optional-dependencies"]
     run = [*project["project"]["dependencies"], *groups["build"]]
-    develop = [*run, *groups["dev"], *(item for extra in extras.values() for item in extra)]
-    return read_lock("requirements.lock", run), read_lock("requirements-dev.lock", develop)
+    whole = [*run, *(item for extra in extras.values() for item in extra)]
+    return (
+        read_lock("requirements.lock", run),
+        read_lock("requirements-extras.lock", whole),
+        read_lock("requirements-dev.lock", [*whole, *groups["dev"]]),
+    )
 
 
 @cache
