@@ -270,7 +270,7 @@ def _fresh_json(row: Any, live: dict[tuple[str, str], int], now: Any) -> dict[st
         "records": live.get((row.source, row.stream), 0),
         "last_complete_at": None if complete is None else iso_time(complete),
         "age_seconds": None if complete is None else (now - complete).total_seconds(),
-        "future_at": None if row.future_at is None else row.future_at.isoformat(),
+        "future_at": None if row.future_at is None else iso_time(row.future_at),
         "state": row.stream_status if row.future_at is None else FUTURE,
         "run_id": row.last_run_id,
         "run_status": row.run_status,

@@ -13,6 +13,7 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.lookup import named_source
 from etl.errors import ConfigError, StoreError
+from etl.text import iso_time
 
 if TYPE_CHECKING:
     from etl.config import Settings
@@ -44,7 +45,7 @@ def list_sources(ctx: typer.Context, as_json: AsJson = False) -> None:
                 "provider": configured.provider if configured else last and last.provider,
                 "configured": configured is not None,
                 "last_run_id": last and last.last_run_id,
-                "last_run_at": last and last.last_run_at.isoformat(),
+                "last_run_at": last and iso_time(last.last_run_at),
                 "last_status": last and last.last_status,
                 "records": dict(last.records) if last else {},
             }
