@@ -28,8 +28,16 @@ fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff check -q --fix .
 	$(BIN)/ruff format -q .
 
+# the oldest supported PostgreSQL, and what is tested on it
+OLDEST := 15
+CORE := $(addprefix tests/integration/test_,sync.py schema.py deletions.py postgres_place.py reports.py) \
+  tests/fault/test_pgbouncer.py tests/fault/test_lost_connections.py
+
 fault: .venv/dev pgbouncer ## The fault matrix, with its slow half
 	$(BIN)/pytest -q -m "slow or not bench" tests/fault
+	@if [ -x /usr/lib/postgresql/$(OLDEST)/bin/initdb ]; then \
+	  TEST_POSTGRES=$(OLDEST) $(BIN)/pytest -q -m "slow or not bench" $(CORE); \
+	else echo "PostgreSQL $(OLDEST) is not installed (apt-get install postgresql-$(OLDEST)): not tested"; fi
 
 browser: ## Installs Chromium for the browser tests where it is missing
 	@.ci/browser

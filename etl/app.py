@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from etl import __version__
 from etl.archiving import archived, keep_archive, recorded, recorder_of
 from etl.budget import Budget
 from etl.client import Client, Patience, Turns
@@ -23,8 +24,8 @@ from etl.db.engine import open_empty, open_engine, open_reader, reading, store_e
 from etl.db.queries import freshness, usual_requests
 from etl.db.queries import last_ok as last_ok_in
 from etl.db.queries import last_started as last_started_in
-from etl.db.runs import BACKFILL
-from etl.errors import TRY_AGAIN, ConfigError, EtlError
+from etl.db.runs import BACKFILL, record_failure
+from etl.errors import FAILED, TRY_AGAIN, ConfigError, EtlError
 from etl.extract import Reader
 from etl.job import Job
 from etl.landing import Landing
@@ -310,6 +311,27 @@ def without_keys(settings: Settings, wish: Wish, now: datetime) -> list[RunRepor
         )
         for name, one in settings.unusable.items()
     ]
+
+
+@dataclass(slots=True)
+class Failures:
+    """Runs that could not even begin, kept until the database can hold them."""
+
+    engine: Engine
+    _waiting: list[RunReport] = field(default_factory=list, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def record(self, *reports: RunReport) -> None:
+        """Writes those of these that failed without a row of their own, and earlier ones."""
+        with self._lock:
+            self._waiting += [
+                one for one in reports if one.run_id is None and one.exit_code == FAILED
+            ]
+            with suppress(SQLAlchemyError):
+                while self._waiting:
+                    with self.engine.begin() as connection:
+                        record_failure(connection, self._waiting[0], __version__)
+                    del self._waiting[0]
 
 
 def last_started(engine: Engine, name: str) -> datetime | None:

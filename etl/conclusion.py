@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from etl.db import absent, staging
 from etl.db.absent import Candidate
-from etl.db.engine import snapshot
+from etl.db.engine import in_transaction, snapshot
 from etl.errors import UnsafeChange
 from etl.extract import Reader
 from etl.identity import listed_keys
@@ -66,10 +66,13 @@ def conclude(
         proved = {id_: proves_absence(walk) and not silent for id_, walk in walks.items()}
         missing = [one for one in candidates if _decidable(one, stream, walks, proved)]
         verdict, held = _judge(job, reader, intake, stream, missing, proved)
-    with intake.engine.begin() as connection:
+
+    def stage(connection: Connection) -> None:
         intake.beat(connection, intake.clock())
         staging.settle(connection, intake.run.run_id, stream.name)
         absent.stage_deletions(connection, intake.run.run_id, stream.name, verdict.deleted)
+
+    in_transaction(intake.engine, stage)
     seen, outside = intake.seen[stream.name], intake.outside.get(stream.name, ())
     return Conclusion(
         stream=stream,

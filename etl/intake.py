@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine
 
 from etl.db import absent, overtaken, staging
-from etl.db.engine import reading, relaxed
+from etl.db.engine import in_transaction, reading, relaxed
 from etl.db.staging import Batch, RunKey
 from etl.load import Before, Head, Outcome, Staged, compare, named_items
 from etl.recall import Recall
@@ -80,16 +80,24 @@ class Intake:
     _began: tuple[float, float] = field(init=False)
     _ordinal: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
-    _reading: Connection = field(init=False)
+    _held: Connection = field(init=False)
 
     def __post_init__(self) -> None:
-        self._reading = reading(self.engine)
+        self._held = reading(self.engine)
         self._due = self.tick() + CHECKPOINT_SECONDS
         self._began = self._seconds(), self.tick()
 
     def close(self) -> None:
         """Gives the connection back; what was not flushed is forgotten."""
-        self._reading.close()
+        self._held.close()
+
+    @property
+    def _reading(self) -> Connection:
+        """A connection to read by; since the last page the one before may have been closed."""
+        if self.engine.dialect.name == "postgresql":
+            self._held.close()
+            self._held = reading(self.engine)  # the pool proves it
+        return self._held
 
     def resume(self, since: datetime, *, attempt: int) -> None:
         """Takes up what earlier processes of this run, which began at `since`, have stored.
@@ -150,6 +158,7 @@ class Intake:
                 for parent_id, row_id in found.met:
                     if self.seen[name].add(row_id):
                         self._touch(name, self.walks[name][parent_id]).append(row_id)
+            self._end_segments()
             self._write(connection)  # what is dropped there must be known as met here
         self._batch, self._met = Batch(), {}
 
@@ -270,14 +279,13 @@ class Intake:
     def flush(self) -> None:
         """Writes everything that waits, in one transaction."""
         if self._met or len(self._batch):
-            with self.engine.begin() as connection:
-                self._write(connection)
+            self._end_segments()
+            in_transaction(self.engine, self._write)
             self._batch, self._met = Batch(), {}
         self._due = self.tick() + CHECKPOINT_SECONDS
 
-    def _write(self, connection: Connection) -> None:
-        relaxed(connection)
-        now = self.clock()
+    def _end_segments(self) -> None:
+        """What every list has met since the last checkpoint becomes part of the batch."""
         for (stream, parent_id), met in self._met.items():
             walk = self.walks[stream][parent_id]
             walk.segment += 1
@@ -287,6 +295,10 @@ class Intake:
             self.unwritten.rejects += self._batch.rejects
             self.unwritten.drift |= self._batch.drift
             self._batch.rejects, self._batch.drift = [], {}
+
+    def _write(self, connection: Connection) -> None:
+        relaxed(connection)
+        now = self.clock()
         staging.write(connection, self.run, self._batch, now)
         self.beat(connection, now)
 

