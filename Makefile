@@ -5,7 +5,7 @@ BIN := .venv/bin
 # as many workers as tests/conftest.py says, each with a PostgreSQL of its own; a file stays together
 TESTS := $(BIN)/pytest -q -n auto --dist loadfile
 
-.PHONY: help demo test check fix fault bench clients soak lock weaknesses browser pgbouncer pictures console manifests systemd
+.PHONY: help demo test check fix fault bench clients soak histories lock weaknesses browser pgbouncer pictures console manifests systemd
 
 help: ## Says what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -62,6 +62,9 @@ clients: .venv/dev .clients-venv/ready ## DuckDB, pandas and dlt on what etl kee
 
 soak: .venv/dev ## A week of the daemon in 35 minutes; writes docs/soak.md
 	$(BIN)/pytest -q -s -m bench tests/bench/test_soak.py
+
+histories: .venv/dev ## Random histories against the truth, 10 minutes for 2000; writes docs/histories.md. N=200 plays fewer
+	$(BIN)/python -m tests.bench.histories $(or $(N),2000)
 
 # The pins stay as they are; UPGRADE=--upgrade takes the newest releases.
 LOCK = .lock-venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -29,6 +29,7 @@ class Conclusion:
 
     held: why its deletions are held back; for a plan they are staged all the same.
     part: what of the stream was looked at, when it was not all of it.
+    unread: rejected records of the stream above of which nothing is stored, so no list was read.
     left: rows that are outside of the scope from now on; back: those that were met again.
     """
 
@@ -37,6 +38,7 @@ class Conclusion:
     doubts: dict[str, str] = field(default_factory=dict)
     held: UnsafeChange | None = None
     part: str | None = None
+    unread: int = 0
     left: frozenset[int] = frozenset()
     back: frozenset[int] = frozenset()
 
@@ -80,6 +82,9 @@ def conclude(
         doubts=verdict.doubts | doubts,
         held=held,
         part=part,
+        unread=sum(walk.unstored for walk in intake.walks[stream.parent].values())
+        if stream.parent
+        else 0,
         left=frozenset(verdict.left),
         back=frozenset(one for one in outside if one in seen and not part),
     )
@@ -264,6 +269,9 @@ def _standing(
         return "incomplete", f"{bad[0].parent_key} {bad[0].incomplete_reason}".strip() + where
     if parent is not None and parent.status in TROUBLE:
         return "incomplete", f"{parent.stream} is incomplete, so its parts are"
+    if found.unread:
+        above = found.stream.parent
+        return "incomplete", f"{found.unread} {above} were rejected and are not stored"
     if unavailable:
         status = "unavailable" if len(unavailable) == len(rows) else "ok"
         return status, f"not available to this key: {unavailable[0].incomplete_reason}{where}"

@@ -431,6 +431,11 @@ class Intake:
         for walk, items in found:
             before = self._staged.setdefault((stream.name, walk.parent_id), {})
             outcome = compare(items, stored, stream, walk.partition, before)
+            walk.unstored += sum(
+                head is None or head.deleted
+                for reject in outcome.rejects
+                for head in [stored.get((walk.parent_id, reject.external_id or ""))]
+            )
             self._pass_by(stream, walk, outcome)
             self._stage(stream.name, walk, outcome)
             if not stream.atomic:

@@ -20,6 +20,7 @@ class Walk:
     """The state of one walk; as JSON it is the ledger's checkpoint.
 
     status: ok, unavailable (not offered to this key, nothing of it is stored), incomplete, failed.
+    unstored: rejected items of which nothing is stored either.
     distinct, repeated: ids met for the first time, and again; nameless: items without an id.
     fresh: records that were not stored, or as deleted. passed: those of them that a backfill of a
     window leaves out. newcomers: those of them on a later page
@@ -45,6 +46,7 @@ class Walk:
     distinct: int = 0
     repeated: int = 0
     rejected: int = 0
+    unstored: int = 0
     nameless: int = 0
     fresh: int = 0
     passed: int = 0

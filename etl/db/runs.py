@@ -135,7 +135,7 @@ def open_run(
     run: source, provider, kind, scope, etl_version. renewed: when the lease that was there before
     was renewed last; a run that died had come so far.
     """
-    _bound_reads(connection, run["source"], now)
+    _forget_reads(connection, run["source"], now)
     rivals = connection.execute(
         select(runs)
         .where(runs.c.source == run["source"], unended(), _rivals(run))
@@ -186,13 +186,16 @@ def abandon(
     clear(connection, run_id)
 
 
-def _bound_reads(connection: Connection, source: str, now: datetime) -> None:
-    """What was read by a clock that was ahead was read by now, at the latest."""
+def _forget_reads(connection: Connection, source: str, now: datetime) -> None:
+    """When a clock that was ahead read something, nobody knows: it says nothing of freshness.
+
+    Not even that it was before `now`, as what changed between may never have been read.
+    """
     ahead = select(runs.c.run_id).where(runs.c.source == source, runs.c.finished_at > now)
     connection.execute(
         update(run_streams)
         .where(run_streams.c.run_id.in_(ahead), run_streams.c.oldest_read_at > now)
-        .values(oldest_read_at=now)
+        .values(oldest_read_at=None)
     )
 
 

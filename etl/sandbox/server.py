@@ -91,8 +91,9 @@ class Sandbox:
         self._plan.add(fault)
 
     def clear_faults(self) -> None:
-        """Nothing goes wrong any more."""
+        """Nothing goes wrong any more, and no answer so far is given again."""
         self._plan.clear()
+        self._given.clear()
 
     def reset_requests(self) -> None:
         """The record of requests is empty."""

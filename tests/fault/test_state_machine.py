@@ -21,6 +21,7 @@ from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import Databases
 from tests.support.database import contents, counts
 from tests.support.history import violations
+from tests.support.moving import swap
 from tests.support.runs import SOURCES, settings_for, sync, sync_all
 
 SIZES = Sizes(ld_projects=4, ld_environments=2, ld_layers=2, statsig_layers=9, layers_projects=7)
@@ -45,6 +46,7 @@ FAULTS: list[tuple[str, Any]] = [
     *((kind, None) for kind in ("wrong_type", "same_page", "next_self", "next_cycle")),
     *((kind, None) for kind in ("empty_gap", "empty_last", "empty_list", "no_total")),
     *((kind, None) for kind in ("duplicate_item", "duplicate_keys", "nan")),
+    *((kind, None) for kind in ("twice", "delayed")),
     *(("short_total", by) for by in (-1, 1, 7)),
     *(
         ("patch", ((field,), value))
@@ -100,6 +102,18 @@ class Story(RuleBasedStateMachine):
         found = self.sandbox.world.records("launchdarkly", "projects")
         key = found[at % len(found)]["key"]
         self.sandbox.world.rename_project(key, f"moved-{next(self.names)}")
+
+    @rule(after=st.integers(0, 12), first=st.integers(0, 20), second=st.integers(0, 20))
+    def swap_keys_in_a_run(self, after: int, first: int, second: int) -> None:
+        """Two LaunchDarkly projects exchange their keys between two requests."""
+
+        def exchange(world: World) -> None:
+            keys = [row.payload["key"] for row in world.live("launchdarkly", "projects")]
+            one, other = keys[first % len(keys)], keys[second % len(keys)]
+            if one != other:
+                swap(world, one, other)
+
+        self._add(Fault("launchdarkly", "mutate", after=after, arg=exchange))
 
     @rule(
         source=st.sampled_from(list(SOURCES)),
@@ -283,7 +297,7 @@ def live(engine: Engine) -> list[tuple[Any, ...]]:
 LONG = pytest.mark.slow
 
 
-@pytest.mark.row(53)
+@pytest.mark.row(53, 56, 57)
 @pytest.mark.parametrize(
     ("kind", "examples", "steps"),
     [

@@ -196,3 +196,29 @@ def test_a_number_that_no_column_holds_is_rejected_or_stored_but_never_ends_the_
         report = sync(engine, settings_for(sandbox), "ld")
     assert report.status in ("ok", "partial")
     assert count(engine, "projects") == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "match", "path"),
+    [
+        ("st", "statsig /console/v1/project", ("data", "id")),
+        ("ld", "launchdarkly /api/v2/projects?*", ("items", 0, "tags")),
+    ],
+)
+def test_parts_of_a_rejected_record_of_which_nothing_is_stored_are_not_complete(
+    engine: Engine, name: str, match: str, path: tuple[str, ...]
+) -> None:
+    """They are not read, or not stored; of a stored record they are."""
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        spoil = Fault(match, "patch_page", times=None, arg=(path, 5))
+        sandbox.add_fault(spoil)
+        report = sync(engine, settings, name)
+        layers = of(report, "layers")
+        assert (report.status, layers.complete) == ("partial", False)
+        assert "projects were rejected and are not stored" in (layers.incomplete_reason or "")
+        sandbox.clear_faults()
+        assert of(sync(engine, settings, name), "layers").complete
+        sandbox.add_fault(spoil)
+        report = sync(engine, settings, name, full=True)
+        assert (report.status, of(report, "layers").complete) == ("partial", True)
