@@ -179,9 +179,13 @@ class History:
         self.tally.what[f"runs: {status}"] += 1
         self.check(source, first)
 
-    def act(self, world: World) -> None:
-        """Something happens at the vendors."""
+    def act(self, world: World, *, in_run: bool = False) -> None:
+        """Something happens at the vendors, by their clock, which is right.
+
+        Not that a record comes back in mid-run that was born long before, as none does there.
+        """
         dice = self.dice
+        world.now = int(self.clock.true.timestamp() * 1000)
         keys = [row.payload["key"] for row in world.live("launchdarkly", "projects")]
         if dice.random() < 0.5 and len(keys) > 1:
             name = dice.choice(list(MOVES))
@@ -196,6 +200,7 @@ class History:
             self.tell("  evolve")
             self.tally.what["other changes of the world"] += 1
             many = {name: dice.randint(0, 2) for name in ("deleted", "created", "restored")}
+            many["restored"] *= not in_run
             world.evolve(changed=dice.choice((0.0, 0.2)), renamed=dice.randint(0, 1), **many)
         self.note()
 
@@ -203,9 +208,8 @@ class History:
         """What goes wrong in the next run."""
         dice = self.dice
         if dice.random() < 0.4:
-            yield Fault(
-                dice.choice(LISTS[source]), "mutate", after=dice.randint(0, 9), arg=self.act
-            )
+            act = partial(self.act, in_run=True)
+            yield Fault(dice.choice(LISTS[source]), "mutate", after=dice.randint(0, 9), arg=act)
         for chance, kinds in ((0.3, SPOILERS), (0.4, MIXED)):
             if dice.random() < chance:
                 kind, arg = dice.choice(kinds)
