@@ -245,7 +245,8 @@ class History:
 
     def note(self) -> None:
         """Remembers what is at the vendors from now on."""
-        self.states.append((self.clock(), state_of(self.sandbox.world)))
+        self.clock()
+        self.states.append((self.clock.true, state_of(self.sandbox.world)))
 
     def check(self, source: str, first: int) -> None:
         """What the run has broken."""
