@@ -224,7 +224,8 @@ class _Console:
 
     def missing(self, request: Request, error: HTTPException) -> Response:
         """What is not there."""
-        return self._problem(request, error.status_code, error.detail)
+        said = error.detail if error.detail != "Not Found" else "There is no page at this address."
+        return self._problem(request, error.status_code, said)
 
     def unclear(self, request: Request, error: ConfigError) -> Response:
         """What cannot be asked so."""

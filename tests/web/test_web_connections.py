@@ -116,6 +116,25 @@ def test_a_client_that_takes_nothing_is_disconnected(many: Engine) -> None:
         assert got < min(whole)
 
 
+def test_a_download_that_breaks_off_is_seen_by_the_client_and_told_in_a_line(
+    many: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(url_of(many)) as url:
+        try:
+            with httpx.stream("GET", f"{url}/changes.csv", timeout=60) as answer:
+                pieces = answer.iter_raw()
+                next(pieces)
+                with many.begin() as connection:
+                    connection.exec_driver_sql("ALTER TABLE change_fields RENAME TO elsewhere")
+                with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+                    list(pieces)
+        finally:
+            with many.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO change_fields")
+    assert "download broke off: the database failed while reading" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "sent",
     [
