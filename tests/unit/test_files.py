@@ -121,6 +121,7 @@ def test_what_is_small_enough_is_unpacked() -> None:
         b"\x1f\x8bnone",
         b"none",
     ],
+    ids=["one byte", "two members", "a bomb", "cut", "not gzip inside", "not gzip"],
 )
 def test_what_is_too_large_or_damaged_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"unpacks to more|ends too early|is damaged"):
