@@ -336,15 +336,19 @@ class Failures:
 
 def last_started(engine: Engine, name: str) -> datetime | None:
     """When a source was last synced; None when it never was."""
-    with reading(engine) as connection:
-        return last_started_in(connection, name)
+    try:
+        with reading(engine) as connection:
+            return last_started_in(connection, name)
+    except SQLAlchemyError as error:
+        raise store_error(error, f"looking up the last run of {name}") from error
 
 
 def landed(engine: Engine, names: Collection[str]) -> Landed:
     """When these sources were last read whole, and each of their streams, as the database says."""
     with reading(engine) as connection:
-        ended = {name: last_ok_in(connection, name) for name in names}
-        streams = freshness(connection, list(names), now=utc_now()) if names else ()
+        now = utc_now()
+        ended = {name: last_ok_in(connection, name, now=now) for name in names}
+        streams = freshness(connection, list(names), now=now) if names else ()
         return Landed(
             sources={name: at for name, at in ended.items() if at is not None},
             streams={
@@ -366,12 +370,15 @@ class Forecast:
 @undisturbed
 def forecast(engine: Engine, settings: Settings, name: str) -> Forecast | None:
     """What a run of a source will take, by its last whole run; None before there is one."""
-    with reading(engine) as connection:
-        requests = usual_requests(connection, name)
-    if not requests:
-        return None
-    budget = budget_of(engine, settings.sources[name], settings)
-    return Forecast(requests=requests, ends_at=datetime.fromtimestamp(budget.last(requests), UTC))
+    try:
+        with reading(engine) as connection:
+            requests = usual_requests(connection, name)
+        if not requests:
+            return None
+        ends_at = budget_of(engine, settings.sources[name], settings).last(requests)
+    except SQLAlchemyError as error:
+        raise store_error(error, f"looking up what a run of {name} takes") from error
+    return Forecast(requests=requests, ends_at=datetime.fromtimestamp(ends_at, UTC))
 
 
 def having(settings: Settings, streams: Collection[str]) -> list[str]:

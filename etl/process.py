@@ -31,17 +31,21 @@ def this_process() -> Holder:
         token=secrets.token_hex(16),
         host=_host(),
         pid=os.getpid(),
-        process_started=_started(os.getpid()) or "",
+        process_started=_started("self") or "",
     )
 
 
 def lives(holder: Holder) -> bool | None:
-    """Whether the run of a lease still goes on; None when it is on another host."""
+    """Whether the run of a lease still goes on; None when this process cannot know.
+
+    The number of a process says something only on its machine and in its PID namespace: two
+    containers may well have the same host name.
+    """
     if holder.host != _host():
         return None
-    started = _started(holder.pid)
-    if holder.pid == os.getpid() and started == holder.process_started:
+    if holder.pid == os.getpid() and _started("self") == holder.process_started:
         return holder.token in _AT_WORK
+    started = _started(holder.pid) if _sees_own_processes() else None
     if started is not None:
         return started == holder.process_started
     try:
@@ -50,17 +54,39 @@ def lives(holder: Holder) -> bool | None:
         return False
     except PermissionError:
         return True
-    return not Path("/proc").is_dir()
+    return not _sees_own_processes()
 
 
 @cache
 def _host() -> str:
-    """This machine since its last start: a container with a known name is not the same one."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{platform.node()}/{boot.read_text().strip()[:8] if boot.exists() else ''}"
+    """This machine since its last start, and the namespace in which process numbers are unique."""
+    return "/".join((platform.node(), _boot_id()[:8], _pid_namespace()))
 
 
-def _started(pid: int) -> str | None:
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    """The number of the kernel, from `pid:[4026531836]`; "" where there are no such namespaces."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
+    except OSError:
+        return ""
+
+
+def _sees_own_processes() -> bool:
+    """Whether /proc tells of the processes of this namespace: it may be that of the machine."""
+    try:
+        return str(Path("/proc/self").readlink()) == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _started(pid: int | str) -> str | None:
     """When a process started, in the kernel's ticks; None where /proc does not say, or it is over.
 
     One that has ended stays in /proc until its parent asks, which in a container may be never.

@@ -21,7 +21,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from etl.config import Settings, SourceSettings
 from etl.cron import cron_trigger
-from etl.errors import ConfigError
+from etl.errors import ConfigError, StoreError
 from etl.log_fields import fields
 from etl.report import RunReport
 from etl.retry import LANDED, rest
@@ -157,7 +157,11 @@ class Schedule:
 
     def _overdue(self, name: str, trigger: BaseTrigger) -> bool:
         """Whether a tick passed since the last run, or there was none."""
-        last = self.last_started(name)
+        try:
+            last = self.last_started(name)
+        except StoreError as error:
+            log.warning("%s: %s; it runs at its next tick", name, error)
+            return False
         due = None if last is None else trigger.get_next_fire_time(last, last)
         now = self.clock()
         return last is None or last > now or (due is not None and due <= now)

@@ -19,17 +19,22 @@ from threading import Thread
 from types import FrameType
 from typing import Any
 
-from etl.errors import TRY_AGAIN
+from etl.errors import FAILED, TRY_AGAIN
 from etl.signals import STOPS, to_its_end, undisturbed
 
 Tell = Callable[[Any], None]
+Running = dict[Connection, tuple[str, ForkProcess]]
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A process that ended without a result. code: its exit code; negative: of a signal."""
+    """A process that ended without a result. code: its exit code; negative: of a signal.
+
+    why: what kept it from beginning.
+    """
 
     code: int
+    why: OSError | None = None
 
 
 def processors() -> int:
@@ -62,15 +67,15 @@ def side_by_side(
             yield name, work(name, partial(told, name))
         return
     waiting = list(reversed(names))
-    running: dict[Connection, tuple[str, ForkProcess]] = {}
+    running: Running = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 begin(waiting[-1])
-                with _signals_blocked():
-                    name = waiting.pop()
-                    channel, process = _forked(work, name)
-                    running[channel] = name, process
+                name = waiting.pop()
+                lost = _begin(work, name, running)
+                if lost is not None:
+                    yield name, lost
             for channel in _ready(running):
                 name, process = running[channel]
                 said = _heard(channel)
@@ -80,7 +85,7 @@ def side_by_side(
                 process.join()
                 del running[channel]
                 channel.close()
-                yield name, said.what if isinstance(said, _Result) else Lost(process.exitcode or 0)
+                yield name, _outcome(said, process.exitcode or 0)
     finally:
         _stop(running)
 
@@ -93,6 +98,21 @@ class _Step:
 @dataclass(frozen=True, slots=True)
 class _Result:
     what: Any
+
+
+def _begin(work: Callable[[str, Tell], Any], name: str, running: Running) -> Lost | None:
+    """Starts the process of a name; -> why it could not."""
+    try:
+        with _signals_blocked():
+            channel, process = _forked(work, name)
+            running[channel] = name, process
+    except OSError as error:
+        return Lost(FAILED, error)
+    return None
+
+
+def _outcome(said: object, code: int) -> Any:
+    return said.what if isinstance(said, _Result) else Lost(code)
 
 
 def _ready(running: dict[Connection, Any]) -> Iterator[Connection]:
@@ -109,7 +129,7 @@ def _heard(channel: Connection) -> object:
 
 
 @to_its_end
-def _stop(running: dict[Connection, tuple[str, ForkProcess]]) -> None:
+def _stop(running: Running) -> None:
     for _, process in running.values():
         process.terminate()
     for channel, (_, process) in running.items():
@@ -126,6 +146,9 @@ def _forked(work: Callable[[str, Tell], Any], name: str) -> tuple[Connection, Fo
     gc.freeze()  # or a child's collector would write to, and so copy, all that it shares with us
     try:
         process.start()
+    except OSError:
+        ours.close()
+        raise
     finally:
         gc.unfreeze()
         theirs.close()
@@ -145,8 +168,8 @@ def _signals_blocked() -> Iterator[None]:
 def _child(work: Callable[[str, Tell], Any], name: str, channel: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to parent and children
     signal.signal(signal.SIGTERM, _interrupt)
-    Thread(target=_end_with_parent, daemon=True).start()
     try:
+        Thread(target=_end_with_parent, daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         result = work(name, lambda what: channel.send(_Step(what)))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is done is done, and is told

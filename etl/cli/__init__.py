@@ -1,12 +1,15 @@
 """The commands. Each one reads its arguments, calls the shell, and prints; it decides nothing."""
 
 import logging
+import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from etl import __version__
@@ -32,16 +35,30 @@ from etl.cli import (
     worker,
 )
 from etl.cli.boundary import translated
-from etl.cli.context import Common, set_up_logs
+from etl.cli.context import Common, set_up_logs, show_waits
 from etl.cli.quiet import quiet as quietly
 from etl.cli.terminal import BAD, complain
-from etl.errors import FAILED, ConfigError
+from etl.errors import FAILED, TRY_AGAIN, ConfigError
 from etl.redaction import redact
 
 DAEMONS = ("schedule", "worker")  # nobody sees what they do but for their logs
 
+
+class _Commands(TyperGroup):
+    """The commands; whichever a signal stops ends with one line and the exit code for that."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            complain("etl: stopped by a signal; what was not finished is not kept", style=BAD)
+            raise typer.Exit(TRY_AGAIN) from None
+
+
 app = typer.Typer(
     name="etl",
+    cls=_Commands,
     help="Keeps a local SQL database in step with the projects and layers of LaunchDarkly, "
     "Statsig and Layers.com.",
     epilog="Exit codes: 0 ok · 1 failed · 2 configuration or schema · 3 unsafe change held back · "
@@ -83,6 +100,7 @@ def common(
     context.obj = Common(config_path, log)
     if log == "off":
         logging.getLogger("etl").addHandler(logging.NullHandler())
+        show_waits()
     else:
         set_up_logs(log, log_level)
     if quiet:
@@ -124,6 +142,8 @@ for module in (
 def main() -> None:
     """Runs the command line; an error is one clear message and its exit code."""
     streams.install()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except Exception as error:  # noqa: BLE001  nothing ends as a traceback

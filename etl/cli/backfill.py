@@ -1,7 +1,6 @@
 """`etl backfill`: a one-off run of a source or a part of it; it may take hours and be stopped."""
 
 import json
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +79,6 @@ def backfill(
     if from_archive is not None and wish != Wish(streams=stream or (), backfill=WHOLE):
         raise ConfigError("--from-archive loads dumps as they are; only --stream goes with it")
     engine = context.database(ctx.obj)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if from_archive is not None:
             dumps = Wish(streams=stream or ())

@@ -18,6 +18,8 @@ _REMEDIES = {
     errno.ENOTDIR: "use another place",
     errno.ENOENT: "check the path",
     errno.ENOMEM: "more memory is needed",
+    errno.EAGAIN: "the system starts no more processes: raise the limit (`ulimit -u`, or the "
+    "container's), or use `--concurrency 1`",
 }
 
 
@@ -30,6 +32,8 @@ def translated(error: Exception) -> EtlError | None:
         cause = cause.__cause__
     if isinstance(error, OSError):
         return _of_system(error)
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return EtlError(f"no new thread; {_REMEDIES[errno.EAGAIN]}")
     if isinstance(error, MemoryError):
         return EtlError(f"out of memory; {_REMEDIES[errno.ENOMEM]}")
     return None

@@ -139,6 +139,13 @@ def past_moment(
     return moment
 
 
+def show_waits() -> None:
+    """Waits for a lock are told also where there are no logs."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("etl: %(message)s"))
+    logging.getLogger("etl.waits").handlers = [handler]
+
+
 def set_up_logs(form: str, level: str) -> None:
     """Logs to stderr: lines for people or JSON for machines; keys never get this far."""
     import structlog

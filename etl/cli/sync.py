@@ -1,7 +1,6 @@
 """`etl sync`: runs sources once; progress bars on a terminal, plain lines without one."""
 
 import json
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etl.cli import context, terminal
+from etl.cli.boundary import translated
 from etl.cli.progress import all_bars
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import err
-from etl.errors import FAILED, TRY_AGAIN
+from etl.errors import FAILED, TRY_AGAIN, StoreError
 from etl.report import RunReport, StreamReport, as_json, exit_code_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from etl.app import Wish
     from etl.config import Settings
+    from etl.side_by_side import Lost
     from etl.survey import Progress
 
 STOPPED = TRY_AGAIN
@@ -77,7 +78,6 @@ def sync(
         retry_now=retry_now,
     )
     engine = context.database(ctx.obj)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # named sources must have the stream, of all sources those that have it are meant
     names = list(dict.fromkeys(source or having(settings, stream or ()) or settings.sources))
     names = [name for name in names if name in settings.sources]
@@ -129,7 +129,7 @@ def _runs(
                 if isinstance(report, Lost):
                     of = settings.sources[name]
                     code = TRY_AGAIN if report.code == TRY_AGAIN else FAILED
-                    lost = not_run(of, wish, _loss(report.code), code, began[name], utc_now())
+                    lost = not_run(of, wish, _loss(report), code, began[name], utc_now())
                     report = replace(lost, status="parked") if code == TRY_AGAIN else lost
                 with drawn.ended(name):
                     if not quiet:
@@ -141,12 +141,23 @@ def _runs(
 def _run(
     settings: "Settings", wish: "Wish", name: str, tell: "Callable[[Progress], None]"
 ) -> RunReport:
-    from etl.app import Watch, sync_alone
+    from etl.app import Watch, not_run, sync_alone, utc_now
 
-    return sync_alone(settings, name, wish, Watch(progress=tell))
+    began = utc_now()
+    try:
+        return sync_alone(settings, name, wish, Watch(progress=tell))
+    except Exception as error:
+        found = translated(error)
+        if found is None:
+            raise
+        source = settings.sources[name]
+        return not_run(source, wish, str(found), found.exit_code, began, utc_now())
 
 
-def _loss(code: int) -> str:
+def _loss(lost: "Lost") -> str:
+    if lost.why is not None:
+        return str(translated(lost.why))
+    code = lost.code
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return f"its process {how}; what it read is kept, and the next run goes on from there"
 
@@ -203,7 +214,10 @@ def announce(engine: "Engine", settings: "Settings", name: str, *, quiet: bool) 
     """How many requests are expected; said before a run that the rate limits make long."""
     from etl.app import forecast, utc_now
 
-    found = forecast(engine, settings, name)
+    try:
+        found = forecast(engine, settings, name)
+    except StoreError:
+        return 0  # the run itself will tell
     if found is None:
         return 0
     seconds = (found.ends_at - utc_now()).total_seconds()

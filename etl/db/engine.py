@@ -1,8 +1,10 @@
 """Engines: one URL -> one engine, set up so that SQLite and Postgres keep the same promises."""
 
+import logging
 import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,10 +26,13 @@ from etl.text import json_text
 __all__ = ["open_engine", "open_reader", "quoted", "reading", "relaxed", "snapshot", "store_error"]
 
 BUSY_SECONDS = 30  # in which the driver waits by itself, and hears no signal
+SILENT_SECONDS = 5  # a longer wait for another writer is told
 WRITER_SECONDS = 600  # SQLite has one writer at a time, and the merge of a million layers is long
 OLDEST_SQLITE = (3, 35)
 CACHE_KIB = 16 * 1024  # SQLite's own 2 MB do not hold the indexes of a merge
 CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commit of a load waits
+
+waits = logging.getLogger("etl.waits")  # shown on stderr whatever `--log` says
 
 EVENTS_LOCK = 4_702_111_736  # any number of ours: transactions that write change events
 
@@ -58,6 +63,8 @@ def open_engine(
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "close", _checkpoint_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    for end in ("commit", "rollback"):
+        event.listen(engine, end, _end_sqlite)
     event.listen(engine, "handle_error", _keep_sqlite)
     return _opened(engine)
 
@@ -229,7 +236,20 @@ def lock_events(connection: Connection) -> None:
     one writer at a time anyway.
     """
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({EVENTS_LOCK})")
+        with told("another run that writes its changes"):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({EVENTS_LOCK})")
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """A wait for a lock of Postgres that takes longer than a few seconds is told."""
+    timer = threading.Timer(SILENT_SECONDS, waits.warning, ("waiting for %s", what))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager
@@ -319,17 +339,50 @@ def _checkpoint_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    begin = _SQLITE_BEGIN.get(connection.get_execution_options().get("etl_begin", WRITE))
-    until = time.monotonic() + WRITER_SECONDS
-    while begin:
-        try:
-            connection.exec_driver_sql(begin)
-        except OperationalError as error:
-            if time.monotonic() >= until or "database is locked" not in str(error.orig):
-                raise
-            hear()
-        else:
-            return
+    how = connection.get_execution_options().get("etl_begin", WRITE)
+    begin = _SQLITE_BEGIN.get(how)
+    if begin is None:
+        return
+    writer = (str(connection.engine.url.database), os.getpid(), threading.get_ident())
+    began = time.monotonic()
+    _set_busy_timeout(connection, SILENT_SECONDS)
+    told = False
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql(begin)
+                break
+            except OperationalError as error:
+                waited = time.monotonic() - began
+                if waited >= WRITER_SECONDS or "database is locked" not in str(error.orig):
+                    raise
+                if writer in tuple(_WRITERS.values()):
+                    raise RuntimeError("a thread waits for its own transaction") from error
+                if not told:
+                    waits.warning(
+                        "waiting for another process that writes to %s, for %d minutes at most",
+                        connection.engine.url.database,
+                        WRITER_SECONDS // 60,
+                    )
+                    told = True
+                hear()
+    finally:
+        _set_busy_timeout(connection, BUSY_SECONDS)
+    if how == WRITE:
+        _WRITERS[id(connection)] = writer
+
+
+def _end_sqlite(connection: Connection) -> None:
+    _WRITERS.pop(id(connection), None)
+
+
+def _set_busy_timeout(connection: Connection, seconds: int) -> None:
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA busy_timeout = {seconds * 1000}").close()
+
+
+# connection -> file, process and thread of every transaction that writes
+_WRITERS: dict[int, tuple[str, int, int]] = {}
 
 
 def _keep_sqlite(context: ExceptionContext) -> None:

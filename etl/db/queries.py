@@ -141,21 +141,25 @@ def last_started(connection: Connection, source: str) -> datetime | None:
     return connection.execute(started.order_by(runs.c.run_id.desc()).limit(1)).scalar()
 
 
-def last_ok(connection: Connection, source: str) -> datetime | None:
-    """When the oldest page was read of the last run of a source that read everything."""
-    last = (
-        select(runs.c.run_id, runs.c.finished_at)
-        .where(runs.c.source == source, runs.c.kind == "sync", runs.c.status == "ok")
-        .order_by(runs.c.run_id.desc())
-        .limit(1)
-        .subquery()
-    )
+def last_ok(connection: Connection, source: str, *, now: datetime) -> datetime | None:
+    """When the oldest page was read of the last run of a source that read everything.
+
+    Never later than `now`.
+    """
     read = (
         select(func.min(run_streams.c.oldest_read_at))
-        .where(run_streams.c.run_id == last.c.run_id)
+        .where(run_streams.c.run_id == runs.c.run_id)
+        .correlate(runs)
         .scalar_subquery()
     )
-    return connection.execute(select(func.coalesce(read, last.c.finished_at))).scalar()
+    moment = func.coalesce(read, runs.c.finished_at)
+    query = (
+        select(moment)
+        .where(runs.c.source == source, runs.c.kind == "sync", runs.c.status == "ok")
+        .where(moment <= now)
+        .order_by(runs.c.run_id.desc())
+    )
+    return connection.execute(query.limit(1)).scalar()
 
 
 def usual() -> ColumnElement[bool]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from etl.db.engine import told
 from etl.db.run_tables import leases, rejects, run_streams, runs
 from etl.db.staging import RunKey, clear
 from etl.errors import FAILED, TRY_AGAIN, LeaseLost, RunInProgress
@@ -57,9 +58,10 @@ def acquire(
     A backfill makes way for everything else: its lease is taken, and its run parked where it is.
     alive: a Holder -> whether that process still runs (None: it is on another host).
     """
-    row = connection.execute(
-        select(leases).where(leases.c.source == source).with_for_update()
-    ).first()
+    with told(f"another process that has the lease of {source} in hand"):
+        row = connection.execute(
+            select(leases).where(leases.c.source == source).with_for_update()
+        ).first()
     renewed = now
     if row is not None:
         renewed = min(now, row.expires_at - LEASE)
@@ -79,9 +81,10 @@ def acquire(
             _park_backfills(connection, source, now)
     lease = {f.name: getattr(holder, f.name) for f in fields(holder)}
     try:
-        connection.execute(
-            insert(leases).values(source=source, kind=kind, **lease, expires_at=now + LEASE)
-        )
+        with told(f"another process that takes the lease of {source}"):
+            connection.execute(
+                insert(leases).values(source=source, kind=kind, **lease, expires_at=now + LEASE)
+            )
     except IntegrityError as error:  # on Postgres two may find no lease, and one waits here
         raise RunInProgress(f"{source} is being synced by a run that began just now") from error
     return renewed
