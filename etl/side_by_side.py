@@ -116,7 +116,8 @@ def _outcome(said: object, code: int) -> Any:
 
 
 def _ready(running: dict[Connection, Any]) -> Iterator[Connection]:
-    return (one for one in wait(list(running)) if isinstance(one, Connection))
+    ready = wait(list(running)) if running else []
+    return (one for one in ready if isinstance(one, Connection))
 
 
 @undisturbed

@@ -345,7 +345,7 @@ def _begin_sqlite(connection: Connection) -> None:
         return
     writer = (str(connection.engine.url.database), os.getpid(), threading.get_ident())
     began = time.monotonic()
-    _set_busy_timeout(connection, SILENT_SECONDS)
+    _set_busy_timeout(connection, min(SILENT_SECONDS, BUSY_SECONDS))
     told = False
     try:
         while True:
@@ -376,9 +376,9 @@ def _end_sqlite(connection: Connection) -> None:
     _WRITERS.pop(id(connection), None)
 
 
-def _set_busy_timeout(connection: Connection, seconds: int) -> None:
+def _set_busy_timeout(connection: Connection, seconds: float) -> None:
     driver: Any = connection.connection.driver_connection
-    driver.execute(f"PRAGMA busy_timeout = {seconds * 1000}").close()
+    driver.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
 
 
 # connection -> file, process and thread of every transaction that writes

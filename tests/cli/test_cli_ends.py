@@ -1,0 +1,153 @@
+"""However a command is ended from outside, it says so in one line, with its documented code."""
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event
+
+from etl.db import engine as engines
+from etl.db.engine import open_engine
+from etl.sandbox import Sandbox
+from tests.cli.command import Ended, Place, line, place, variables
+from tests.support.runs import small
+
+
+@contextmanager
+def signalled(statement: int) -> Iterator[None]:
+    """SIGTERM comes to this process with that statement of whatever database."""
+    numbers = count(1)
+
+    def send(*_said: object) -> None:
+        if next(numbers) == statement:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    event.listen(Engine, "before_cursor_execute", send)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", send)
+
+
+LONG = [
+    ("sync", "ly"),
+    ("plan", "ly"),
+    ("apply", "a.plan"),
+    ("backfill", "ly"),
+    ("reprocess", "ly"),
+    ("reprocess", "ly", "--dry-run"),
+    ("export", "projects", "--format", "csv", "--out", "projects.csv", "--force"),
+    ("report", "project_inventory"),
+    ("audit",),
+    ("prune", "--runs-older-than", "1d"),
+    ("changes",),
+    ("diff", "2h"),
+    ("status",),
+    ("notices",),
+    ("db", "vacuum"),
+    ("db", "check"),
+]
+
+
+@pytest.mark.parametrize("words", LONG, ids=" ".join)
+def test_sigterm_is_one_line_and_exit_75(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Sandbox(small()) as sandbox:
+        here = place(tmp_path, sandbox)
+        assert here.etl("sync", "ly").code == 0
+        sandbox.world.evolve(changed=0.4)
+        assert here.etl("plan", "ly", "--out", "a.plan").code == 0
+        with signalled(3):
+            ended = here.etl(*words)
+        assert ended.code == 75, ended
+        assert "Traceback" not in ended.err
+        said = [one for one in ended.err.splitlines() if "stopped" in one]
+        assert len(said) == 1, ended.err
+        assert list(tmp_path.glob("*.part")) == []
+        assert here.etl("sync", "ly").code == 0
+
+
+def limited(here: Place, *words: str, files: int) -> Ended:
+    """A command that may open so many files."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+    ended = subprocess.run(
+        line("--config", str(here.config), *words),
+        cwd=here.config.parent,
+        env=variables(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=limit,
+    )
+    return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+
+
+@pytest.mark.parametrize("files", [8, 12, 16])
+def test_too_few_files_are_one_line(files: int, tmp_path: Path) -> None:
+    with Sandbox(small()) as sandbox:
+        here = place(tmp_path, sandbox)
+        assert here.etl("sync", "ly").code == 0
+        ended = limited(here, "sync", "--concurrency", "3", files=files)
+    assert ended.code in (0, 1, 75), ended
+    told = ended.out + ended.err
+    assert "Traceback" not in told
+    assert "internal error" not in told
+    assert ended.code == 0 or "too many open files" in told.lower() or "unable to open" in told
+
+
+def test_no_processes_left_is_a_line_a_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with Sandbox(small()) as sandbox:
+        here = place(tmp_path, sandbox)
+        assert here.etl("sync", "ly").code == 0
+        monkeypatch.setattr(os, "fork", fork)
+        ended = here.etl("sync", "--concurrency", "2")
+    assert ended.code == 1
+    assert "Traceback" not in ended.out + ended.err
+    assert ended.out.count("no more processes") == 3
+
+
+def test_a_wait_for_another_writer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "SILENT_SECONDS", 0.2)
+    with Sandbox(small()) as sandbox:
+        here = place(tmp_path, sandbox)
+        assert here.etl("sync", "ly").code == 0
+        writer = sqlite3.connect(here.database, isolation_level=None, check_same_thread=False)
+        writer.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(2.0, writer.rollback)
+        release.start()
+        ended = here.etl("sync", "ly")
+        release.join()
+        writer.close()
+    assert ended.code == 0
+    assert ended.err.count(f"etl: waiting for another process that writes to {here.database}") == 1
+
+
+def test_a_thread_never_waits_for_its_own_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "SILENT_SECONDS", 0.1)
+    engine = open_engine(f"sqlite:///{tmp_path / 'etl.db'}")
+    with engine.begin(), pytest.raises(RuntimeError, match="its own transaction"), engine.begin():
+        pass
+    with engine.begin():
+        pass
+    engine.dispose()
