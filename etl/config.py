@@ -4,6 +4,7 @@ The one module that reads the environment. What may stand in the file is said in
 """
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,10 +20,8 @@ from etl.config_errors import (
     Key,
     Problem,
     config_error,
-    did_you_mean,
     line_of,
     listed,
-    nearest,
     problems_of,
     secret_form,
     syntax_error,
@@ -45,6 +44,7 @@ from etl.errors import ConfigError
 from etl.providers import PROVIDERS
 from etl.redaction import has_password, masked, protect_url
 from etl.stream import Json, Options
+from etl.text import did_you_mean, nearest
 
 __all__ = [
     "Limits",
@@ -251,9 +251,19 @@ def secret(
         raise ConfigError(f"{what}: {error}") from None
 
 
-def example() -> str:
-    """The commented configuration that `etl init` writes."""
-    return files("etl").joinpath("config_example.toml").read_text(encoding="utf-8")
+def example(providers: Collection[str] = ()) -> str:
+    """The commented configuration that `etl init` writes, with a source of each provider.
+
+    providers: of these only; default: of all.
+    """
+    text = files("etl").joinpath("config_example.toml").read_text(encoding="utf-8")
+    head, *parts = re.split(r"(?m)^(?=(?:# .*\n)*\[sources\.[a-z-]+\]\n)", text)
+    wanted = [
+        part
+        for part in parts
+        if not providers or any(f'provider = "{name}"' in part for name in providers)
+    ]
+    return "".join([head, *wanted]).rstrip("\n") + "\n"
 
 
 def _protect_variables(environ: Mapping[str, str]) -> None:

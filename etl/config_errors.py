@@ -2,7 +2,6 @@
 secret, no word of the validator's.
 """
 
-import difflib
 import json
 import re
 import tomllib
@@ -16,6 +15,7 @@ from pydantic_core import ErrorDetails
 from etl.config_file import URL_KINDS, file_table, source_table
 from etl.errors import ConfigError
 from etl.providers import PROVIDERS
+from etl.text import did_you_mean
 
 Key = tuple[str | int, ...]
 
@@ -55,17 +55,6 @@ class Problem:
 
     key: Key
     message: str
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or nothing when no known word is near."""
-    near = nearest(word, known)
-    return f"; did you mean {near}?" if near else ""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word most like this one, or nothing."""
-    return next(iter(difflib.get_close_matches(word.lower(), sorted(known), n=1)), "")
 
 
 def listed(words: Iterable[str]) -> str:

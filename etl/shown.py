@@ -48,7 +48,7 @@ def age(since: datetime | None, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration: 0.4 s, 12 s, 3 min, 2 h 5 min, 4 d 3 h."""
+    """A duration: 0.4 s, 12 s, 1 min 52 s, 30 min, 2 h 5 min, 4 d 3 h."""
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -58,7 +58,9 @@ def span(seconds: float) -> str:
         return f"{days} d {hours_left} h"
     if hours:
         return f"{hours} h {minutes_left} min"
-    return f"{minutes} min" if minutes else f"{rest} s"
+    if minutes >= 10 or not rest:
+        return f"{round(seconds / 60)} min" if minutes else f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def csv_safe(value: object) -> str:

@@ -1,9 +1,11 @@
 """Texts of values: the one JSON text that is hashed and stored, one step of a URL's path."""
 
+import difflib
 import json
 import re
+import unicodedata
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -108,6 +110,33 @@ def unpacked(data: bytes, *, most: int) -> bytes:
     except zlib.error as error:
         raise ValueError(f"is damaged: {error}") from None
     return b"".join(parts)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word most like this one, or nothing."""
+    folded = {_folded(one): one for one in sorted(known, reverse=True)}
+    return next((folded[one] for one in difflib.get_close_matches(_folded(word), folded, n=1)), "")
+
+
+def _folded(word: str) -> str:
+    return unicodedata.normalize("NFC", word).lower()
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing when no known word is near."""
+    near = nearest(word, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+MAX_LISTED = 12
+
+
+def near_or_some(word: str, known: Collection[str]) -> str:
+    """What a person may have meant, or else the words there are, not more than fit on a line."""
+    names = list(known)
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    there = ", ".join(names[:MAX_LISTED]) or "none"
+    return did_you_mean(word, names) or f"; there are {there}{more}"
 
 
 def path_step(text: str) -> str:

@@ -41,6 +41,7 @@ from etl.cli.terminal import BAD, complain
 from etl.errors import FAILED, TRY_AGAIN, ConfigError
 from etl.redaction import redact
 
+HELP = ["-h", "--help"]
 DAEMONS = ("schedule", "worker")  # nobody sees what they do but for their logs
 
 
@@ -64,9 +65,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok · 1 failed · 2 configuration or schema · 3 unsafe change held back · "
     "4 access denied · 5 partial · 6 stale · 7 changes · 75 try again later.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP},
 )
 
 
@@ -139,13 +140,27 @@ for module in (
     module.add_to(app)
 
 
+def command_line() -> Any:
+    """The command line, whose help says nothing of the types of flags."""
+    made = get_command(app)
+    waiting: list[Any] = [made]
+    for one in waiting:
+        waiting += getattr(one, "commands", {}).values()
+        for option in one.get_params(typer.Context(one, help_option_names=HELP)):
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+            elif getattr(option, "multiple", False):
+                option.metavar = "<text>"
+    return made
+
+
 def main() -> None:
     """Runs the command line; an error is one clear message and its exit code."""
     streams.install()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
+        command_line()()
     except Exception as error:  # noqa: BLE001  nothing ends as a traceback
         found = translated(error)
         if found is None:

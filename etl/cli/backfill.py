@@ -15,7 +15,6 @@ from etl.cli.quiet import Quiet
 from etl.cli.sync import STOPPED, notify, show
 from etl.errors import ConfigError
 from etl.report import RunReport, as_json
-from etl.shown import moment
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -132,8 +131,10 @@ def _selection(projects: Sequence[str], since: str | None, until: str | None) ->
     now = utc_now()
     found = Selection(
         projects=tuple(projects),
-        created_since=None if since is None else moment(since, now, "--created-since"),
-        created_until=None if until is None else moment(until, now, "--created-until"),
+        created_since=None if since is None else terminal.moment(since, now, "--created-since"),
+        created_until=(
+            None if until is None else terminal.moment(until, now, "--created-until", ahead=True)
+        ),
     )
     begin, end = found.created_since, found.created_until
     if begin is not None and end is not None and begin >= end:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etl.cli import context, terminal
+from etl.cli import context, lookup, terminal
+from etl.cli.past import SourceArgument, SourceOption
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import BAD, GOOD, out
 from etl.errors import FAILED, PARTIAL
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from etl.db.quarantine import Drift, Quarantined
     from etl.record import Reject
 
-Source = Annotated[str | None, typer.Argument(help="Only of this source.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
@@ -72,7 +72,8 @@ def _write_rest(number: int, shown: tuple[str, ...]) -> None:
 
 def rejects(
     ctx: typer.Context,
-    source: Source = None,
+    source_: SourceArgument = None,
+    source: SourceOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Those that were resolved, too.")
     ] = False,
@@ -84,10 +85,12 @@ def rejects(
     """Items that fit no known shape and are kept aside, with where and why."""
     from etl.db import quarantine
 
+    source = lookup.one_source(source_, source)
     documents: list[dict[str, Any]] = []
     lines: list[dict[str, object]] = []
     refused = 0
     with context.reading(ctx.obj) as connection:
+        lookup.ensure_source(ctx.obj, connection, source)
         for item in quarantine.quarantined(connection, source, resolved=everything):
             tried = {"again": quarantine.replay(item)} if replay else {}
             refused += tried.get("again") is not None
@@ -95,8 +98,6 @@ def rejects(
                 documents.append(_item_json(item, **tried))
             else:
                 lines.append(_item_line(item, everything=everything, **tried))
-    if not (documents or lines):
-        _raise_if_unknown(ctx.obj, source)
     if as_json:
         print(json.dumps(documents))
     else:
@@ -147,7 +148,8 @@ def _write_replay(total: int, refused: int) -> None:
 
 def drift(
     ctx: typer.Context,
-    source: Source = None,
+    source_: SourceArgument = None,
+    source: SourceOption = None,
     since: Annotated[
         str | None, typer.Option(help="Only first seen since: 7d, 12h, 30min ago, or a time.")
     ] = None,
@@ -158,13 +160,13 @@ def drift(
     from etl.app import utc_now
     from etl.db import quarantine
 
+    source = lookup.one_source(source_, source)
     after = None if since is None else terminal.moment(since, utc_now())
     with context.reading(ctx.obj) as connection:
+        lookup.ensure_source(ctx.obj, connection, source)
         asked = quarantine.DriftAsked(source=source, since=after)
         found, _ = quarantine.drift(connection, asked)
     found.sort(key=lambda one: (one.source, one.stream, one.path, one.kind))
-    if not found:
-        _raise_if_unknown(ctx.obj, source)
     if as_json:
         documents = [{k: _plain(value) for k, value in asdict(one).items()} for one in found]
         print(json.dumps(documents))
@@ -192,11 +194,6 @@ def _write_table(lines: list[dict[str, object]], none: str) -> None:
         out.print(terminal.table(list(lines[0]), (list(line.values()) for line in lines)))
     else:
         terminal.say(none)
-
-
-def _raise_if_unknown(common: context.Common, source: str | None) -> None:
-    """ConfigError for a source of which nothing was found and that is not configured."""
-    context.settings(common, [source] if source is not None else ())
 
 
 def _plain(value: Any) -> Any:

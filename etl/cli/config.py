@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etl.cli import context, prune, terminal
+from etl.cli import context, lookup, prune, terminal
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
 from etl.errors import OK, ConfigError, EtlError
@@ -27,23 +27,56 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     ctx: typer.Context,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(help="Only a source of launchdarkly, statsig or layers; may be repeated."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a commented configuration, config/etl.toml, and its JSON Schema for editors."""
+    """Write a commented configuration, config/etl.toml, and its JSON Schema for editors.
+
+    A file that is as it was written, unedited, is written again; one that was edited is kept.
+    """
     from etl.config import DEFAULT_PATH, example, json_schema
+    from etl.files import whole_file
+    from etl.providers import PROVIDERS
 
     path: Path = ctx.obj.config or DEFAULT_PATH
-    if path.exists() and not force:
-        raise ConfigError(f"{path} is there already; `etl init --force` replaces it")
+    wanted = [lookup.one_of(name, PROVIDERS, what="provider") for name in provider or PROVIDERS]
+    if path.exists() and not force and not _is_unedited(path):
+        raise ConfigError(
+            f"{path} is there already, and was edited; go on with `etl check`, "
+            "or replace it with `etl init --force`"
+        )
     schema = path.parent / "etl.schema.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(example(), encoding="utf-8")
-        schema.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+        for place, text in (
+            (path, example(wanted)),
+            (schema, json.dumps(json_schema(), indent=2) + "\n"),
+        ):
+            with whole_file(place, force=True) as file:
+                file.write(text.encode())
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
     terminal.say(f"wrote {path} and {schema}")
     out.print("next: edit it, export the keys it names, then `etl check` and `etl sync`")
+
+
+def _is_unedited(path: Path) -> bool:
+    """Whether the file is as `etl init` writes it, for all providers or for some."""
+    from itertools import combinations
+
+    from etl.config import example
+    from etl.providers import PROVIDERS
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    numbers = range(1, len(PROVIDERS) + 1)
+    chosen = (some for number in numbers for some in combinations(PROVIDERS, number))
+    return any(text == example(some) for some in chosen)
 
 
 def check(

@@ -255,7 +255,7 @@ def _next_steps(folder: Path) -> None:
     for command, meaning in (
         ("source .venv/bin/activate", "puts the command etl on your path"),
         (f"{etl} status", "how fresh every stream is"),
-        (f"{etl} changes", "the whole change feed; --format csv or json too"),
+        (f"{etl} changes", "the whole change feed; --format csv or jsonl too"),
         (f"{etl} report", "the ready reports; each also --as-of a moment"),
         (f"{etl} web", "the same in a browser, at http://127.0.0.1:8080; ctrl-c ends it"),
         (f"{etl} history projects payments", "the life of one record"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etl.cli import context, terminal
+from etl.cli import context, lookup, terminal
 from etl.cli.export import Exact, Spreadsheet, csv_style, opened
 from etl.cli.past import SIGNS, Format, arrow, stream_of
 from etl.diff import MISSING, FieldChange
@@ -47,6 +47,7 @@ def diff(
     style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     wanted = None if stream is None else stream_of(stream)
     with context.reading(ctx.obj) as connection:
+        lookup.ensure_source(ctx.obj, connection, source)
         begin = context.past_moment(connection, first, source, option="T1")
         end = utc_now()
         if second is not None:
@@ -70,7 +71,7 @@ def _print_json(found: "Iterable[Difference]") -> None:
 def _print(found: "Iterable[Difference]", form: Format, style: CsvStyle) -> None:
     if form == "table":
         _print_table(found)
-    elif form == "json":
+    elif form in ("json", "jsonl"):
         _print_json(found)
     else:
         with opened(None, force=False) as file:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etl import __version__
-from etl.cli import context, terminal
+from etl.cli import context, lookup, terminal
 from etl.cli.export import opened
 from etl.cli.past import stream_of
 from etl.errors import ConfigError
@@ -38,7 +38,7 @@ def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) 
 
     now = utc_now()
     with context.reading(common) as connection:
-        title, asked = _asked(connection, wish, now)
+        title, asked = _asked(common, connection, wish, now)
         found = evidence.gather(connection, asked, title=title, made_at=now, version=__version__)
     with opened(out, force=force) as file:
         file.write(page(found).encode())
@@ -46,14 +46,17 @@ def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) 
         terminal.say(f"{terminal.count(found.total(), 'change')} told in {out}")
 
 
-def _asked(connection: "Connection", wish: Wish, now: datetime) -> "tuple[str, Asked]":
+def _asked(
+    common: context.Common, connection: "Connection", wish: Wish, now: datetime
+) -> "tuple[str, Asked]":
     from etl.db import queries
     from etl.db.evidence import Asked
 
+    lookup.ensure_source(common, connection, wish.source)
     stream = None if wish.stream is None else stream_of(wish.stream)
     if wish.run is None:
         begin = terminal.moment(wish.since or SINCE, now)
-        end = now if wish.until is None else terminal.moment(wish.until, now, "--until")
+        end = now if wish.until is None else terminal.moment(wish.until, now, "--until", ahead=True)
         if begin > end:
             raise ConfigError(f"--since {terminal.time(begin)} is after {terminal.time(end)}")
         title = f"What changed, {begin:%-d %B %Y} to {end:%-d %B %Y}"

@@ -7,11 +7,22 @@ from typing import Annotated, BinaryIO, Literal
 
 import typer
 
-from etl.cli import context, streams, terminal
+from etl.cli import context, lookup, streams, terminal
 from etl.errors import ConfigError
 from etl.export import CsvStyle
 
-Form = Literal["csv", "jsonl", "parquet"]
+Form = Literal["csv", "jsonl", "parquet", "json"]
+STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+SUFFIXES = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".html": "html",
+    ".htm": "html",
+}
+Out = Annotated[Path | None, typer.Option(help="The file; default, and `-`: stdout.")]
 Exact = Annotated[
     bool, typer.Option("--exact", help="CSV: every text as it is stored; for programs.")
 ]
@@ -30,8 +41,11 @@ def export(
     table: Annotated[
         str | None, typer.Argument(help="A table or view; without a name they are listed.")
     ] = None,
-    form: Annotated[Form | None, typer.Option("--format", help="How to write it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The file; default: stdout.")] = None,
+    form: Annotated[
+        Form | None,
+        typer.Option("--format", help="How to write it; default: as the suffix of --out says."),
+    ] = None,
+    out: Out = None,
     as_of: Annotated[
         str | None, typer.Option(help="As it was 7d, 12h, 30min ago, or at an ISO date or time.")
     ] = None,
@@ -49,14 +63,16 @@ def export(
             raise ConfigError("name a table or view; `etl export` alone lists them")
         _write_list(ctx.obj)
         return
-    if form is None:
+    wanted, out = form_of(form, out), file_of(out)
+    if wanted not in WRITERS:
         raise ConfigError(f"name the format: --format {', '.join(WRITERS)}")
-    style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
-    if form == "parquet":
+    style = csv_style(wanted, exact=exact, spreadsheet=spreadsheet)
+    if wanted == "parquet":
         pyarrow()
         if out is None:
             raise ConfigError("Parquet is no text; name a file with --out")
     with context.reading(ctx.obj) as connection:
+        lookup.ensure_source(ctx.obj, connection, source)
         if as_of is None:
             asked = relations.relation(connection, table)
         else:
@@ -65,9 +81,25 @@ def export(
         batches = relations.batches(connection, asked, source)
         with closing(batches), opened(out, force=force) as file:
             columns = relations.columns_of(asked.rows)
-            count = writer(form, style)(file, columns, batches)
+            count = writer(wanted, style)(file, columns, batches)
     if out is not None:
         terminal.say(f"{terminal.count(count, 'row')} of {table} in {out}")
+
+
+def file_of(out: Path | None) -> Path | None:
+    """The file that is named; None for stdout, by whatever name."""
+    return None if out is None or str(out) in STDOUT else out
+
+
+def form_of(form: str | None, out: Path | None) -> str:
+    """The format that is named, else the one that the name of the file has; `json` is `jsonl`.
+
+    Empty where neither says.
+    """
+    if form is None and out is not None:
+        suffixes = [one.lower() for one in out.suffixes]
+        form = SUFFIXES.get(suffixes[-1], "") if suffixes else ""
+    return "jsonl" if form == "json" else form or ""
 
 
 def csv_style(form: str, *, exact: bool, spreadsheet: bool) -> CsvStyle:
@@ -101,6 +133,10 @@ def opened(out: Path | None, *, force: bool) -> Iterator[BinaryIO]:
     """A file that is whole or not there, or stdout where none is named."""
     from etl.files import whole_file
 
+    if out is not None and out.exists() and (out.is_fifo() or out.is_char_device()):
+        with out.open("wb") as file:
+            yield file
+        return
     if out is not None:
         with whole_file(out, force=force) as file:
             yield file

@@ -1,15 +1,16 @@
 """Names that a person typed: the one that is known, or an error with what may be meant, exit 2."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from etl.cli import context
 from etl.errors import ConfigError
+from etl.text import did_you_mean, near_or_some
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-MAX_LISTED = 12
+    from etl.db.queries import Filter
 
 
 def named_source(name: str, known: Collection[str]) -> str:
@@ -19,21 +20,9 @@ def named_source(name: str, known: Collection[str]) -> str:
 
 def one_of(name: str, known: Collection[str], *, what: str) -> str:
     """The name, where it is known; ConfigError with the nearest one, or with what there is."""
-    from etl.config_errors import did_you_mean
-
-    if name in known:
-        return name
-    hint = did_you_mean(name, known) or f"; {there_is(known, what=what)}"
-    raise ConfigError(f"there is no {what} {name}{hint}")
-
-
-def there_is(known: Iterable[str], *, what: str) -> str:
-    """The names there are, or how many, where they are too many for a line."""
-    names = sorted(known)
-    if not names:
-        return f"no {what} is known yet"
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return f"there are {', '.join(names[:MAX_LISTED])}{more}"
+    if name not in known:
+        raise ConfigError(f"no {what} {name!r}{near_or_some(name, known)}")
+    return name
 
 
 def ensure_source(common: context.Common, connection: "Connection", name: str | None) -> None:
@@ -42,3 +31,25 @@ def ensure_source(common: context.Common, connection: "Connection", name: str | 
 
     if name is not None:
         named_source(name, {*names(connection), *context.settings(common).sources})
+
+
+def ensure_known(common: context.Common, connection: "Connection", wanted: "Filter") -> None:
+    """The source, the run and the record that a filter names are there, or ConfigError."""
+    from etl.db import queries
+
+    ensure_source(common, connection, wanted.source)
+    if wanted.run_id is not None:
+        queries.ensure_run(connection, wanted.run_id)
+    if wanted.key is not None and not queries.has_key(connection, wanted.key, wanted.stream):
+        streams = [wanted.stream] if wanted.stream else queries.STREAMS
+        keys = {key for stream in streams for key in queries.keys(connection, stream)}
+        raise ConfigError(
+            f"no record ever had the key {wanted.key!r}{did_you_mean(wanted.key, keys)}"
+        )
+
+
+def one_source(argument: str | None, option: str | None) -> str | None:
+    """The source, which may be given as an argument or with --source; ConfigError for two."""
+    if argument is not None and option not in (None, argument):
+        raise ConfigError(f"two sources: {argument} and --source {option}; name one")
+    return option if argument is None else argument

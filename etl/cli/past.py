@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from etl.cli import context, terminal
+from etl.cli import context, lookup, terminal
 from etl.cli.export import Exact, Spreadsheet, csv_style, opened
 from etl.diff import MISSING
 from etl.errors import ConfigError
 from etl.export import Column, CsvStyle, write_csv
-from etl.text import iso_time
+from etl.text import did_you_mean, iso_time
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from etl.db.queries import Change
 
 STREAMS = ("projects", "environments", "layers")
-Format = Literal["table", "json", "csv"]
+Format = Literal["table", "jsonl", "csv", "json"]  # json: as scripts called it
+SourceArgument = Annotated[
+    str | None, typer.Argument(metavar="[SOURCE]", help="As --source.", hidden=True)
+]
+SourceOption = Annotated[str | None, typer.Option("--source", help="Only of this source.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,13 +38,17 @@ def add_to(app: typer.Typer) -> None:
 
 def changes(
     ctx: typer.Context,
+    source_: SourceArgument = None,
     since: Annotated[
         str | None, typer.Option(help="7d, 12h, 30min ago, or an ISO date or time.")
     ] = None,
-    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    source: SourceOption = None,
     stream: Annotated[str | None, typer.Option(help="Only of this stream.")] = None,
     key: Annotated[str | None, typer.Option(help="Only of the record with this key.")] = None,
     run: Annotated[int | None, typer.Option(help="Only of this run.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the newest; the newest last.")
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print them.")] = "table",
     exact: Exact = False,
     spreadsheet: Spreadsheet = False,
@@ -52,15 +60,17 @@ def changes(
     style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     wanted = Filter(
         since=None if since is None else terminal.moment(since, utc_now()),
-        source=source,
+        source=lookup.one_source(source_, source),
         stream=None if stream is None else stream_of(stream),
         key=key,
         run_id=run,
+        limit=limit,
     )
     with context.reading(ctx.obj) as connection:
+        lookup.ensure_known(ctx.obj, connection, wanted)
         with closing(change_feed(connection, wanted)) as found:
             write(found, form, style)
-        _tell_horizon(connection, source, wanted.since)
+        _tell_horizon(connection, wanted.source, wanted.since)
 
 
 def history(
@@ -77,11 +87,13 @@ def history(
 
     style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     with context.reading(ctx.obj) as connection:
+        lookup.ensure_source(ctx.obj, connection, source)
         found = list(queries.history(connection, stream_of(stream), key, source))
         records = queries.records(connection, stream, {change.record_id for change in found})
         _tell_horizon(connection, source, None)
-    if not found:
-        raise ConfigError(f"no {stream} record ever had the key, id or name {key!r}")
+        if not found:
+            near = did_you_mean(key, queries.keys(connection, stream))
+            raise ConfigError(f"no {stream} record ever had the key, id or name {key!r}{near}")
     if form == "table":
         for record_id, life in groupby(found, key=attrgetter("record_id")):
             _write_life(list(life), records[record_id])
@@ -135,7 +147,7 @@ def _tell_horizon(connection: "Connection", source: str | None, since: datetime 
 
 def write(found: "Iterable[Change]", form: Format, style: CsvStyle = CsvStyle.SAFE) -> None:
     """Prints changes: a table for people, JSON lines and CSV for programs."""
-    if form == "json":
+    if form in ("json", "jsonl"):
         for change in found:
             print(json.dumps(_json(change)))
     elif form == "csv":
@@ -210,6 +222,4 @@ LONGEST_VALUE = 100
 
 def stream_of(name: str) -> str:
     """A stream's name; ConfigError with all of them where it is none."""
-    if name not in STREAMS:
-        raise ConfigError(f"no stream {name!r}; there are {', '.join(STREAMS)}")
-    return name
+    return lookup.one_of(name, STREAMS, what="stream")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from etl.cli import context, evidence, report_table, terminal
-from etl.cli.export import Exact, Spreadsheet, csv_style, opened
+from etl.cli import context, evidence, lookup, report_table, terminal
+from etl.cli.export import Exact, Out, Spreadsheet, csv_style, file_of, form_of, opened
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 IN_A_TABLE = 50
 IN_A_PAGE = 5000
-Form = Literal["table", "csv", "json", "html"]
+Form = Literal["table", "csv", "jsonl", "html", "json"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,8 +34,12 @@ def report(
     ] = None,
     source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
     form: Annotated[
-        Form, typer.Option("--format", help="How to write it; json: an object a line.")
-    ] = "table",
+        Form | None,
+        typer.Option(
+            "--format",
+            help="How to write it; default: as the suffix of --out says, else a table.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -50,7 +54,7 @@ def report(
     until: Annotated[str | None, typer.Option(help="Of `changes`: until when.")] = None,
     run: Annotated[int | None, typer.Option(help="Of `changes`: only of this run.")] = None,
     stream: Annotated[str | None, typer.Option(help="Of `changes`: only of this stream.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The file; default: stdout.")] = None,
+    out: Out = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     exact: Exact = False,
     spreadsheet: Spreadsheet = False,
@@ -62,37 +66,36 @@ def report(
     """
     from etl.db import reports
 
-    style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
+    chosen, out = form_of(form, out) or "table", file_of(out)
+    style = csv_style(chosen, exact=exact, spreadsheet=spreadsheet)
     wish = evidence.Wish(since=since, until=until, run=run, stream=stream)
     if name == "changes":
-        _ensure_page(form, as_of, limit)
+        _ensure_page(chosen, as_of, limit)
         evidence.write(ctx.obj, replace(wish, source=source), out, force=force)
         return
-    if wish != evidence.Wish():
-        raise ConfigError("--since, --until, --run and --stream go with `etl report changes`")
-    if out is not None and form == "table":
-        raise ConfigError("a table is for people; --out takes --format csv, json or html")
+    _ensure_report(wish, chosen, out)
     if name is None:
         report_table.write_list(reports.REPORTS.values())
         return
     wanted = reports.named(name)
     with context.reading(ctx.obj) as connection:
+        lookup.ensure_source(ctx.obj, connection, source)
         moment = None
         if as_of is not None:
             wanted.ensure_past()
             moment = context.past_moment(connection, as_of, source, option="--as-of")
-        most = limit or {"table": IN_A_TABLE, "html": IN_A_PAGE}.get(form)
+        most = limit or {"table": IN_A_TABLE, "html": IN_A_PAGE}.get(chosen)
         rows = report_table.rows_of(connection, wanted, moment, source, most)
         with closing(rows.batches):
-            if form == "table":
+            if chosen == "table":
                 report_table.write(rows, limit or IN_A_TABLE, title=wanted.title(moment))
                 _write_unconfigured(ctx.obj, connection, source)
                 return
             with opened(out, force=force) as file:
-                if form == "html":
+                if chosen == "html":
                     report_table.write_page(file, rows, wanted.title(moment), limit or IN_A_PAGE)
                 else:
-                    report_table.write_rows(file, rows, limit, None if form == "json" else style)
+                    report_table.write_rows(file, rows, limit, None if chosen == "jsonl" else style)
 
 
 def _write_unconfigured(
@@ -107,7 +110,14 @@ def _write_unconfigured(
         terminal.say(f"not configured: {', '.join(shown)}; see `etl source --help`")
 
 
-def _ensure_page(form: Form, as_of: str | None, limit: int | None) -> None:
+def _ensure_report(wish: evidence.Wish, form: str, out: Path | None) -> None:
+    if wish != evidence.Wish():
+        raise ConfigError("--since, --until, --run and --stream go with `etl report changes`")
+    if out is not None and form == "table":
+        raise ConfigError("a table is for people; --out takes --format csv, jsonl or html")
+
+
+def _ensure_page(form: str, as_of: str | None, limit: int | None) -> None:
     if form != "html":
         raise ConfigError(
             "`etl report changes` is a page: --format html; `etl changes` tells them in a terminal"

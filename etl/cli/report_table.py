@@ -27,7 +27,7 @@ def write_list(reports: "Iterable[Report]") -> None:
     ]
     terminal.out.print(terminal.table(("report", "answers", "--as-of"), rows))
     for line in (
-        "etl report NAME shows one; --as-of 7d as it was, --format csv or json for programs, html",
+        "etl report NAME shows one; --as-of 7d as it was, --format csv, jsonl or html",
         "etl report changes --since 7d --format html --out FILE: the evidence of a time or a run",
     ):
         terminal.say(line)

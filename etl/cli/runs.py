@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from etl.cli import context, terminal
+from etl.cli import context, lookup, terminal
+from etl.cli.past import SourceArgument, SourceOption
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
 from etl.errors import STALE, ConfigError
@@ -134,14 +135,17 @@ def _never(
 
 def list_runs(
     ctx: typer.Context,
-    source: Annotated[str | None, typer.Argument(help="Only of this source.")] = None,
+    source_: SourceArgument = None,
+    source: SourceOption = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """The newest runs: when, how they ended, what they changed."""
     from etl.db import queries
 
+    source = lookup.one_source(source_, source)
     with context.reading(ctx.obj) as connection:
+        lookup.ensure_source(ctx.obj, connection, source)
         found = queries.last_runs(connection, source, limit)
     if as_json:
         print(json.dumps([_plain(row) for row in found], default=str))

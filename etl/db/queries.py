@@ -1,6 +1,7 @@
 """Questions that people ask the database: freshness, runs, changes, history. Reads only."""
 
 import json
+import unicodedata
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,8 +25,12 @@ from sqlalchemy import Row as SqlRow
 from etl.db.run_tables import run_streams, runs
 from etl.db.tables import RECORDS, change_fields, changes
 from etl.diff import MISSING
+from etl.errors import ConfigError
 
 Rows = Sequence[SqlRow[Any]]
+
+STREAMS = tuple(RECORDS)
+MAX_KEYS = 20_000
 
 CLOCK_DIFFERENCE = timedelta(minutes=2)  # between two machines that keep the time
 
@@ -221,7 +226,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which changes are asked for; None: any."""
+    """Which changes are asked for; None: any. limit: only so many events, the newest."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -230,6 +235,7 @@ class Filter:
     key: str | None = None
     run_id: int | None = None
     operations: Collection[str] = ()
+    limit: int | None = None
 
     def on(self, query: Select[Any]) -> Select[Any]:
         """A query of changes, narrowed to these."""
@@ -239,16 +245,59 @@ class Filter:
             query = query.where(changes.c.observed_at <= self.until)
         if self.operations:
             query = query.where(changes.c.operation.in_(self.operations))
-        for column in ("source", "stream", "key", "run_id"):
+        for column in ("source", "stream", "run_id"):
             value = getattr(self, column)
             if value is not None:
                 query = query.where(changes.c[column] == value)
+        if self.key is not None:
+            query = query.where(changes.c.key.in_(forms_of(self.key)))
         return query
+
+    def newest(self) -> Select[Any]:
+        """The ids of the newest events, as many as the limit says."""
+        ids = self.on(select(changes.c.change_id))
+        return ids.order_by(changes.c.change_id.desc()).limit(self.limit)
 
 
 def change_feed(connection: Connection, wanted: Filter) -> Generator[Change, None, None]:
     """The changes in the order they were observed, a value a field."""
-    return _changes(connection, wanted.on(_feed()))
+    query = wanted.on(_feed())
+    if wanted.limit is not None:
+        query = query.where(changes.c.change_id.in_(wanted.newest()))
+    return _changes(connection, query)
+
+
+def forms_of(text: str) -> set[str]:
+    """The forms in which Unicode may write a text; vendors' names are stored as they were sent."""
+    return {text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))}
+
+
+def has_key(connection: Connection, key: str, stream: str | None) -> bool:
+    """Whether a record, of that stream or of any, has or had this key."""
+    query = select(changes.c.change_id).where(changes.c.key.in_(forms_of(key))).limit(1)
+    if stream is not None:
+        query = query.where(changes.c.stream == stream)
+    if connection.execute(query).first() is not None:
+        return True
+    return any(  # its changes may have been pruned
+        connection.execute(
+            select(tables.current.c.key).where(tables.current.c.key.in_(forms_of(key))).limit(1)
+        ).first()
+        for name, tables in RECORDS.items()
+        if stream in (None, name)
+    )
+
+
+def keys(connection: Connection, stream: str) -> set[str]:
+    """Keys of that stream to choose a similar one from: not more than a person waits for."""
+    table = RECORDS[stream].current
+    return set(connection.execute(select(table.c.key).distinct().limit(MAX_KEYS)).scalars())
+
+
+def ensure_run(connection: Connection, run_id: int) -> None:
+    """There is such a run, or ConfigError."""
+    if connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id)).first() is None:
+        raise ConfigError(f"there is no run {run_id}; `etl runs` lists them")
 
 
 def history(connection: Connection, stream: str, key: str, source: str | None) -> Iterator[Change]:
@@ -256,7 +305,7 @@ def history(connection: Connection, stream: str, key: str, source: str | None) -
     tables = RECORDS[stream]
     found = []
     for table in (tables.current, tables.history):
-        named = or_(table.c.key == key, table.c.external_id == key, table.c.name == key)
+        named = or_(*(table.c[name].in_(forms_of(key)) for name in ("key", "external_id", "name")))
         found.append(select(table.c[tables.id]).where(named))
     query = _feed().where(
         changes.c.stream == stream, or_(*(changes.c.record_id.in_(ids) for ids in found))

@@ -39,6 +39,7 @@ from etl.db.types import BigId, Document, Flag, UtcDateTime
 from etl.diff import MISSING
 from etl.errors import ConfigError
 from etl.export import Column, Kind
+from etl.text import near_or_some
 
 AT_ONCE = 1000  # rows in memory
 EVENTS = ("changes", "change_feed")  # known at a moment by their times
@@ -113,7 +114,7 @@ def relation(connection: Connection, name: str) -> Relation:
         return Relation(found, tuple(one.name for one in found.primary_key))
     known = names(connection)
     if name not in known:
-        raise ConfigError(f"no table or view {name!r}; there are {', '.join(known)}")
+        raise ConfigError(f"no table or view {name!r}{near_or_some(name, known)}")
     columns = [
         column(one["name"], TYPES.get(one["name"]) or _of_ours(one["type"]))
         for one in inspect(connection).get_columns(name)

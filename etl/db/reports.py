@@ -11,6 +11,7 @@ from sqlalchemy import Connection, FromClause, Select, select
 from etl.db import past_reports, relations
 from etl.db.relations import Relation
 from etl.errors import ConfigError
+from etl.text import near_or_some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +141,8 @@ def named(name: str) -> Report:
     try:
         return REPORTS[name.replace("-", "_")]
     except KeyError:
-        raise ConfigError(f"no report {name!r}; there are {', '.join(REPORTS)}") from None
+        hint = near_or_some(name.replace("-", "_"), REPORTS)
+        raise ConfigError(f"no report {name!r}{hint}") from None
 
 
 def relation(

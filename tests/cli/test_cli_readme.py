@@ -5,6 +5,7 @@ stopped have tests beside their subjects.
 """
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,10 +47,14 @@ def test_every_command_stands_in_an_example() -> None:
     assert set(get_command(app).commands) - shown == set()  # type: ignore[attr-defined]
 
 
-def test_the_first_real_sync_is_as_the_readme_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clone", [False, True])
+def test_the_first_real_sync_is_as_the_readme_says(tmp_path: Path, clone: bool) -> None:
+    """In an empty folder, and in a clone, in which the example is tracked as config/etl.toml."""
     init, check, sync = examples("## The first real sync")
-    keys = {f"{provider.upper()}_API_KEY": key for provider, key in KEYS.items()}
+    if clone:
+        shutil.copytree(PAGES[0].parent / "config", tmp_path / "config")
     assert process(*init, at=tmp_path).code == 0
+    keys = {"LAUNCHDARKLY_API_KEY": KEYS["launchdarkly"]}
     with Sandbox(small()) as sandbox:
         config = tmp_path / "config" / "etl.toml"
         there = re.sub(r"# base_url = \S+", f'base_url = "{sandbox.url}"', config.read_text())
