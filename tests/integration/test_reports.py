@@ -289,7 +289,7 @@ def test_a_report_of_now_only_says_where_the_past_is(told: Told) -> None:
 
 
 def test_a_report_that_there_is_not_is_told_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no report 'capacity'; there are .*layer_capacity"):
+    with pytest.raises(ConfigError, match=r"no report 'capacity'; did you mean layer_capacity"):
         reports.named("capacity")
 
 
