@@ -21,7 +21,7 @@ def named_source(name: str, known: Collection[str]) -> str:
 def one_of(name: str, known: Collection[str], *, what: str) -> str:
     """The name, where it is known; ConfigError with the nearest one, or with what there is."""
     if name not in known:
-        raise ConfigError(f"no {what} {name!r}{near_or_some(name, known)}")
+        raise ConfigError(f"there is no {what} {name}{near_or_some(name, known)}")
     return name
 
 

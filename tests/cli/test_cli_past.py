@@ -128,8 +128,9 @@ def test_runs_may_be_limited_and_of_one_source(story: Place) -> None:
     assert [row["source"] for row in found] == ["st", "st"]
 
 
-def test_runs_of_an_unknown_source_say_so(story: Place) -> None:
-    assert story.etl("runs", "nobody").out == "no run of nobody\n"
+def test_runs_of_an_unknown_source_are_exit_2(story: Place) -> None:
+    ended = story.etl("runs", "nobody")
+    assert (ended.code, "there is no source nobody" in ended.err) == (2, True)
 
 
 def test_show_tells_a_run_stream_by_stream(story: Place) -> None:
