@@ -275,7 +275,9 @@ class LimitsTable(Table):
     )
     attempts: int = Field(default=6, ge=1, description="tries of one request")
     timeout: float = Field(default=60.0, gt=0, description="seconds for one whole response")
-    max_body_mb: int = Field(default=64, ge=1, description="largest response in MiB")
+    max_body_mb: int = Field(
+        default=16, ge=1, description="largest response in MiB; a run takes about ten times as much"
+    )
     rate_limits: list[RateLimit] | None = Field(
         default=None,
         description='windows shared by all processes, e.g. ["100/10s", "900/15min"]; '

@@ -24,6 +24,7 @@ from etl.paging import is_object, leads_back
 from etl.signals import wait_in_pieces
 from etl.stream import Fetch, Json, Page, Request, Response, Stream
 from etl.text import vendor_message
+from etl.transform import hash_of
 from etl.wire import clean, parse
 
 MOST_PAGES = 1_000_000
@@ -146,7 +147,7 @@ def _read(reader: Reader, stream: Stream, request: Request, body: dict[str, Json
 
 def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:
     """Whether nothing can be missing between two pages: they share a record."""
-    return any(mark in before for mark in marks)
+    return not set(marks).isdisjoint(before)
 
 
 def marks_of(page: Page, stream: Stream) -> list[Json]:
@@ -239,9 +240,10 @@ def _outcome(fetch: Fetch, request: Request) -> Response | SourceError:
         return error
 
 
-def _mark(item: Json, stream: Stream) -> Json:
-    """What tells items apart: the id, or the item itself where it has none."""
+def _mark(item: Json, stream: Stream) -> str:
+    """What tells items apart: the id, or a digest of the item where it has none."""
     try:
-        return stream.identity(item)
+        found: object = stream.identity(item)
     except (KeyError, TypeError, AttributeError):
-        return item
+        found = None
+    return found if isinstance(found, str) else hash_of(item)

@@ -17,13 +17,18 @@ from etl.db.engine import in_transaction, reading, relaxed
 from etl.db.staging import Batch, RunKey
 from etl.load import Before, Head, Outcome, Staged, compare, named_items
 from etl.recall import Recall
+from etl.record import Reject
 from etl.seen import Seen
+from etl.signals import hear
 from etl.stream import Json, Page, Stream, whole
 from etl.text import type_at
-from etl.walk import Walk, again, as_json, begin, from_json, give_up, note_ids
+from etl.walk import MAX_REJECTS, Walk, again, as_json, begin, from_json, give_up, note_ids
 
 CHECKPOINT_SECONDS = 0.2
 CHECKPOINT_ROWS = 2000
+SLICE = 1000  # items of a page that are compared at once
+MAX_REJECTS_OF_RUN = 10_000  # that are kept
+MAX_DRIFT = 2000  # findings that wait for a checkpoint
 READ_AHEAD = 20  # partitions read together; one by one, asking takes as long as reading
 MAX_LIST_AGE = 600.0  # seconds; a list that was read before is read again by a run that goes on
 MAX_PROCESSES = 4  # of a run; later ones keep what is read, or it might never come to its end
@@ -79,6 +84,7 @@ class Intake:
     _ticks: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
     _began: tuple[float, float] = field(init=False)
     _ordinal: int = field(default=0, init=False)
+    _rejects: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
     _held: Connection = field(init=False)
 
@@ -197,11 +203,25 @@ class Intake:
             return
         doubts = walk.rejected, walk.passed
         named = self._named(stream, walk, page.items)
-        self._take(stream, [(walk, named)])
+        for begin_at in range(0, len(named), SLICE) or (0,):
+            self._take(stream, [(walk, named[begin_at : begin_at + SLICE])])
+            if len(named) > SLICE:
+                self._between_slices()
         recall = self._recall.get((stream.name, walk.parent_id))
         plain = (walk.rejected, walk.passed) == doubts and len(named) == len(page.items)
         if recall is not None and plain:
             recall.note(page, [external_id for external_id, _ in named])
+
+    def _between_slices(self) -> None:
+        """A page of very many items is staged piece by piece, and a stop is heard between them.
+
+        The walk's state waits for the end of the page: a run that resumes reads it again.
+        """
+        if len(self._batch) >= CHECKPOINT_ROWS:
+            self._keep_findings_back()
+            in_transaction(self.engine, self._write)
+            self._batch = Batch()
+        hear()
 
     def take(self, stream: Stream, found: Sequence[Found]) -> None:
         """The items of one page of each walk."""
@@ -291,6 +311,10 @@ class Intake:
             walk.segment += 1
             row = staging.ledger_row(self.run, stream, as_json(walk), walk.segment, met)
             self._batch.ledger.append(row)
+        self._keep_findings_back()
+
+    def _keep_findings_back(self) -> None:
+        """Findings that a dry run does not write wait for its end."""
         if not self.keeps_findings:
             self.unwritten.rejects += self._batch.rejects
             self.unwritten.drift |= self._batch.drift
@@ -369,15 +393,31 @@ class Intake:
 
     def _named(self, stream: Stream, walk: Walk, items: Sequence[Json]) -> list[tuple[str, Json]]:
         """The items by id, the last of each id; those without one become rejects."""
-        named, nameless = named_items(items, stream)
-        self._batch.rejects += [(stream.name, walk.parent_id, reject) for reject in nameless]
-        walk.nameless += len(nameless)
-        walk.rejected += len(nameless)
+        named, nameless = named_items(items, stream, most_rejects=self._room(walk))
+        count = len(items) - len(named)
+        walk.nameless += count
+        self._reject(stream.name, walk, nameless, count)
         last = dict(named)
         if len(last) != len(named):
             self._batch.drift[stream.name, "", "one id twice in a page"] = "object"
         self._count(stream, walk, last.keys())
         return list(last.items())
+
+    def _has_room_for_drift(self) -> bool:
+        return len(self._batch.drift) < MAX_DRIFT
+
+    def _reject(self, stream: str, walk: Walk, rejects: Sequence[Reject], count: int) -> None:
+        """Counts rejected items, of which these are the first; keeps those there is room for."""
+        kept = rejects[: self._room(walk)]
+        self._batch.rejects += [(stream, walk.parent_id, reject) for reject in kept]
+        self._rejects += len(kept)
+        walk.rejected += count
+        walk.unkept += count - len(kept)
+
+    def _room(self, walk: Walk) -> int:
+        """How many more rejects are kept of a list."""
+        kept = walk.rejected - walk.unkept
+        return max(0, min(MAX_REJECTS - kept, MAX_REJECTS_OF_RUN - self._rejects))
 
     def _count(self, stream: Stream, walk: Walk, ids: Set[str]) -> None:
         """Counts the ids of a page: those met for the first time in this walk, and those again."""
@@ -421,7 +461,7 @@ class Intake:
             for place, head in stored.items():
                 found[place[0]][place] = head
             self._ahead[stream] = dict(found)
-        return self._ahead[stream].pop(parent_id)
+        return self._ahead[stream][parent_id]
 
     def _compare(self, stream: Stream, found: Sequence[Identified]) -> set[tuple[str, str]]:
         """Stages what is new; -> (parent id, external id) of the rejects."""
@@ -457,15 +497,14 @@ class Intake:
     def _stage(self, stream: str, walk: Walk, outcome: Outcome) -> None:
         met = self._touch(stream, walk)
         met += [row_id for row_id in outcome.met if self.seen[stream].add(row_id)]
-        walk.rejected += len(outcome.rejects)
-        self._batch.rejects += [(stream, walk.parent_id, reject) for reject in outcome.rejects]
+        self._reject(stream, walk, outcome.rejects, len(outcome.rejects))
         self._count_again(walk, outcome.again)
         for staged in outcome.staged:
             walk.fresh += staged.operation != "updated"
             walk.newcomers += _is_newcomer(staged.record.created_at, walk)
             self._ordinal += 1
             self._batch.staged[stream].append((self._ordinal, staged))
-            for path, kind in staged.record.drift:
+            for path, kind in staged.record.drift if self._has_room_for_drift() else ():
                 self._batch.drift[stream, path, kind] = type_at(staged.raw, path)
 
 

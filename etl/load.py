@@ -12,7 +12,7 @@ from typing import NamedTuple
 from etl.record import Record, Reject
 from etl.stream import Json, Partition, Stream
 from etl.text import parsed_text
-from etl.transform import content_of, hash_of_text, identify, transform
+from etl.transform import content_of, hash_of_text, identify, identity_of, transform
 
 
 class Head(NamedTuple):
@@ -63,17 +63,18 @@ class Outcome:
 
 
 def named_items(
-    items: Sequence[Json], stream: Stream
+    items: Sequence[Json], stream: Stream, *, most_rejects: int | None = None
 ) -> tuple[list[tuple[str, Json]], list[Reject]]:
-    """The items that have an id, with it, and those that have none."""
+    """The items that have an id, with it, and the first of those that have none."""
+    room = len(items) if most_rejects is None else most_rejects
     named: list[tuple[str, Json]] = []
     rejects: list[Reject] = []
     for item in items:
-        identity = identify(item, stream)
-        if isinstance(identity, Reject):
-            rejects.append(identity)
-        else:
+        identity, reason = identity_of(item, stream)
+        if not reason:
             named.append((identity, item))
+        elif len(rejects) < room and isinstance(reject := identify(item, stream), Reject):
+            rejects.append(reject)
     return named, rejects
 
 

@@ -26,6 +26,7 @@ from etl.walk import (
     begin,
     brought,
     give_up,
+    go_back,
     note_page,
     settled,
     unproved,
@@ -201,8 +202,13 @@ def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
         overlapping=walk.overlapping,
     )
     for page in found:
-        note_page(walk, page, marks_of(page, stream) if walk.overlapping else ())
-        work.intake.take_page(stream, walk, page)
+        before = replace(walk)
+        try:
+            note_page(walk, page, marks_of(page, stream) if walk.overlapping else ())
+            work.intake.take_page(stream, walk, page)
+        except (KeyboardInterrupt, SystemExit):
+            go_back(walk, before)  # of a page that is taken in half, none is counted
+            raise
         work.intake.checkpoint(stream.name, walk)
         _tell(work, stream, page)
 

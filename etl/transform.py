@@ -18,18 +18,21 @@ HASH_RULE = "1"  # stored with every hash; a new rule must not look like a chang
 
 def identify(item: Json, stream: Stream) -> str | Reject:
     """The vendor's id of an item, or the item as a Reject when it has none."""
+    identity, reason = identity_of(item, stream)
+    return _nameless(item, stream, reason) if reason else identity
+
+
+def identity_of(item: Json, stream: Stream) -> tuple[str, str]:
+    """The vendor's id of an item, or why it has none that is usable."""
     try:
         identity: object = stream.identity(item)
     except (KeyError, TypeError, AttributeError) as error:
-        reason = f"no usable id: {type(error).__name__}: {error}"
-        return _nameless(item, stream, reason)
+        return "", f"no usable id: {type(error).__name__}: {error}"
     if not isinstance(identity, str) or not identity:
-        reason = f"the id is {identity!r}, not text"[:200]
-        return _nameless(item, stream, reason)
+        return "", f"the id is {identity!r}, not text"[:200]
     if not is_key(identity):
-        reason = f"the id is longer than {MOST_KEY_BYTES} bytes"
-        return _nameless(item, stream, reason)
-    return identity
+        return "", f"the id is longer than {MOST_KEY_BYTES} bytes"
+    return identity, ""
 
 
 def _nameless(item: Json, stream: Stream, reason: str) -> Reject:

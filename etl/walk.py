@@ -12,6 +12,7 @@ from typing import Any
 
 from etl.stream import Page, Partition, Request
 
+MAX_REJECTS = 1000  # of one list that are kept; more of them are counted
 MOST_WALKS = 3  # a list that moves while it is read is read again this often
 
 
@@ -22,6 +23,7 @@ class Walk:
     status: ok, unavailable (not offered to this key, nothing of it is stored), incomplete, failed.
     unstored: rejected items of which nothing is stored either.
     distinct, repeated: ids met for the first time, and again; nameless: items without an id.
+    unkept: items that were rejected and are not kept, as there are too many of them.
     fresh: records that were not stored, or as deleted. passed: those of them that a backfill of a
     window leaves out. newcomers: those of them on a later page
     that were created since the walk began (`began`, epoch seconds).
@@ -48,6 +50,7 @@ class Walk:
     rejected: int = 0
     unstored: int = 0
     nameless: int = 0
+    unkept: int = 0
     fresh: int = 0
     passed: int = 0
     began: float = 0.0
@@ -148,6 +151,13 @@ def proves_absence(walk: Walk) -> bool:
     return unproved(walk) is None and traceable and (walk.overlapping or not walk.resumed)
 
 
+def go_back(walk: Walk, to: Walk) -> None:
+    """Makes the walk what it was, but for the checkpoints written since."""
+    for name in _FIELDS:
+        if name != "segment":
+            setattr(walk, name, getattr(to, name))
+
+
 def give_up(walk: Walk, status: str, reason: str) -> None:
     """The walk ends here without having seen everything."""
     walk.status, walk.reason = status, reason
@@ -160,6 +170,10 @@ def unproved(walk: Walk) -> str | None:
     doubts = (
         (walk.reason is not None, walk.reason or ""),
         (not walk.ended, "the provider's end mark was not reached"),
+        (
+            walk.unkept > 0,
+            f"{walk.rejected} items were rejected, of which {walk.unkept} are not kept",
+        ),
         (walk.nameless > 0, f"{walk.nameless} items without a usable id"),
         (walk.gaps > 0, f"{walk.gaps} pages did not follow the page before them"),
         (

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from typing import Annotated, Any, ClassVar, get_args
 
 import orjson
@@ -23,6 +24,9 @@ EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _EARLIEST, _LATEST = EARLIEST.timestamp() * 1000, LATEST.timestamp() * 1000
 
+MAX_VALUES = 500_000  # of one body; a parsed value takes up to 300 bytes of memory
+MAX_CHILDREN = 10_000  # parameters or reservations of one layer
+MAX_UNKNOWN_FIELDS = 50  # of one item that are told as drift
 MOST_DEPTH = 64  # vendors nest about ten deep; beyond it hashing and cleaning would overflow
 SHOWN_BYTES = 60
 
@@ -61,9 +65,11 @@ class Wire(BaseModel):
 def parse(body: bytes) -> Json:
     """The JSON of a body, as strict as RFC 8259 allows to be; ProtocolError when it is not that.
 
-    Refuses NaN and infinities, duplicate keys, absurd depth and numbers; takes a BOM. Floats
-    without a fraction come out as integers, so that 1 and 1.0 are one value.
+    Refuses NaN and infinities, duplicate keys, absurd depth and numbers, more than MAX_VALUES
+    values; takes a BOM. Floats without a fraction come out as integers, so that 1 and 1.0 are one
+    value.
     """
+    _refuse_many(body)
     quick = _parsed(body)
     if quick is not None:
         return quick
@@ -258,9 +264,14 @@ def _short(path: str) -> str:
 
 
 def _unknown(model: BaseModel, prefix: str = "") -> list[str]:
-    found = [f"{prefix}{name}" for name in model.__pydantic_extra__ or ()]
+    """The first unknown fields of an item; one with thousands of them says enough by these."""
+    found = [
+        f"{prefix}{name}" for name in islice(model.__pydantic_extra__ or (), MAX_UNKNOWN_FIELDS)
+    ]
     for name, alias in _fields(type(model))[1]:
         for inner in _inside(getattr(model, name)):
+            if len(found) >= MAX_UNKNOWN_FIELDS:
+                return found
             if isinstance(inner, Wire):
                 path = f"{prefix}{alias}."
                 found += [new for new in _unknown(inner, path) if new not in found]
@@ -274,15 +285,19 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def _cleaned(value: Json, fingerprint: Callable[[str], str], *, secret: bool = False) -> Json:
+    """The cleaned value, in the same lists and objects: a copy would take their memory twice."""
     if isinstance(value, dict):
-        return {
-            _told(name, fingerprint): _cleaned(
-                inner, fingerprint, secret=secret or name in SECRET_FIELDS
-            )
-            for name, inner in value.items()
-        }
+        for name in list(value):
+            inner, told = value[name], _told(name, fingerprint)
+            cleaned = _cleaned(inner, fingerprint, secret=secret or name in SECRET_FIELDS)
+            if told != name:
+                del value[name]
+            value[told] = cleaned
+        return value
     if isinstance(value, list):
-        return [_cleaned(inner, fingerprint, secret=secret) for inner in value]
+        for place, inner in enumerate(value):
+            value[place] = _cleaned(inner, fingerprint, secret=secret)
+        return value
     if not isinstance(value, str):
         return value
     return fingerprint(value) if secret else _told(value, fingerprint)
@@ -308,8 +323,11 @@ def _number(text: str) -> float | int:
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the key {name[:SHOWN_BYTES]!r} stands twice")
+            seen.add(name)
     return found
 
 
@@ -323,6 +341,27 @@ def _refuse_depth(body: bytes) -> None:
             return
         brackets = brackets.replace(b"[]", b"")
     raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+
+
+# a string, closed or not, or what begins another value
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[,\[{]', re.DOTALL)
+
+
+def _refuse_many(body: bytes) -> None:
+    """Of a body with more values than can be held; counts them without parsing."""
+    if sum(map(body.count, (b",", b"[", b"{"))) < MAX_VALUES:
+        return
+    count = 0
+    for token in _TOKEN.finditer(body):
+        count += body[token.start()] != _QUOTE
+        if count > MAX_VALUES:
+            raise ProtocolError(
+                f"the body has more than {MAX_VALUES} JSON values; where the stream has a "
+                "page_size, lower it"
+            )
+
+
+_QUOTE = ord('"')
 
 
 def _refuse(name: str) -> Json:

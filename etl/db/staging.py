@@ -389,7 +389,7 @@ def _reject_row(
         "external_id": reject.external_id,
         "path": reject.path,
         "reason": reject.reason,
-        "payload": reject.payload,
+        "payload": {"null": None} if reject.payload is None else reject.payload,
         "run_id": run.run_id,
         "first_seen_at": now,
         "last_seen_at": now,

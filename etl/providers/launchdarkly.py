@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from etl.paging import earlier, echoed_link, is_object, read_linked
 from etl.record import Child, Record
 from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step
 from etl.wire import (
+    MAX_CHILDREN,
     EpochMillis,
     Key,
     NullIsEmptyList,
@@ -121,6 +122,11 @@ class WireLayerEnvironment(Wire):
     reservations: Annotated[list[WireReservation], NullIsEmptyList] = []
 
 
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in an object."""
+    return [one for one in value.values() if is_object(one)] if is_object(value) else []
+
+
 class WireLayer(Wire):
     """LayerRep; it has no id and does not repeat its project."""
 
@@ -129,7 +135,16 @@ class WireLayer(Wire):
     description: str | None = None
     created_at: EpochMillis = Field(alias="createdAt")
     randomization_unit: str | None = Field(default=None, alias="randomizationUnit")
-    environments: dict[Key, WireLayerEnvironment] = {}
+    environments: dict[Key, WireLayerEnvironment] = Field(default={}, max_length=MAX_CHILDREN)
+
+    @field_validator("environments", mode="before")
+    @classmethod
+    def reservations_are_countable(cls, value: Any) -> Any:
+        """Refuses more reservations than a layer can have before a model is made of each."""
+        held = [one.get("reservations") for one in _objects(value)]
+        if sum(len(one) for one in held if isinstance(one, list)) > MAX_CHILDREN:
+            raise ValueError(f"more than {MAX_CHILDREN} reservations")
+        return value
 
     @model_validator(mode="after")
     def reservations_are_unique(self) -> "WireLayer":

@@ -4,6 +4,7 @@ https://docs.statsig.com/api-reference/layers/get-layers, version 20240601.
 A console key reads exactly one project, so that project is identified by its source.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from etl.paging import echoed_number, is_object, read_numbered, read_object
 from etl.record import Child, Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step, vendor_message
-from etl.wire import EpochMillis, Key, TextList, Wire, drift_of
+from etl.wire import MAX_CHILDREN, EpochMillis, Key, TextList, Wire, drift_of
 
 VERSION = "20240601"
 PARAMETER_TYPES = frozenset({"string", "number", "boolean", "object", "array"})
@@ -62,14 +63,14 @@ class WireLayer(Wire):
     team_id: str | None = Field(default=None, alias="teamID")
     version: int | float | None = None
     is_implicit: bool = Field(alias="isImplicitLayer")
-    parameters: list[WireParameter]
+    parameters: list[WireParameter] = Field(max_length=MAX_CHILDREN)
 
     @field_validator("parameters")
     @classmethod
     def names_are_unique(cls, parameters: list[WireParameter]) -> list[WireParameter]:
         """A parameter is named by its name; two of one name cannot be told apart."""
-        names = [parameter.name for parameter in parameters]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        names = Counter(parameter.name for parameter in parameters)
+        twice = sorted(name for name, times in names.items() if times > 1)
         if twice:
             raise ValueError(f"parameters named twice: {', '.join(twice)}")
         return parameters
