@@ -6,6 +6,7 @@ the database equal to one that was synced once and saw nothing of all that.
 """
 
 from contextlib import ExitStack
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -15,14 +16,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Engine, event, select, text
 
+from etl.db.queries import freshness
 from etl.db.tables import RECORDS
+from etl.intake import MAX_LIST_AGE, MAX_PROCESSES
 from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import Databases
 from tests.support.database import contents, counts
 from tests.support.history import violations
 from tests.support.moving import swap
-from tests.support.runs import SOURCES, settings_for, sync, sync_all
+from tests.support.runs import SOURCES, hour, settings_for, sync, sync_all
 
 SIZES = Sizes(ld_projects=4, ld_environments=2, ld_layers=2, statsig_layers=9, layers_projects=7)
 STREAMS: dict[str, list[tuple[str, ...]]] = {
@@ -72,6 +75,7 @@ class Story(RuleBasedStateMachine):
         self.sandbox = self.stack.enter_context(Sandbox(World(7, SIZES)))
         self.faults: list[Fault] = []
         self.names = count(1)
+        self.now = hour(0)
 
     @rule(
         changed=st.sampled_from([0.0, 0.1, 0.5]),
@@ -143,6 +147,16 @@ class Story(RuleBasedStateMachine):
 
         self._add(Fault(LISTS[source][0], "mutate", after=after, arg=move))
 
+    @rule(minutes=st.sampled_from([5, 9, 11, 60, 300]))
+    def time_passes(self, minutes: int) -> None:
+        """Runs that were stopped are resumed later."""
+        self.now += timedelta(minutes=minutes)
+
+    @rule(hours=st.sampled_from([-30, -1, 24 * 365]))
+    def clock_jumps(self, hours: int) -> None:
+        """As the clock of a machine that was set wrong, or right again."""
+        self.now += timedelta(hours=hours)
+
     @precondition(lambda self: self.faults)
     @rule()
     def mend(self) -> None:
@@ -163,7 +177,7 @@ class Story(RuleBasedStateMachine):
         before = contents(self.engine) if kind == "dry_run" else None
         told = self._settings(page_size, concurrency)
         wish: dict[str, Any] = {kind: True} if kind else {}
-        report = sync(self.engine, told, source, streams=streams, **wish)
+        report = sync(self.engine, told, source, self.now, streams=streams, **wish)
         assert report.status in ENDS, report
         assert before is None or contents(self.engine) == before, "a dry run wrote"
         self._check(report)
@@ -183,7 +197,7 @@ class Story(RuleBasedStateMachine):
 
         event.listen(self.engine, "commit", gone)
         try:
-            report = sync(self.engine, self._settings(page_size, 1), source)
+            report = sync(self.engine, self._settings(page_size, 1), source, self.now)
         except Killed:
             report = None
         finally:
@@ -204,8 +218,8 @@ class Story(RuleBasedStateMachine):
         self._time_passes()
         told = self._settings(50, 4)
         for source in SOURCES:
-            sync(self.engine, told, source)
-            report = sync(self.engine, told, source, force_deletes=True)
+            sync(self.engine, told, source, self.now)
+            report = sync(self.engine, told, source, self.now, force_deletes=True)
             assert (report.status, report.exit_code) == ("ok", 0), report
             self._check(report)
         assert violations(self.engine) == []
@@ -215,7 +229,7 @@ class Story(RuleBasedStateMachine):
             assert live(self.engine) == live(fresh)
         before = contents(self.engine)
         for source in SOURCES:
-            assert sync(self.engine, told, source).changed == 0
+            assert sync(self.engine, told, source, self.now).changed == 0
         assert contents(self.engine) == before
 
     def _add(self, fault: Fault) -> None:
@@ -242,8 +256,20 @@ class Story(RuleBasedStateMachine):
         """The invariants after a run."""
         found = [one for one in violations(self.engine) if not one.startswith(UNENDED)]
         assert found == []
+        with self.engine.connect() as connection:
+            fresh = freshness(connection, now=self.now)
+        assert all((one.last_complete_at or self.now) <= self.now for one in fresh)
+        if report is not None and report.status == "ok" and 1 < report.attempts <= MAX_PROCESSES:
+            self._check_reads(report)
         if report is not None and report.run_id is not None:
             assert self._wrongly_deleted(report.run_id) == []
+
+    def _check_reads(self, report: RunReport) -> None:
+        """A run that was resumed rests on nothing old, where something was stored before."""
+        oldest = self.now - timedelta(seconds=MAX_LIST_AGE)
+        for one in report.streams:
+            if one.unchanged + one.updated + one.deleted and one.oldest_read_at is not None:
+                assert one.oldest_read_at >= oldest, one
 
     def _wrongly_deleted(self, run_id: int) -> list[str]:
         """What the run deleted though the vendor has it; where a list lied, its records aside."""
@@ -297,7 +323,7 @@ def live(engine: Engine) -> list[tuple[Any, ...]]:
 LONG = pytest.mark.slow
 
 
-@pytest.mark.row(53, 56, 57)
+@pytest.mark.row(53, 56, 57, 58, 59)
 @pytest.mark.parametrize(
     ("kind", "examples", "steps"),
     [
