@@ -78,7 +78,7 @@ def test_a_pod_that_should_try_again_later_has_not_failed(host: Host) -> None:
     host.sandbox.add_fault(Fault("statsig", "status", times=None, arg=503))
     parked = host.run(pod())
     assert parked.code == 0
-    assert "st: parked" in parked.err
+    assert '"status": "parked"' in parked.err
     assert {run["status"] for run in etl("runs", "--json").json} == {"ok", "parked"}
 
 
