@@ -212,7 +212,7 @@ CASES = (
 )
 
 
-QUICK = (no_database, other_migrations, read_only)
+QUICK = (no_database, read_only)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +245,7 @@ READING = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stdout", ["closed", "full"])
 def test_output(stdout: Stdout, folder: Path) -> None:
     case = Case(url="sqlite:///etl.db", stdout=stdout)
