@@ -4,7 +4,6 @@ The one module that reads the environment. What may stand in the file is said in
 """
 
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -58,6 +57,7 @@ __all__ = [
 ]
 
 DEFAULT_PATH = Path("config/etl.toml")
+BETWEEN_SOURCES = "\n\n\n"  # of the example
 
 # Keys the digests that stand for SDK keys in the database. Not secret, and need not be: an SDK key
 # has enough entropy that its digest cannot be guessed. With a key of their own, the digests of two
@@ -257,13 +257,13 @@ def example(providers: Collection[str] = ()) -> str:
     providers: of these only; default: of all.
     """
     text = files("etl").joinpath("config_example.toml").read_text(encoding="utf-8")
-    head, *parts = re.split(r"(?m)^(?=(?:# .*\n)*\[sources\.[a-z-]+\]\n)", text)
+    head, *parts = text.rstrip("\n").split(BETWEEN_SOURCES)
     wanted = [
         part
         for part in parts
         if not providers or any(f'provider = "{name}"' in part for name in providers)
     ]
-    return "".join([head, *wanted]).rstrip("\n") + "\n"
+    return BETWEEN_SOURCES.join([head, *wanted]) + "\n"
 
 
 def _protect_variables(environ: Mapping[str, str]) -> None:

@@ -76,7 +76,7 @@ def test_many_names_do_not_stand_on_one_line(story: Place) -> None:
         "changes --since 2999-01-01",
         "drift --since 2999-01-01",
         "diff 2999-01-01",
-        "diff 7d 2999-01-01",
+        "diff 0s 2999-01-01",
         "report project_inventory --as-of 2999-01-01",
         "export layers --as-of 2999-01-01 --format csv",
         "report changes --format html --since 2999-01-01",
