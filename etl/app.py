@@ -19,7 +19,7 @@ from etl.archiving import archived, keep_archive, recorded, recorder_of
 from etl.budget import Budget
 from etl.client import Client, Patience, Turns
 from etl.config import Settings, SourceSettings
-from etl.db import schema
+from etl.db import budgets, schema
 from etl.db.engine import open_empty, open_engine, open_reader, reading, store_error
 from etl.db.queries import freshness, usual_requests
 from etl.db.queries import last_ok as last_ok_in
@@ -34,13 +34,13 @@ from etl.pipeline import Shell, run
 from etl.plan import DeleteLimits
 from etl.process import at_work, lives
 from etl.providers import PROVIDERS
-from etl.quota import our_share, window_of
+from etl.quota import Window, our_share, window_of
 from etl.recorder import Recorder
 from etl.report import Landed, RunReport
 from etl.selection import WHOLE, Selection, narrowed
 from etl.selection import as_json as selection_json
 from etl.signals import undisturbed
-from etl.stream import Provider, Stream
+from etl.stream import Json, Provider, Stream
 from etl.survey import Progress
 from etl.text import json_text
 from etl.wire import fingerprint_with
@@ -246,6 +246,7 @@ def sync(
                 clock=clock,
                 progress=watch.progress,
                 planned=watch.planned,
+                learn_limits=_learn_limits(source, budget),
             )
             report = archived(run(job, shell), recorder)
     except EtlError as error:
@@ -471,16 +472,40 @@ def budget_of(
 
     yields: only half of each window is used, and others go first.
     """
-    provider, limits = PROVIDERS[source.provider], source.limits
-    said = provider.rate_limits if limits.rate_limits is None else limits.rate_limits
-    windows = our_share([window_of(text) for text in said], limits.reserve_percent)
+    provider = PROVIDERS[source.provider]
+    credential = f"{provider.name}:{source.base_url}:{_fingerprint(source, settings)}"
+    limits: Sequence[str] | None = source.limits.rate_limits
+    if limits is None and provider.granted_limits is not None:
+        with reading(engine) as connection:
+            limits = budgets.known_limits(connection, credential)[0].split()
     return Budget(
         engine=engine,
-        credential=f"{provider.name}:{source.base_url}:{_fingerprint(source, settings)}",
-        windows=our_share(windows, 100 * SPARED) if yields else windows,
+        credential=credential,
+        windows=_windows(source, limits or provider.rate_limits, yields=yields),
         clock=steady_clock(),
         yields=yields,
     )
+
+
+def _windows(source: SourceSettings, limits: Sequence[str], *, yields: bool) -> tuple[Window, ...]:
+    """Our share of rate limits."""
+    windows = our_share([window_of(text) for text in limits], source.limits.reserve_percent)
+    return our_share(windows, 100 * SPARED) if yields else windows
+
+
+def _learn_limits(source: SourceSettings, budget: Budget) -> Callable[[Json], None] | None:
+    """What to do with the answer to whoami; None where the limits of the key are known."""
+    provider = PROVIDERS[source.provider]
+    granted = provider.granted_limits
+    if granted is None or source.limits.rate_limits is not None or budget.knows_limits():
+        return None
+
+    def learn(body: Json) -> None:
+        limits = granted(body)
+        windows = _windows(source, limits or provider.rate_limits, yields=budget.yields)
+        budget.learn(limits, windows)
+
+    return learn
 
 
 def _fingerprint(source: SourceSettings, settings: Settings) -> str:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +18,7 @@ from etl.db.engine import reading
 from etl.quota import Window, last_of, slots, still_counting
 
 HANDFUL = 20  # a twentieth of the narrowest window at once: few transactions, little lost by a kill
+LIMITS_VALID = timedelta(days=1)
 LOOK_AGAIN = 5.0  # seconds between two looks whether somebody else was refused
 
 
@@ -52,6 +53,19 @@ class Budget:
     def waited(self, turn: float) -> float:
         """The turn after the wait for it: its own slot, or what is free by now."""
         return self.turn() if self.yields and self.windows else turn
+
+    def knows_limits(self) -> bool:
+        """Whether the provider said within a day which limits it grants to this credential."""
+        with reading(self.engine) as connection:
+            _, read_at = budgets.known_limits(connection, self.credential)
+        now = self._now()
+        return read_at is not None and now - LIMITS_VALID < read_at <= now
+
+    def learn(self, limits: Sequence[str], windows: Sequence[Window]) -> None:
+        """The limits that the provider grants to this credential, and our share of them."""
+        with self._lock, self.engine.begin() as connection:
+            self.windows = windows
+            budgets.note_limits(connection, self.credential, " ".join(limits), self._now())
 
     def block(self, until: float, reason: str = "") -> None:
         """A refusal: nobody with this credential asks before that moment."""

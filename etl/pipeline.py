@@ -40,7 +40,7 @@ from etl.log_fields import fields
 from etl.report import RunReport, StreamReport
 from etl.scoping import Scopes, asked_identity, known_identity, scopes_of
 from etl.signals import hearing, to_its_end, undisturbed
-from etl.stream import Stream, Traffic
+from etl.stream import Json, Stream, Traffic
 from etl.survey import Progress, Survey, confirm_keys, survey
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Shell:
     """What a run takes from the world around it.
 
     alive: a Holder -> whether its process runs; None when it is on another host.
+    learn_limits: takes what the provider says of the key; None: its rate limits are known.
     planned: is told what a dry run would land, and when, while it is still staged.
     past: of a replay; its lease and its own times are still those of `clock`.
     """
@@ -72,6 +73,7 @@ class Shell:
     alive: Callable[[Holder], bool | None]
     clock: Callable[[], datetime]
     past: Past | None = None
+    learn_limits: Callable[[Json], None] | None = None
     progress: Callable[[Progress], None] = lambda _progress: None
     planned: Callable[[Connection, Landing, datetime], None] = lambda *_planned: None
 
@@ -203,7 +205,7 @@ class _Course:
     scopes: Scopes = field(default_factory=Scopes)
 
     def know_scopes(self) -> None:
-        """What this run can see; the provider is asked whose the key is only when it is new."""
+        """What this run can see; the provider is asked about the key when it is new."""
         job = self.job
         with reading(self.shell.engine) as connection:
             before = scopes.stored(connection, job.source)
@@ -212,9 +214,10 @@ class _Course:
                 outside = scopes.outside(connection, job.source, stream.name)
                 self.intake.outside[stream.name] = outside
         identity = job.identity or known_identity(job, before) or self.opened.identity
-        if identity is None:
+        if identity is None or self.shell.learn_limits is not None:
             with self._billed_to(job.streams[0]):
-                identity, self.reader = asked_identity(job, self.reader)
+                said, self.reader = asked_identity(job, self.reader, self.shell.learn_limits)
+            identity = identity or said
             with self.shell.engine.begin() as connection:
                 self.intake.beat(connection, self.shell.clock())
                 runs.know_identity(connection, self.opened.key.run_id, identity)

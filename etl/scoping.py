@@ -1,6 +1,6 @@
 """What a run can see, against what the last one saw: whose the key is, and which scopes are new."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from etl.db.scopes import StoredScope
@@ -8,6 +8,7 @@ from etl.errors import AccessDenied, RequestRejected
 from etl.extract import Reader, body_of, remembering
 from etl.job import Job
 from etl.scope import Credential, is_silence, scope_of
+from etl.stream import Json
 from etl.text import json_text
 
 
@@ -30,19 +31,26 @@ def known_identity(job: Job, before: Mapping[str, StoredScope]) -> str | None:
     return next((one.identity for one in known if one.key == job.key), None)
 
 
-def asked_identity(job: Job, reader: Reader) -> tuple[str, Reader]:
+def asked_identity(
+    job: Job, reader: Reader, learn: Callable[[Json], None] | None
+) -> tuple[str, Reader]:
     """A digest of what the provider says the key belongs to; the key's own where it says nothing.
 
+    learn: takes the answer; None where the provider says nothing.
     The answer is remembered by the reader that comes back: some ask the same of a stream.
     """
     whoami = job.provider.whoami
+    learn = learn or (lambda _body: None)
     try:
         answer = reader.fetch(replace(whoami, alone=True))
-        said = job.provider.identity(body_of(reader, "", whoami, answer))
+        body = body_of(reader, "", whoami, answer)
     except (AccessDenied, RequestRejected) as error:
         if not is_silence(error):
             raise
+        learn(None)
         return job.key, reader
+    learn(body)
+    said = job.provider.identity(body)
     identity = job.key if said is None else reader.fingerprint(json_text(said))
     return identity, remembering(reader, whoami, answer)
 

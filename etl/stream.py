@@ -172,6 +172,7 @@ class Provider:
 
     whoami: asks what the key belongs to; identity: what of the answer tells accounts apart.
     rate_limits: the windows it documents, as `100/10s`; none where only its headers tell.
+    granted_limits: the windows that whoami grants to the key; none where it does not say.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Provider:
     error_message: Callable[[Json], str]
     concurrency: int = 1
     rate_limits: tuple[str, ...] = ()
+    granted_limits: Callable[[Json], tuple[str, ...]] | None = None
 
     def stream(self, name: str) -> Stream:
         """The stream of that name; KeyError when this vendor has none."""

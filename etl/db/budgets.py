@@ -43,6 +43,25 @@ def granted(connection: Connection, credential: str, now: datetime) -> tuple[lis
     return _read(connection.execute(query).first(), now) or ([], 0.0)
 
 
+def known_limits(connection: Connection, credential: str) -> tuple[str, datetime | None]:
+    """The limits that the provider grants to a credential, and when it was asked for them."""
+    budget = rate_budgets.c
+    query = select(budget.rate_limits, budget.limits_read_at)
+    row = connection.execute(query.where(budget.credential == credential)).first()
+    return ("", None) if row is None else (row.rate_limits or "", row.limits_read_at)
+
+
+def note_limits(connection: Connection, credential: str, limits: str, now: datetime) -> None:
+    """Store the limits that the provider grants to a credential."""
+    if _held(connection, credential, now) is None:
+        _make(connection, credential, now)
+    connection.execute(
+        update(rate_budgets)
+        .where(rate_budgets.c.credential == credential)
+        .values(rate_limits=limits, limits_read_at=now, updated_at=now)
+    )
+
+
 def block(
     connection: Connection, credential: str, until: float, now: datetime, reason: str = ""
 ) -> None:

@@ -164,6 +164,8 @@ rate_budgets = Table(
     Column("grants", LargeBinary, nullable=False),  # float64: when requests were or will be sent
     Column("blocked_until", UtcDateTime),
     Column("blocked_reason", Text),  # the provider's words
+    Column("rate_limits", Text),  # what the provider grants to this key, as "1200/min"
+    Column("limits_read_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),
 )
 

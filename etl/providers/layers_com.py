@@ -11,6 +11,8 @@ from etl.stream import Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step
 from etl.wire import Rfc3339, Wire, drift_of
 
+_TIERS = {"standard": ("120/min",), "pilot": ("1200/min",), "partner": ("6000/min",)}  # of reads
+
 
 class ProjectsOptions(Options):
     """The query of GET /v1/projects."""
@@ -95,6 +97,12 @@ def headers(key: str) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
+def granted_limits(body: Json) -> tuple[str, ...]:
+    """The reads a minute of the key's tier; none for a tier that is not documented."""
+    tier = body.get("rateLimitTier") if is_object(body) else None
+    return _TIERS.get(tier.strip().lower(), ()) if isinstance(tier, str) else ()
+
+
 def whose(body: Json) -> Json:
     """The organisation, and what its key may do."""
     return {name: body.get(name) for name in ("organizationId", "workspaceId", "scopes")}
@@ -115,7 +123,8 @@ PROVIDER = Provider(
     headers=headers,
     whoami=Request("/v1/whoami"),
     identity=whose,
-    rate_limits=("120/min",),
+    rate_limits=_TIERS["standard"],
+    granted_limits=granted_limits,
     error_message=error_message,
     streams=(
         Stream(
