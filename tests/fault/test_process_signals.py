@@ -70,8 +70,9 @@ def stopped(
 @pytest.mark.parametrize(
     ("source", "match", "after", "first"),
     [
-        # four threads wait for layers; the lists of projects and environments are kept
-        ("ld", "launchdarkly */layers", 0, "/projects?"),
+        # four threads wait for layers; the lists of projects and environments are kept, and the
+        # projects are only asked for their keys once more, without their environments
+        ("ld", "launchdarkly */layers", 0, "expand=environments"),
         # the main thread waits for the fourth page; three are kept
         ("st", "statsig /console/v1/layers?*", 3, "page=1"),
     ],
