@@ -5,7 +5,15 @@ BIN := .venv/bin
 # as many workers as tests/conftest.py says, each with a PostgreSQL of its own; a file stays together
 TESTS := $(BIN)/pytest -q -n auto --dist loadfile
 
-.PHONY: help demo test check fix fault bench clients soak histories lock weaknesses browser pgbouncer pictures console manifests systemd
+# the oldest supported PostgreSQL, what is tested on it by every `make check`, and by `make fault`
+OLDEST := 15
+CORE := $(addprefix tests/integration/test_,sync.py schema.py postgres_place.py)
+MORE := $(addprefix tests/integration/test_,deletions.py reports.py) \
+  tests/fault/test_pgbouncer.py tests/fault/test_lost_connections.py
+ON_OLDEST = if [ -x /usr/lib/postgresql/$(OLDEST)/bin/initdb ]; then \
+  TEST_POSTGRES=$(OLDEST) $(BIN)/pytest -q -n 2 --dist loadfile
+
+.PHONY: help demo test check fix fault bench clients soak histories lock weaknesses browser pgbouncer postgres pictures console manifests systemd
 
 help: ## Says what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -16,34 +24,31 @@ demo: .venv/run ## Syncs three simulated providers into demo.db and shows what c
 test: .venv/dev browser pgbouncer systemd ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
 	$(TESTS)
 
-check: .venv/dev browser pgbouncer systemd ## Locks, format, lint, types, import contracts, tests: what CI runs
+check: .venv/dev browser pgbouncer postgres systemd ## Locks, format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/python -m tests.support.locks
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(TESTS)
+	@$(ON_OLDEST) -k postgres $(CORE); fi
 
 fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff check -q --fix .
 	$(BIN)/ruff format -q .
 
-# the oldest supported PostgreSQL, and what is tested on it
-OLDEST := 15
-CORE := $(addprefix tests/integration/test_,sync.py schema.py deletions.py postgres_place.py reports.py) \
-  tests/fault/test_pgbouncer.py tests/fault/test_lost_connections.py
-
-fault: .venv/dev pgbouncer ## The fault matrix, with its slow half
+fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
 	$(BIN)/pytest -q -m "slow or not bench" tests/fault
-	@if [ -x /usr/lib/postgresql/$(OLDEST)/bin/initdb ]; then \
-	  TEST_POSTGRES=$(OLDEST) $(BIN)/pytest -q -m "slow or not bench" $(CORE); \
-	else echo "PostgreSQL $(OLDEST) is not installed (apt-get install postgresql-$(OLDEST)): not tested"; fi
+	@$(ON_OLDEST) -m "slow or not bench" $(CORE) $(MORE); fi
 
 browser: ## Installs Chromium for the browser tests where it is missing
 	@.ci/browser
 
 pgbouncer: ## Installs PgBouncer for its tests where it is missing
 	@.ci/pgbouncer
+
+postgres: ## Installs the oldest supported PostgreSQL for its tests where it is missing
+	@.ci/postgres $(OLDEST)
 
 systemd: ## Installs systemd-analyze for the tests of docs/deploy where it is missing
 	@.ci/systemd

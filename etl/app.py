@@ -228,7 +228,10 @@ def sync(
     watch = watch or Watch()
     started = clock()
     yields = wish.backfill is not None
-    budget = budget_of(engine, source, settings, yields=yields)
+    try:
+        budget = budget_of(engine, source, settings, yields=yields)
+    except EtlError as error:
+        return _not_begun(source, wish, error, started, clock())
     client = client_of(source, budget, yields=yields)
     recorder: Recorder | None = None
     try:
@@ -250,9 +253,7 @@ def sync(
             )
             report = archived(run(job, shell), recorder)
     except EtlError as error:
-        report = not_run(source, wish, str(error), error.exit_code, started, clock())
-        log_run(log, report)
-        return report
+        return _not_begun(source, wish, error, started, clock())
     else:
         log_run(log, report)
         return report
@@ -262,6 +263,14 @@ def sync(
             keep_archive(source, recorder, clock())
         finally:
             budget.close()  # last, as a signal is heard where it waits
+
+
+def _not_begun(
+    source: SourceSettings, wish: Wish, error: EtlError, began: datetime, now: datetime
+) -> RunReport:
+    report = not_run(source, wish, str(error), error.exit_code, began, now)
+    log_run(log, report)
+    return report
 
 
 @undisturbed
@@ -476,8 +485,11 @@ def budget_of(
     credential = f"{provider.name}:{source.base_url}:{_fingerprint(source, settings)}"
     limits: Sequence[str] | None = source.limits.rate_limits
     if limits is None and provider.granted_limits is not None:
-        with reading(engine) as connection:
-            limits = budgets.known_limits(connection, credential)[0].split()
+        try:
+            with reading(engine) as connection:
+                limits = budgets.known_limits(connection, credential)[0].split()
+        except SQLAlchemyError as error:
+            raise store_error(error, f"looking up the rate limit of {source.name}") from error
     return Budget(
         engine=engine,
         credential=credential,

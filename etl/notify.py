@@ -18,6 +18,7 @@ from etl.config import Settings, SourceSettings
 from etl.db import notices as store
 from etl.db import quarantine
 from etl.db.engine import reading
+from etl.db.failures import explained
 from etl.db.notices import Notice
 from etl.db.queries import freshness
 from etl.errors import ConfigError
@@ -56,8 +57,10 @@ def tell(
     try:
         _note(engine, settings, reports, clock())
         troubles = _send_waiting(engine, targets_of(settings), clock)
-    except (ConfigError, SQLAlchemyError) as error:
-        troubles = [f"notices: {type(error).__name__}: {error}".splitlines()[0]]
+    except SQLAlchemyError as error:
+        troubles = [f"notices: the database failed: {explained(error)}"]
+    except ConfigError as error:
+        troubles = [f"notices: {error}".splitlines()[0]]
     for trouble in troubles:
         log.warning(
             "%s; it is tried again after the next run",

@@ -19,7 +19,7 @@ SELECT pg_class.relname, pg_class.oid, quote_ident(pg_class.relname) AS relation
        CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END
          AS role
 FROM pg_class CROSS JOIN LATERAL aclexplode(pg_class.relacl) AS acl
-WHERE pg_class.relnamespace = CAST(current_schema() AS regnamespace)
+WHERE pg_class.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace)
   AND pg_class.relkind IN ('r', 'v') AND acl.grantee <> pg_class.relowner
 ORDER BY pg_class.relname, role, privilege
 """
@@ -60,7 +60,7 @@ def migrate(connection: Connection) -> None:
 def _grant_again(connection: Connection, before: Sequence[Any]) -> None:
     """Who could read a view can do so when it was made anew, under the same name."""
     relations = "SELECT relname, oid FROM pg_class WHERE relnamespace = "
-    relations += "CAST(current_schema() AS regnamespace)"
+    relations += "CAST(quote_ident(current_schema()) AS regnamespace)"
     there = {row.relname: row.oid for row in connection.execute(text(relations))}
     for row in before:
         if row.relname in there and there[row.relname] != row.oid:
