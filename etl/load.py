@@ -13,14 +13,19 @@ from etl.record import Record, Reject
 from etl.stream import Json, Partition, Stream
 from etl.text import parsed_text
 from etl.transform import content_of, hash_of_text, identify, identity_of, transform
+from etl.wire import is_fingerprint
 
 
 class Head(NamedTuple):
-    """What is stored of a record: enough to see whether an item is news."""
+    """What is stored of a record: enough to see whether an item is news.
+
+    fingerprints: column -> the last one that is known of a key.
+    """
 
     row_id: int
     content_hash: str
     deleted: bool
+    fingerprints: Mapping[str, str | None] = MappingProxyType({})
 
 
 class Before(NamedTuple):
@@ -87,8 +92,9 @@ def compare(
 ) -> Outcome:
     """Each item against its stored hash: nothing, or a row to stage, or a reject."""
     outcome, parent_id = Outcome(), partition.parent_id
-    for external_id, item in items:
+    for external_id, came in items:
         head = stored.get((parent_id, external_id))
+        item = _with_known_keys(came, stream, head)
         content = content_of(item, stream)
         text = parsed_text(content)
         content_hash = hash_of_text(text)
@@ -118,6 +124,20 @@ def compare(
             )
         )
     return outcome
+
+
+def _with_known_keys(item: Json, stream: Stream, head: Head | None) -> Json:
+    """The item with the last known fingerprint of each key that is hidden in it.
+
+    Whether the caller may see a key is no content: where no fingerprint is known, its field goes.
+    """
+    hidden = [name for name in stream.secrets if not is_fingerprint(item.get(name))]
+    if not hidden:
+        return item
+    known = {} if head is None else head.fingerprints
+    found = {name: known.get(stream.secrets[name]) for name in hidden}
+    seen = {name: value for name, value in item.items() if name not in found}
+    return seen | {name: value for name, value in found.items() if value is not None}
 
 
 def _operation(head: Head | None) -> str:

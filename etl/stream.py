@@ -115,6 +115,7 @@ class Stream:
     transform   a redacted item -> Record; raises ValidationError on an unknown shape
     volatile    top-level fields that differ from call to call and are no content
     sets        paths of lists whose order says nothing (`*` stands for any key)
+    secrets     top-level fields that hold a key -> the columns of their fingerprints
     keyed       list name -> the fields that name its items, for the paths of field diffs
     one         the request that reads this one record again, where the vendor has such a route
     renamable   whether that request asks by a key, which a record may change
@@ -143,6 +144,7 @@ class Stream:
     echo: Callable[[Json, Request], str | None] = _no_echo
     volatile: frozenset[str] = frozenset()
     sets: tuple[tuple[str, ...], ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
     keyed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     one: Callable[[str, str], Request] | None = None
     renamable: bool = False

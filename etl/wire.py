@@ -36,6 +36,10 @@ _SECRET_TEXT = re.compile(
     r"|(?:console|secret)-(?:(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}|(?=[a-z]*[A-Z])[A-Za-z]{20,})"
     r"|lp_(?:live|test)_[\w-]{8,})"
 )
+# the whole of a LaunchDarkly key; not a mask, a part of one, or nothing but zeros
+_WHOLE_KEY = re.compile(
+    r"(?:sdk|mob|api)-(?=[0-]*[1-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
+)
 _FINGERPRINT = re.compile(r"fp:[0-9a-f]{16}")
 # what a body with something to clean holds; each begins with a literal, which is found quickly
 _SUSPICIOUS = tuple(
@@ -140,6 +144,11 @@ def fingerprint_with(key: str) -> Callable[[str], str]:
         return f"fp:{digest.hexdigest()[:16]}"
 
     return fingerprint
+
+
+def is_fingerprint(value: Json) -> bool:
+    """Whether a value stands for a key that was seen."""
+    return isinstance(value, str) and _FINGERPRINT.fullmatch(value) is not None
 
 
 def redact(text: str) -> str:
@@ -289,7 +298,10 @@ def _cleaned(value: Json, fingerprint: Callable[[str], str], *, secret: bool = F
     if isinstance(value, dict):
         for name in list(value):
             inner, told = value[name], _told(name, fingerprint)
-            cleaned = _cleaned(inner, fingerprint, secret=secret or name in SECRET_FIELDS)
+            if name in SECRET_FIELDS and isinstance(inner, str):
+                cleaned = _seen(inner, fingerprint)
+            else:
+                cleaned = _cleaned(inner, fingerprint, secret=secret or name in SECRET_FIELDS)
             if told != name:
                 del value[name]
             value[told] = cleaned
@@ -301,6 +313,12 @@ def _cleaned(value: Json, fingerprint: Callable[[str], str], *, secret: bool = F
     if not isinstance(value, str):
         return value
     return fingerprint(value) if secret else _told(value, fingerprint)
+
+
+def _seen(text: str, fingerprint: Callable[[str], str]) -> str | None:
+    """The fingerprint of a key; None of what a vendor shows to those who may not see it."""
+    key = text.strip()
+    return fingerprint(key) if _WHOLE_KEY.fullmatch(key) or is_fingerprint(key) else None
 
 
 def _told(text: str, fingerprint: Callable[[str], str]) -> str:

@@ -5,13 +5,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import Connection, and_, column, delete, or_, select, table, update
 
 from etl.db.run_tables import notices, runs
-from etl.db.tables import change_fields, changes
 from etl.db.upsert import upsert
 from etl.notices import BACKFILL, EVENTS, FAILURE, TELLING, Cause, Findings
-from etl.wire import SECRET_FIELDS
 
 CLAIM = timedelta(minutes=10)  # longer than a notice takes to send
 
@@ -126,14 +124,22 @@ def _is(cause: Cause) -> Any:
 
 
 def rotated(connection: Connection, run_id: int) -> list[str]:
-    """The SDK and mobile keys whose fingerprint a run saw change."""
+    """The SDK and mobile keys that a run saw change, as the report tells them."""
     query = (
-        select(changes.c.project_key, changes.c.key, change_fields.c.path)
-        .join(change_fields, change_fields.c.change_id == changes.c.change_id)
-        .where(changes.c.run_id == run_id, change_fields.c.path.in_(SECRET_FIELDS))
-        .order_by(changes.c.change_id, change_fields.c.path)
+        select(_ROTATIONS.c.project_key, _ROTATIONS.c.environment_key, _ROTATIONS.c.kind)
+        .where(_ROTATIONS.c.run_id == run_id)
+        .order_by(_ROTATIONS.c.change_id, _ROTATIONS.c.kind.desc())
     )
-    return [f"{project}/{key}: {path}" for project, key, path in connection.execute(query)]
+    return [
+        f"{project}/{key}: {'apiKey' if kind == 'sdk' else 'mobileKey'}"
+        for project, key, kind in connection.execute(query)
+    ]
+
+
+_ROTATIONS = table(
+    "key_rotations",
+    *map(column, ("project_key", "environment_key", "kind", "run_id", "change_id")),
+)
 
 
 def looked(connection: Connection, run_id: int) -> tuple[datetime, list[tuple[datetime, datetime]]]:

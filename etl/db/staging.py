@@ -87,9 +87,12 @@ def heads(
         asked |= {"parent": parent, "ids": ids}
     query = _heads_query(stream, frozenset(asked), connection.dialect.name)
     found = connection.execute(query, asked).all()  # one by one, the driver is asked for each row
+    names = RECORDS[stream].fingerprints
     return {
-        (parent, external_id): Head(row_id, content_hash, deleted)
-        for parent, external_id, row_id, content_hash, deleted in found
+        (parent, external_id): Head(
+            row_id, content_hash, deleted, dict(zip(names, fingerprints, strict=True))
+        )
+        for parent, external_id, row_id, content_hash, deleted, *fingerprints in found
     }
 
 
@@ -109,6 +112,7 @@ def _heads_query(stream: str, asked: frozenset[str], dialect: str) -> Select[Any
         table.c[tables.id],
         table.c.content_hash,
         table.c.is_deleted,
+        *(table.c[name] for name in tables.fingerprints),
     ).where(
         table.c.source == bindparam("source"), *(said[name] for name in sorted(asked & said.keys()))
     )

@@ -169,6 +169,11 @@ class RecordTables:
         """Whether these records belong to a project."""
         return self.stream != "projects"
 
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The columns that hold the fingerprint of a key."""
+        return tuple(name for name in self.content if name.endswith("_fingerprint"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildTables:

@@ -393,6 +393,7 @@ PROVIDER = Provider(
             wanted=lambda options: options["projects"].environments,
             earlier=earlier,
             volatile=frozenset({"_links", "_access"}),
+            secrets={"apiKey": "sdk_key_fingerprint", "mobileKey": "mobile_key_fingerprint"},
             sets=(
                 ("tags",),
                 ("approvalSettings", "requiredApprovalTags"),
