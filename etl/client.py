@@ -131,6 +131,8 @@ class Client:
     _because: str = field(default="", init=False)
     _in_flight: int = field(default=0, init=False)
     _most_in_flight: int = field(default=0, init=False)
+    _pauses: int = field(default=0, init=False)
+    _paused_since: float = field(default=0.0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _answers: threading.Condition = field(init=False, repr=False)
     _closed: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
@@ -318,12 +320,23 @@ class Client:
             self._pause(wait)
 
     def _pause(self, seconds: float) -> None:
+        self._note_pause(+1)
+        try:
+            if self.sleep is not None:
+                self.sleep(seconds)
+            else:
+                wait_in_pieces(self._closed.wait, seconds)
+        finally:
+            self._note_pause(-1)
+
+    def _note_pause(self, change: int) -> None:
+        """A pause begins or ends; what several threads wait at the same time counts once."""
         with self._lock:
-            self.traffic.waited += seconds
-        if self.sleep is not None:
-            self.sleep(seconds)
-        else:
-            wait_in_pieces(self._closed.wait, seconds)
+            now = self.clock()
+            if self._pauses:
+                self.traffic.waited += max(0.0, now - self._paused_since)
+            self._paused_since = now
+            self._pauses += change
 
     def _once(self, url: httpx.URL, http: httpx.Client) -> Response | Failure | LeftoverError:
         with self._lock:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from pydantic import SecretStr, ValidationError
 
@@ -179,14 +180,15 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     only: Collection[str] = (),
-    secrets: bool = True,
+    secrets: bool | Literal["fingerprint"] = True,
     notices: bool | None = None,
     lenient: bool = False,
 ) -> Settings:
     """The settings of this file and environment; ConfigError names everything that is wrong.
 
     `only`: the sources to resolve, all when empty. Without `secrets` no key is looked for, and
-    no URL of notices either, unless `notices` says so. `lenient`: sources without a usable key are
+    no URL of notices either, unless `notices` says so; "fingerprint": only the key of
+    fingerprints. `lenient`: sources without a usable key are
     left out and named in `Settings.unusable`, unless no source has one.
     """
     environ = os.environ if environ is None else environ
@@ -195,9 +197,10 @@ def load(
     text = _text(path)
     table = _table(path, text)
     asked = _asked(path, table, only)
-    places = _places(table, asked) if secrets else {}
+    keyed = asked if secrets is True else {}
+    places = _places(table, keyed) if secrets else {}
     places |= _database_place(table, environ)
-    if secrets if notices is None else notices:
+    if secrets is True if notices is None else notices:
         places |= _notice_places(table)
     found, problems = secrets_at(places, path.parent, environ)
     proxies, wrong = _proxies(asked, found)

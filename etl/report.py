@@ -14,7 +14,7 @@ class StreamReport:
 
     status: ok, incomplete, unavailable (the vendor does not offer it to this key), held, failed,
     unfinished (the run ended before).
-    waited_seconds: pauses that limits and retries cost.
+    waited_seconds: how long it paused for limits and retries, by the clock on the wall.
     oldest_read_at: when the oldest page was read that the result rests on: its freshness, where
     the stream is complete.
     walks: of a whole stream, the proof of every list; lists with the same one are named together.
@@ -77,6 +77,11 @@ class RunReport:
         return min(reads, default=None)
 
     @property
+    def waited_seconds(self) -> float:
+        """How long the run paused; never more than it took."""
+        return sum(stream.waited_seconds for stream in self.streams)
+
+    @property
     def changed(self) -> int:
         """How many records changed."""
         return sum(s.created + s.updated + s.deleted + s.restored for s in self.streams)
@@ -95,7 +100,7 @@ def as_json(report: RunReport) -> Mapping[str, Any]:
     said = {name: _json(value) for name, value in asdict(report).items()}
     for stream in (*said["streams"], *said["partitions"]):
         del stream["walks"]
-    return {**said, "changed": report.changed}
+    return {**said, "changed": report.changed, "waited_seconds": report.waited_seconds}
 
 
 def exit_code_of(reports: Sequence[RunReport]) -> int:

@@ -117,6 +117,10 @@ class Schedule:
         self.interrupt()
         self._scheduler.shutdown(wait=True)
 
+    def left_out(self) -> list[str]:
+        """The sources that do not run, as their keys are missing."""
+        return sorted(self._settings.unusable)
+
     def next_runs(self) -> dict[str, datetime]:
         """Source -> when it is due next."""
         found: dict[str, datetime] = {}

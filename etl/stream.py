@@ -42,7 +42,7 @@ Fetch = Callable[[Request], Response]
 
 @dataclass(slots=True, kw_only=True)
 class Traffic:
-    """What a client did since it was made; waited in seconds."""
+    """What a client did since it was made; waited: seconds in which any of its threads paused."""
 
     requests: int = 0
     retries: int = 0

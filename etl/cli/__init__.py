@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -141,7 +142,7 @@ for module in (
 
 
 def command_line() -> Any:
-    """The command line, whose help says nothing of the types of flags."""
+    """The command line, whose help has words for values, not types, and nothing for flags."""
     made = get_command(app)
     waiting: list[Any] = [made]
     for one in waiting:
@@ -149,9 +150,25 @@ def command_line() -> Any:
         for option in one.get_params(typer.Context(one, help_option_names=HELP)):
             if getattr(option, "is_flag", False):
                 option.metavar = ""
-            elif getattr(option, "multiple", False):
-                option.metavar = "<text>"
+            elif option.metavar is None:
+                option.display_type = partial(_word, option)
+                if option.param_type_name == "argument":
+                    option.metavar = option.name.upper()
     return made
+
+
+def _word(option: Any, *_at: Any, **_context: Any) -> str:
+    """What stands for a value in the help: its choices, or what it is; an argument says it."""
+    kind = option.type_descriptor
+    if kind.is_choice:
+        return "|".join(map(str, kind.choices))
+    if option.param_type_name == "argument":
+        return ""
+    if kind.is_path:
+        return "PATH"
+    if kind.is_ranged or kind.annotation is int:
+        return "NUMBER"
+    return "TEXT" if "_" in option.name else str(option.name).upper()
 
 
 def main() -> None:

@@ -105,9 +105,10 @@ def _run(engine: "Engine", settings: "Settings", source: str, wish: "Wish", *, q
 
     def stretch(wanted: "Wish") -> RunReport:
         ahead = outlook(engine, settings, source, wanted)
+        seconds = (ahead.ends_at - utc_now()).total_seconds()
         if not told and not quiet:
-            _announce(source, ahead, (ahead.ends_at - utc_now()).total_seconds())
-        with bars(source, ahead.requests or 0, quiet=quiet) as progress:
+            _announce(source, ahead, seconds)
+        with bars(source, ahead.requests or 0, seconds, quiet=quiet) as progress:
             return sync(engine, settings, source, wanted, watch=Watch(progress=progress))
 
     def waits(report: RunReport) -> None:

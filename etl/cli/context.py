@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -53,7 +53,7 @@ def settings(
     common: Common,
     sources: Sequence[str] = (),
     *,
-    secrets: bool = False,
+    secrets: "bool | Literal['fingerprint']" = False,
     notices: bool | None = None,
     lenient: bool = False,
 ) -> "Settings":
@@ -69,6 +69,19 @@ def settings(
         if warning not in common.told:
             common.told.add(warning)
             terminal.complain(f"etl: warning: {warning}")
+    return found
+
+
+def with_keys(common: Common) -> "Settings":
+    """The settings of the sources whose keys are there, for a daemon; the others are logged."""
+    found = settings(common, secrets=True, lenient=True)
+    for name, one in found.unusable.items():
+        log.error(
+            "%s is left out: %s",
+            name,
+            one.why,
+            extra=fields("source left out", source=name, error=one.why),
+        )
     return found
 
 

@@ -94,7 +94,7 @@ def _plan_one(
     from etl.planning import plan as plan_source
 
     expected = sync.announce(engine, settings, name, quiet=quiet)
-    with bars(name, expected, quiet=quiet) as progress:
+    with bars(name, *expected, quiet=quiet) as progress:
         watch = Watch(progress=progress)
         report, made = plan_source(engine, settings, name, wish, watch=watch)
     if not quiet:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING
 
 from etl.cli import terminal
@@ -12,11 +13,14 @@ from etl.cli import terminal
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress as Drawn
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
+    from rich.text import Text
 
     from etl.survey import Progress
 
 
+STEP = 5  # seconds
+ROOMY = 100  # columns, from which on there is room for more than the time left
 BETWEEN = 0.1  # seconds from one picture to the next
 
 
@@ -26,6 +30,7 @@ class _Source:
 
     whole: "TaskID"
     expected: int
+    seconds: float
     began: float
     streams: "dict[str, TaskID]" = field(default_factory=dict)
 
@@ -39,11 +44,14 @@ class Bars:
     _sources: dict[str, _Source] = field(default_factory=dict)
     _next: float = 0.0
 
-    def begin(self, source: str, expected: int) -> None:
-        """A bar for the whole run; it grows where it is known how many requests are expected."""
+    def begin(self, source: str, expected: int, seconds: float = 0.0) -> None:
+        """A bar for the whole run; it grows where it is known how many requests are expected.
+
+        seconds: how long the rate limits will let them take at least.
+        """
         if self.drawn is not None:
             whole = self.drawn.add_task(source, total=expected or None, of=source, got="")
-            self._sources[source] = _Source(whole, expected, self.clock())
+            self._sources[source] = _Source(whole, expected, seconds, self.clock())
             self.drawn.start()
 
     def advance(self, source: str, step: "Progress") -> None:
@@ -68,7 +76,7 @@ class Bars:
         )
         far = min(step.requests, of.expected - 1) if of.expected else 0  # it is about so many
         now = self.clock()
-        told = pace(step, of.expected, now - of.began)
+        told = pace(step, of.expected, now - of.began, of.seconds)
         drawn.update(of.whole, completed=far, got=told)
         if not drawn.live.auto_refresh and now >= self._next:
             drawn.refresh()
@@ -110,8 +118,15 @@ def all_bars(
     if quiet or not console.is_terminal:
         yield Bars(None, clock)
         return
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        ProgressColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
     from rich.progress import Progress as Drawn
+    from rich.table import Column
 
     class Grouped(Drawn):
         """Bars of one source stand together."""
@@ -119,13 +134,23 @@ def all_bars(
         def get_renderables(self) -> "Iterator[RenderableType]":
             yield self.make_tasks_table(sorted(self.tasks, key=lambda task: task.fields["of"]))
 
-    columns = (
+    class Cut(TextColumn):
+        """A text that ends with … where there is no room for all of it."""
+
+        def render(self, task: "Task") -> "Text":
+            text = super().render(task)
+            text.no_wrap, text.overflow = True, "ellipsis"
+            return text
+
+    bar = min(40, console.width // 8)
+    columns: tuple[ProgressColumn, ...] = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[got]}"),
-        TimeElapsedColumn(),
+        Cut("{task.description}", table_column=Column(max_width=console.width // 4)),
+        BarColumn(bar, table_column=Column(width=bar, no_wrap=True)),
+        Cut("{task.fields[got]}", table_column=Column()),
     )
+    if console.width >= ROOMY:
+        columns += (TimeElapsedColumn(table_column=Column(no_wrap=True)),)
     drawn = Grouped(
         *columns,
         console=console,
@@ -144,6 +169,7 @@ def all_bars(
 def bars(
     source: str,
     expected: int,
+    seconds: float = 0.0,
     *,
     quiet: bool,
     console: "Console" = terminal.err,
@@ -151,16 +177,22 @@ def bars(
 ) -> "Iterator[Callable[[Progress], None]]":
     """The bars of one source."""
     with all_bars(quiet=quiet, by_itself=True, console=console, clock=clock) as drawn:
-        drawn.begin(source, expected)
+        drawn.begin(source, expected, seconds)
         yield partial(drawn.advance, source)
 
 
-def pace(step: "Progress", expected: int, elapsed: float) -> str:
-    """Requests and waits so far; how long the expected ones still take at this pace."""
+def pace(step: "Progress", expected: int, elapsed: float, seconds: float = 0.0) -> str:
+    """Requests so far, how long the expected ones still take, and waits so far.
+
+    The time left is that of this pace, or what is left of the seconds that the rate limits ask for;
+    in steps, as it is an estimate.
+    """
     number = terminal.count(step.requests, "request")
     if expected > step.requests:
         number = f"{step.requests:,} of about {terminal.count(expected, 'request')}"
     waits = f" · waited {terminal.span(step.waited)}" if step.waited >= 1 else ""
-    left = elapsed / max(1, step.requests) * (expected - step.requests)
-    rest = f" · {terminal.span(left)} left" if left >= 1 else ""
-    return f"{number}{waits}{rest}"
+    rest = ""
+    if expected > step.requests:
+        left = max(elapsed / max(1, step.requests) * (expected - step.requests), seconds - elapsed)
+        rest = f" · {terminal.span(ceil(left / STEP) * STEP)} left" if left >= 1 else ""
+    return f"{number}{rest}{waits}"

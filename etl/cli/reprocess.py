@@ -52,7 +52,9 @@ def reprocess(
     from etl import reprocess as work
     from etl.app import having
 
-    settings = context.settings(ctx.obj, source or (), secrets=from_archive is not None)
+    settings = context.settings(
+        ctx.obj, source or (), secrets=False if from_archive is None else "fingerprint"
+    )
     engine = context.database(ctx.obj)
     documents: list[dict[str, Any]] = []
     tell: Callable[[Reprocessed], None] = _show

@@ -200,8 +200,10 @@ def show(
         + ("" if found.exit_code is None else f", exit {found.exit_code}"),
         style=terminal.COLOURS.get(found.status, ""),
     )
+    waited = sum(row.waited_seconds for row in streams)
+    waits = f", {terminal.span(waited)} of it waiting" if waited >= 1 else ""
     terminal.say(
-        f"started {terminal.time(found.started_at)} UTC, took {_took(found)}, "
+        f"started {terminal.time(found.started_at)} UTC, took {_took(found)}{waits}, "
         f"{found.attempts} process{'' if found.attempts == 1 else 'es'}, "
         f"etl {found.etl_version}"
     )

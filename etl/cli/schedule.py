@@ -55,7 +55,7 @@ def run(
     )
     running = Running()
     schedule = Schedule(
-        load=lambda: context.settings(ctx.obj, secrets=not enqueue),
+        load=lambda: context.settings(ctx.obj) if enqueue else context.with_keys(ctx.obj),
         sync=_queueing(engine) if enqueue else _syncing(engine, running),
         last_started=lambda name: last_started(engine, name),
         interrupt=running.stop,
@@ -160,6 +160,8 @@ def _health(schedule: "Schedule") -> tuple[bool, dict[str, Any]]:
         }
         for name in sorted(due.keys() | schedule.last.keys())
     }
+    for name in schedule.left_out():
+        sources[name] = {"next_run": None, "last_status": "left out", "last_finished": None}
     well = not schedule.stopping.is_set()
     return well, {"status": "ok" if well else "stopping", "sources": sources}
 

@@ -118,7 +118,7 @@ def _runs(
     with all_bars(quiet=quiet, by_itself=not forks(names, at_once)) as drawn:
 
         def begin(name: str) -> None:
-            drawn.begin(name, announce(engine, settings, name, quiet=quiet))
+            drawn.begin(name, *announce(engine, settings, name, quiet=quiet))
             engine.dispose()  # no process that is forked may share a connection
             began[name] = utc_now()
 
@@ -173,7 +173,7 @@ def notify(engine: "Engine", settings: "Settings", report: RunReport) -> None:
 def show(report: RunReport) -> None:
     """A run as a few lines: what it came to, and one a stream."""
     seconds = (report.finished_at - report.started_at).total_seconds()
-    waited = sum(stream.waited_seconds for stream in report.streams)
+    waited = report.waited_seconds
     waits = f", {terminal.span(waited)} of it waiting" if waited >= 1 else ""
     run = f" (run {report.run_id})" if report.run_id is not None else ""
     changes = terminal.count(report.changed, "change") if report.changed else "nothing changed"
@@ -210,23 +210,28 @@ def _remarks(report: RunReport) -> Iterator[str]:
         yield "rejected items kept their last good version; they are in the table rejects"
 
 
-def announce(engine: "Engine", settings: "Settings", name: str, *, quiet: bool) -> int:
-    """How many requests are expected; said before a run that the rate limits make long."""
+def announce(
+    engine: "Engine", settings: "Settings", name: str, *, quiet: bool
+) -> tuple[int, float]:
+    """How many requests are expected, and how many seconds the rate limits ask for.
+
+    Said before a run that the rate limits make long.
+    """
     from etl.app import forecast, utc_now
 
     try:
         found = forecast(engine, settings, name)
     except StoreError:
-        return 0  # the run itself will tell
+        return 0, 0.0  # the run itself will tell
     if found is None:
-        return 0
+        return 0, 0.0
     seconds = (found.ends_at - utc_now()).total_seconds()
     if seconds >= LONG and not quiet:
         terminal.complain(
             f"{name}: about {found.requests:,} requests; the rate limits let the last one go at "
             f"{terminal.time(found.ends_at)} UTC, in {terminal.span(seconds)}"
         )
-    return found.requests
+    return found.requests, seconds
 
 
 LONG = 20.0  # seconds

@@ -81,9 +81,10 @@ def _serve(
     from etl.worker import Worker
 
     running = Running()
-    known = _Known(lambda: context.settings(common, secrets=True))
+    known = _Known(lambda: context.with_keys(common))
     metrics = Metrics(
-        sources=lambda: known.settings.sources, landed=lambda names: landed(engine, names)
+        sources=lambda: [*known.settings.sources, *known.settings.unusable],
+        landed=lambda names: landed(engine, names),
     )
 
     def run_one(name: str) -> "RunReport":
@@ -104,7 +105,9 @@ def _serve(
         signal.signal(number, lambda *_: worker.stop())
     _share_logs()
     host, port = health
-    told = served(metrics, lambda: _health(worker), port, host=host) if port else nullcontext()
+    told = (
+        served(metrics, lambda: _health(worker, known), port, host=host) if port else nullcontext()
+    )
     with told:
         sources = list(known.settings.sources)
         context.announce(
@@ -119,9 +122,13 @@ def _serve(
     context.announce(common, f"stopped; {way_on}", "stopped")
 
 
-def _health(worker: "Worker") -> tuple[bool, dict[str, Any]]:
+def _health(worker: "Worker", known: "_Known") -> tuple[bool, dict[str, Any]]:
     well = not worker.stopping.is_set()
-    return well, {"status": "ok" if well else "stopping", "at_work": worker.at_work}
+    return well, {
+        "status": "ok" if well else "stopping",
+        "at_work": worker.at_work,
+        "left_out": sorted(known.settings.unusable),
+    }
 
 
 class _Known:
@@ -147,6 +154,8 @@ class _Known:
                     error,
                     extra=fields("configuration refused", error=error),
                 )
+        if source in self.settings.unusable:
+            raise ConfigError(self.settings.unusable[source].why)
         if source not in self.settings.sources:
             raise ConfigError(f"a job is for {source}, which the configuration does not have")
         return self.settings

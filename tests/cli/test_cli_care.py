@@ -105,7 +105,9 @@ def test_rejects_that_are_resolved_are_listed_with_all(odd: Place) -> None:
     assert odd.etl("rejects").out == "no quarantined item\n"
     (found,) = odd.etl("rejects", "--all", "--json").json
     assert found["resolved_at"] is not None
-    assert "resolved (UTC)" in odd.etl("rejects", "--all").out
+    shown = odd.etl("rejects", "--all").out
+    assert "resolved" in shown  # its title may be broken: `resolved` over `(UTC)`
+    assert found["resolved_at"][:10] in shown
 
 
 def test_a_replay_that_is_rejected_again_is_exit_5(odd: Place) -> None:

@@ -1,7 +1,10 @@
 """`etl source`: what is configured or stored, a new name, everything of one removed."""
 
+import json
 import re
+import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from etl.db.types import metadata
 from etl.errors import RunInProgress
 from etl.process import at_work, lives, this_process
 from etl.sandbox import Sandbox
-from tests.cli.command import IN_TURN, Place, place
+from tests.cli.command import IN_TURN, Place, free_port, line, page, place, synced, variables
 from tests.support.runs import settings_for, small, sync_all
 
 
@@ -207,6 +210,56 @@ def test_a_plan_is_made_of_the_other_sources(unkeyed: Place) -> None:
     assert unkeyed.etl("plan", "--json").json["runs"][0]["exit_code"] == 2
 
 
+def test_the_daemon_runs_the_other_sources_and_tells_of_that_one(unkeyed: Place) -> None:
+    text = unkeyed.config.read_text()
+    layers = 'provider = "layers"\n'
+    assert layers in text
+    unkeyed.config.write_text(text.replace(layers, f'{layers}schedule = "0 0 * * *"\n'))
+    port = free_port()
+    with subprocess.Popen(
+        [
+            *line("--config", str(unkeyed.config), "--log", "json", "schedule"),
+            *("--health-port", str(port)),
+        ],
+        env=variables(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        told = (json.loads(one) for one in process.stderr)
+        left_out = next(one for one in told if one["event"] == "source left out")
+        ran = next(one for one in told if one["event"] == "run ended")
+        health = json.loads(page(port, "healthz"))["sources"]["st"]
+        process.send_signal(signal.SIGHUP)
+        again = next(one for one in told if one["event"] == "source left out")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    for one in (left_out, again):
+        assert (one["source"], one["level"]) == ("st", "error")
+        assert "NO_SUCH_KEY is not set" in one["error"]
+    assert (ran["source"], ran["status"]) == ("ly", "ok")
+    assert health["last_status"] == "left out"
+
+
+READING = (
+    *("status", "runs", "show 1", "changes", "history projects my-project", "diff 0s", "audit"),
+    *("report layer_capacity", "export layers --format csv --out -", "rejects", "drift", "notices"),
+    *("prune --dry-run", "source list", "db current", "db check", "db vacuum", "db upgrade"),
+    *("reprocess", "source forget ly --dry-run"),
+)
+
+
+def test_no_key_is_needed_to_look_at_what_is_there(tmp_path: Path) -> None:
+    with synced(tmp_path) as found:
+        text = re.sub(r"KEY_\w+", "NO_SUCH_KEY", found.config.read_text())
+        found.config.write_text(text)
+        ended = {words: found.etl(*words.split()) for words in READING}
+    assert {words: one.err for words, one in ended.items() if "NO_SUCH_KEY" in one.err} == {}
+    assert {words: one.err for words, one in ended.items() if one.code} == {}
+
+
 def test_the_only_source_without_a_key_is_a_configuration_error(unkeyed: Place) -> None:
     ended = unkeyed.etl("sync", "st")
     assert (ended.code, ended.out) == (2, "")
@@ -218,3 +271,11 @@ def test_a_plan_says_by_its_exit_code_whether_something_would_change(here: Place
     assert here.etl("plan", "ly", "--detailed-exitcode").code == 7
     assert here.etl("sync", "ly").code == 0
     assert here.etl("plan", "ly", "--detailed-exitcode").code == 0
+
+
+def test_dumps_are_read_without_a_key(done: Place) -> None:
+    done.config.write_text(re.sub(r"KEY_\w+", "NO_SUCH_KEY", done.config.read_text()))
+    empty = done.config.with_name("dumps")
+    empty.mkdir()
+    ended = done.etl("reprocess", "ld", "--from-archive", str(empty))
+    assert (ended.code, "holds no dump of ld" in ended.err) == (2, True)

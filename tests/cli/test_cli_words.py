@@ -1,8 +1,9 @@
 """The words of the command line: names, windows, formats; one way for one thing in all commands."""
 
+import re
 import unicodedata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -188,10 +189,25 @@ def test_the_help_shows_no_types_of_flags_and_whole_sentences() -> None:
         waiting += getattr(one, "commands", {}).values()
         first = (one.help or "").partition("\n\n")[0]
         assert ("\n" in first, first.strip()[-1:]) == (False, "."), one.name
-    for command in ("sync", "export", "init"):
-        shown = etl(command, "--help").out
-        assert "<bool>" not in shown
-        assert "-h" in shown
+
+
+def paths_of_commands() -> list[str]:
+    """Every command as it is typed."""
+    found: list[str] = []
+    waiting: list[tuple[str, Any]] = [("", command_line())]
+    for words, one in waiting:
+        found.append(words)
+        waiting += [(f"{words} {name}", sub) for name, sub in getattr(one, "commands", {}).items()]
+    return found
+
+
+@pytest.mark.parametrize("command", paths_of_commands())
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_the_help_of_every_command_shows_words_not_types(command: str, columns: str) -> None:
+    ended = etl(*command.split(), "--help", more={"COLUMNS": columns})
+    assert (ended.code, re.findall(r"<\w[^>]*>|list\[", ended.out)) == (0, [])
+    assert "-h" in ended.out
+    assert ended.out.count("…") == 0
 
 
 def test_the_configuration_may_be_for_one_provider(tmp_path: Path) -> None:

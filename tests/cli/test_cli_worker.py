@@ -97,6 +97,23 @@ def test_sigterm_parks_the_run_and_gives_lease_and_job_back(engine: Engine, plac
     assert count(engine, "runs", "status = 'parked'") == 1
 
 
+def test_a_missing_key_keeps_no_other_job_from_its_run(engine: Engine, place: Place) -> None:
+    place.config.write_text(place.config.read_text().replace("KEY_ly", "NO_SUCH_KEY"))
+    with engine.begin() as connection:
+        queue.set_up(connection)
+        for name in ("ly", "st"):
+            queue.enqueue(connection, name)
+    port = free_port()
+    with started(place, "worker", "--concurrency", "1", "--health-port", str(port)) as worker:
+        assert worker.stdout is not None
+        assert any("ly is left out" in told for told in worker.stdout)
+        assert any("st: ok" in told for told in worker.stdout)
+        assert json.loads(page(port, "healthz"))["left_out"] == ["ly"]
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=SECONDS)
+    assert worker.returncode == 0
+
+
 def test_a_worker_on_sqlite_is_told_what_to_do_instead(tmp_path: Path) -> None:
     config = tmp_path / "etl.toml"
     config.write_text('[sources.st]\nprovider = "statsig"\napi_key = { env = "KEY_st" }\n')

@@ -28,7 +28,9 @@ def step(requests: int, waited: float = 0.0, *, done: int = 0) -> Progress:
     [
         (step(1), 0, 5.0, "1 request"),
         (step(10), 40, 20.0, "10 of about 40 requests · 1 min left"),
-        (step(10, waited=3.0), 20, 30.0, "10 of about 20 requests · waited 3.0 s · 30 s left"),
+        (step(10, waited=3.0), 20, 30.0, "10 of about 20 requests · 30 s left · waited 3.0 s"),
+        (step(10), 20, 11.2, "10 of about 20 requests · 15 s left"),
+        (step(10), 40, 37.1, "10 of about 40 requests · 1 min 55 s left"),
         (step(10), 11, 1.0, "10 of about 11 requests"),
         (step(40), 40, 20.0, "40 requests"),
         (step(50), 40, 20.0, "50 requests"),
@@ -54,8 +56,28 @@ def drawn(steps: Sequence[Progress], expected: int, *, terminal: bool = True) ->
 
 
 def test_the_whole_run_has_a_bar_where_it_is_known_how_much_is_expected() -> None:
-    assert "1 of about 2 requests · 1.0 s left" in drawn([step(1)], 2)
+    assert "1 of about 2 requests · 5.0 s left" in drawn([step(1)], 2)
     assert "20 requests" in drawn([step(20)], 10)
+
+
+def test_the_time_left_agrees_with_what_the_rate_limits_were_said_to_ask_for() -> None:
+    assert pace(step(90), 150, 2.0, 112.0) == "90 of about 150 requests · 1 min 50 s left"
+    assert pace(step(150), 150, 2.0, 112.0) == "150 requests"
+
+
+def test_bars_are_seen_on_a_terminal_of_80_columns() -> None:
+    seen = io.StringIO()
+    console = Console(file=seen, force_terminal=True, width=80, color_system=None)
+    name = "launchdarkly-of-the-company"
+    clock = iter(range(0, 900, 80)).__next__
+    with bars(name, 1500, 900.0, quiet=False, console=console, clock=clock) as go:
+        go(step(1200, waited=63.0))
+    lines = re.findall(r"[^\r\n]*requests[^\r\n]*", seen.getvalue())
+    assert lines
+    for line in lines:
+        shown = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line)
+        assert ("━" * 6 in shown, " left" in shown) == (True, True)
+        assert len(shown) <= 80
 
 
 def test_every_stream_has_a_bar_of_its_own() -> None:
