@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import httpx
@@ -553,6 +554,21 @@ def test_what_is_waited_is_counted():
     with vendor(refusal(retry_after="3"), OK), closing(client()) as asking:
         asking.fetch(LIST)
         assert asking.traffic.waited == pytest.approx(3.5)
+
+
+def test_what_two_threads_wait_at_the_same_time_counts_once():
+    clock, both = Clock(), threading.Barrier(2)
+
+    def sleep(seconds):
+        if both.wait(10) == 0:  # the other one sleeps too; the time passes once
+            clock.sleep(seconds)
+        both.wait(10)
+
+    with vendor(refusal(500), refusal(500), OK), closing(client(clock, sleep=sleep)) as asking:
+        with ThreadPoolExecutor(2) as threads:
+            assert len(list(threads.map(asking.fetch, [LIST, LIST]))) == 2
+        assert asking.traffic.waited == pytest.approx(clock.time - NOW)
+        assert asking.traffic.waited > 0
 
 
 def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
