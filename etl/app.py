@@ -32,7 +32,7 @@ from etl.landing import Landing
 from etl.log_fields import log_run
 from etl.pipeline import Shell, run
 from etl.plan import DeleteLimits
-from etl.process import at_work, lives
+from etl.process import at_work, give_large_blocks_back, lives
 from etl.providers import PROVIDERS
 from etl.quota import Window, our_share, window_of
 from etl.recorder import Recorder
@@ -531,6 +531,7 @@ def client_of(
     """A client of a source's provider, as patient as its limits say; close it when done."""
     provider, limits = PROVIDERS[source.provider], source.limits
     key = source.api_key.get_secret_value()
+    give_large_blocks_back()
     return Client(
         source=source.name,
         base_url=source.base_url,

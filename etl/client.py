@@ -61,7 +61,7 @@ class Patience:
     seconds: float = 120.0
     attempts: int = 6
     timeout: float = 60.0
-    max_body: int = 16 * 2**20
+    max_body: int = 8 * 2**20
     spared: float = 0.0
 
 

@@ -84,7 +84,7 @@ class Limits:
     patience: float = 120.0
     attempts: int = 6
     timeout: float = 60.0
-    max_body: int = 16 * _MIB
+    max_body: int = 8 * _MIB
     rate_limits: tuple[str, ...] | None = None
     reserve_percent: float = 10.0
     delete_percent: float = 20.0

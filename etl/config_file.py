@@ -276,7 +276,7 @@ class LimitsTable(Table):
     attempts: int = Field(default=6, ge=1, description="tries of one request")
     timeout: float = Field(default=60.0, gt=0, description="seconds for one whole response")
     max_body_mb: int = Field(
-        default=16, ge=1, description="largest response in MiB; a run takes about ten times as much"
+        default=8, ge=1, description="largest response in MiB; a run takes up to 20 times as much"
     )
     rate_limits: list[RateLimit] | None = Field(
         default=None,

@@ -4,10 +4,11 @@ Guards against walks that never end; knows no database. What it reads is redacte
 else sees it.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -29,6 +30,7 @@ from etl.wire import clean, parse
 
 MOST_PAGES = 1_000_000
 MOST_STEPS_BACK = 5  # in a row; a step back is earned again by two pages that follow
+MOST_WAITING = 16 * 2**20  # bytes of answers that wait for their turn
 OVERLAP = 1  # records; a page that begins with the last one of the page before follows it
 
 Fingerprint = Callable[[str], str]
@@ -213,23 +215,54 @@ def fetched(
             yield place, _outcome(reader.fetch, request)
         return
     pool = ThreadPoolExecutor(reader.concurrency, "etl-fetch")
-    waiting: deque[tuple[Place, Future[Response | SourceError]]] = deque()
-    coming = iter(wanted)
+    waiting: deque[tuple[Place, Request, Future[Response | SourceError | None]]] = deque()
+    coming, room = iter(wanted), _Room()
     try:
         while True:
             for place, request in islice(coming, 2 * reader.concurrency - len(waiting)):
-                waiting.append((place, pool.submit(_outcome, reader.fetch, request)))
+                fetching = pool.submit(room.filled, reader.fetch, request)
+                waiting.append((place, request, fetching))
             if not waiting:
                 return
-            place, answer = waiting.popleft()
+            place, request, answer = waiting.popleft()
             wait_in_pieces(partial(_is_done, answer))
-            yield place, answer.result()
+            found = room.emptied(answer.result())
+            del answer
+            yield place, found or _outcome(reader.fetch, request)
     finally:
         # not waited for: whoever stops early closes the client, which ends the threads
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _is_done(answer: Future[Response | SourceError], seconds: float | None) -> bool:
+@dataclass(slots=True)
+class _Room:
+    """Holds answers that wait for their turn; of more than fit, the rest is asked for again."""
+
+    held: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def filled(self, fetch: Fetch, request: Request) -> Response | SourceError | None:
+        """The outcome of a request, or None where there is no room for it."""
+        outcome = _outcome(fetch, request)
+        size = _size(outcome)
+        with self.lock:
+            if size and self.held + size > MOST_WAITING:
+                return None
+            self.held += size
+        return outcome
+
+    def emptied(self, outcome: Response | SourceError | None) -> Response | SourceError | None:
+        """The outcome, whose turn has come."""
+        with self.lock:
+            self.held -= _size(outcome)
+        return outcome
+
+
+def _size(outcome: Response | SourceError | None) -> int:
+    return len(outcome.body) if isinstance(outcome, Response) else 0
+
+
+def _is_done(answer: Future[Response | SourceError | None], seconds: float | None) -> bool:
     return answer.done() or bool(wait((answer,), seconds).done)
 
 

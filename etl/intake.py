@@ -7,7 +7,7 @@ a slow page gets its own, so that little is fetched again after a kill.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine
@@ -15,19 +15,22 @@ from sqlalchemy import Connection, Engine
 from etl.db import absent, overtaken, staging
 from etl.db.engine import in_transaction, reading, relaxed
 from etl.db.staging import Batch, RunKey
-from etl.load import Before, Head, Outcome, Staged, compare, named_items
+from etl.load import MAX_ITEM, Before, Head, Outcome, Staged, compare, named_items
 from etl.recall import Recall
 from etl.record import Reject
 from etl.seen import Seen
 from etl.signals import hear
 from etl.stream import Json, Page, Stream, whole
-from etl.text import type_at
+from etl.text import parsed_text, type_at
 from etl.walk import MAX_REJECTS, Walk, again, as_json, begin, from_json, give_up, note_ids
 
 CHECKPOINT_SECONDS = 0.2
 CHECKPOINT_ROWS = 2000
 SLICE = 1000  # items of a page that are compared at once
 MAX_REJECTS_OF_RUN = 10_000  # that are kept
+MAX_PAYLOADS = 16 * 2**20  # bytes of memory of the rejects' payloads that a run keeps
+VALUE_BYTES = 64  # of memory that a value takes beside its text
+MAX_WAITING = 4 * 2**20  # bytes of records that wait for a checkpoint
 MAX_DRIFT = 2000  # findings that wait for a checkpoint
 READ_AHEAD = 20  # partitions read together; one by one, asking takes as long as reading
 MAX_LIST_AGE = 600.0  # seconds; a list that was read before is read again by a run that goes on
@@ -85,6 +88,8 @@ class Intake:
     _began: tuple[float, float] = field(init=False)
     _ordinal: int = field(default=0, init=False)
     _rejects: int = field(default=0, init=False)
+    _payloads: int = field(default=0, init=False)
+    _waiting: int = field(default=0, init=False)
     _due: float = field(default=0.0, init=False)
     _held: Connection = field(init=False)
 
@@ -217,11 +222,14 @@ class Intake:
 
         The walk's state waits for the end of the page: a run that resumes reads it again.
         """
-        if len(self._batch) >= CHECKPOINT_ROWS:
+        if self._is_full():
             self._keep_findings_back()
             in_transaction(self.engine, self._write)
-            self._batch = Batch()
+            self._batch, self._waiting = Batch(), 0
         hear()
+
+    def _is_full(self) -> bool:
+        return len(self._batch) >= CHECKPOINT_ROWS or self._waiting >= MAX_WAITING
 
     def take(self, stream: Stream, found: Sequence[Found]) -> None:
         """The items of one page of each walk."""
@@ -293,7 +301,7 @@ class Intake:
     def checkpoint(self, stream: str, walk: Walk) -> None:
         """The walk's state belongs to what was taken; written when enough waits."""
         self._touch(stream, walk)
-        if self.every_page or self.tick() >= self._due or len(self._batch) >= CHECKPOINT_ROWS:
+        if self.every_page or self.tick() >= self._due or self._is_full():
             self.flush()
 
     def flush(self) -> None:
@@ -301,7 +309,7 @@ class Intake:
         if self._met or len(self._batch):
             self._end_segments()
             in_transaction(self.engine, self._write)
-            self._batch, self._met = Batch(), {}
+            self._batch, self._met, self._waiting = Batch(), {}, 0
         self._due = self.tick() + CHECKPOINT_SECONDS
 
     def _end_segments(self) -> None:
@@ -317,7 +325,8 @@ class Intake:
         """Findings that a dry run does not write wait for its end."""
         if not self.keeps_findings:
             self.unwritten.rejects += self._batch.rejects
-            self.unwritten.drift |= self._batch.drift
+            if len(self.unwritten.drift) < MAX_DRIFT:
+                self.unwritten.drift |= self._batch.drift
             self._batch.rejects, self._batch.drift = [], {}
 
     def _write(self, connection: Connection) -> None:
@@ -409,10 +418,19 @@ class Intake:
     def _reject(self, stream: str, walk: Walk, rejects: Sequence[Reject], count: int) -> None:
         """Counts rejected items, of which these are the first; keeps those there is room for."""
         kept = rejects[: self._room(walk)]
-        self._batch.rejects += [(stream, walk.parent_id, reject) for reject in kept]
+        self._batch.rejects += [(stream, walk.parent_id, self._with_room(one)) for one in kept]
         self._rejects += len(kept)
         walk.rejected += count
         walk.unkept += count - len(kept)
+
+    def _with_room(self, reject: Reject) -> Reject:
+        """The reject, without its payload where there is no room for that."""
+        text = parsed_text(reject.payload)
+        memory = len(text) + VALUE_BYTES * sum(map(text.count, (b",", b"[", b"{")))
+        if memory > MAX_ITEM or self._payloads + memory > MAX_PAYLOADS:
+            return replace(reject, payload=None)
+        self._payloads += memory
+        return reject
 
     def _room(self, walk: Walk) -> int:
         """How many more rejects are kept of a list."""
@@ -504,6 +522,7 @@ class Intake:
             walk.newcomers += _is_newcomer(staged.record.created_at, walk)
             self._ordinal += 1
             self._batch.staged[stream].append((self._ordinal, staged))
+            self._waiting += staged.size
             for path, kind in staged.record.drift if self._has_room_for_drift() else ():
                 self._batch.drift[stream, path, kind] = type_at(staged.raw, path)
 

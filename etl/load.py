@@ -15,6 +15,9 @@ from etl.text import parsed_text
 from etl.transform import content_of, hash_of_text, identify, identity_of, transform
 from etl.wire import is_fingerprint
 
+MAX_ITEM = 2 * 2**20  # bytes of one item; it is copied several times on its way to the database
+_TOO_LARGE = f"the item is larger than {MAX_ITEM} bytes"
+
 
 class Head(NamedTuple):
     """What is stored of a record: enough to see whether an item is news.
@@ -40,7 +43,7 @@ class Before(NamedTuple):
 class Staged:
     """A record that is new, changed or back; row_id is None for a new one.
 
-    text: the JSON of `raw`, where the hash was made of just that.
+    text: the JSON of `raw`, where the hash was made of just that. size: of its content, in bytes.
     """
 
     partition: Partition
@@ -51,6 +54,7 @@ class Staged:
     record: Record
     raw: Json
     text: str | None = None
+    size: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,7 +111,11 @@ def compare(
         if earlier is not None and earlier.content_hash == content_hash:
             outcome.again.append(earlier)
             continue
-        record = transform(item, stream, partition)
+        record = (
+            transform(item, stream, partition)
+            if len(text) <= MAX_ITEM
+            else Reject(external_id=external_id, path="", reason=_TOO_LARGE, payload=item)
+        )
         if isinstance(record, Reject):
             outcome.rejects.append(record)
             continue
@@ -121,6 +129,7 @@ def compare(
                 record=record,
                 raw=item,
                 text=text.decode() if content is item else None,
+                size=len(text),
             )
         )
     return outcome

@@ -24,7 +24,7 @@ EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _EARLIEST, _LATEST = EARLIEST.timestamp() * 1000, LATEST.timestamp() * 1000
 
-MAX_VALUES = 500_000  # of one body; a parsed value takes up to 300 bytes of memory
+MAX_VALUES = 250_000  # of one body; a parsed value takes up to 300 bytes of memory
 MAX_CHILDREN = 10_000  # parameters or reservations of one layer
 MAX_UNKNOWN_FIELDS = 50  # of one item that are told as drift
 MOST_DEPTH = 64  # vendors nest about ten deep; beyond it hashing and cleaning would overflow

@@ -24,12 +24,12 @@ from sqlalchemy import (
 from etl.db.run_tables import schema_drift
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, RecordTables
-from etl.db.upsert import parts
 from etl.diff import MISSING, VANISHED, field_changes, reshaped
 from etl.stream import Stream
 from etl.text import json_text
 from etl.transform import content_of
 
+AT_ONCE = 20  # pairs of payloads, which may be large
 MOST_GONE = 20  # fields of a run and stream that are looked for in all records
 
 _FIRST = 1000  # records of a stream
@@ -67,8 +67,8 @@ def read_fields(
         .order_by(current.c[tables.id])
     )
     shapes: Shapes = Counter()
-    found = connection.execute(pairs).all()
-    rows = [row for part in parts(found) for row in _field_rows(part, stream, shapes)]
+    found = connection.execute(pairs.execution_options(yield_per=AT_ONCE)).partitions()
+    rows = [row for part in found for row in _field_rows(part, stream, shapes)]
     _note(connection, run, tables, shapes, now)
     return rows
 

@@ -2,23 +2,34 @@
 
 import gzip
 import json
+import os
+import resource
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
 
 from etl.config import Limits
+from etl.load import MAX_ITEM
 from etl.walk import MAX_REJECTS
 from etl.wire import MAX_VALUES
 from tests.support import tls
+from tests.support.waiting import until
 
 MIB = 2**20
+MB = 10**6
 CAP = Limits().max_body
-MOST = 250 * MIB
+MOST = 250 * MB
+MOST_DATA = 450 * MIB  # of a process: what it has reserved and not only what it uses
+HOSTILE = 6  # answers; the lists of what they bring are empty
 GZIP = "Content-Encoding: gzip"
 PROVIDERS = ("launchdarkly", "statsig", "layers")
+EMPTY = b'{"items": [], "data": [], "pagination": {"nextPage": null}, "_links": {}}'
 TAIL = b'], "data": [], "pagination": {"nextPage": null}, "_links": {}}'
 
 
@@ -45,11 +56,28 @@ def in_data(body: bytes) -> bytes:
 
 LAYER = '{"key":"%(n)d","name":"","createdAt":1711992161000}'
 PROJECT = '{"_id":"%(n)d","key":"%(n)d","name":"","tags":[],"includeInSnippetByDefault":true}'
+LAUNCHDARKLY = (
+    '{"_id":"%(n)d","key":"%(n)d","name":"","tags":[],"includeInSnippetByDefault":true,"x":%(x)s}'
+)
 LAYERS_PROJECT = (
     '{"id":"%(n)d","name":"","status":"","createdAt":"2026-04-10T09:14:22Z",'
     '"updatedAt":"2026-04-10T09:14:22Z"}'
 )
+A_KEY = "sdk-11111111-1111-1111-1111-111111111111 "
 LONG = '{"id":"a","_id":"a","key":"a","name":"%s","tags":[],"status":"","x":"%s"}'
+
+
+def items(*found: str) -> bytes:
+    """A list of these items."""
+    return b'{"items": [' + ",".join(found).encode() + TAIL
+
+
+def launchdarkly(value: str, *, times: int = 1) -> bytes:
+    """Projects that are valid and hold that value."""
+    return items(*(LAUNCHDARKLY % {"n": number, "x": value} for number in range(times)))
+
+
+ASTRAL = "\U0001f600"  # with it each letter of a text takes four bytes
 BODIES = {
     "millions of values": lambda: b'{"items": [' + b"[]," * (CAP // 4) + b"[]" + TAIL,
     "empty lists": lambda: filled(b"[],"),
@@ -84,6 +112,25 @@ BODIES = {
     "escapes": lambda: b'{"items": [' + (LONG % ("", "\\u0041" * (CAP // 8))).encode() + TAIL,
     "an endless number": lambda: b'{"items": [' + b"1" * (CAP - 100) + TAIL,
     "blanks": lambda: b'{"items": [' + b" " * (CAP - 200) + TAIL,
+    "one text of wide letters": lambda: launchdarkly(f'"{ASTRAL}{"a" * (CAP - 999)}"'),
+    "the same, read by Python": lambda: launchdarkly(f'["{ASTRAL}{"a" * (CAP - 999)}", 1e2]'),
+    "items of wide letters": lambda: launchdarkly(
+        f'"{ASTRAL}{"a" * (MAX_ITEM - 999)}"', times=CAP // MAX_ITEM - 1
+    ),
+    "control characters": lambda: launchdarkly(json.dumps("\x01" * (CAP // 6 - 99))),
+    "surrogate pairs": lambda: launchdarkly(json.dumps(ASTRAL * (CAP // 12 - 99))),
+    "keys in a text": lambda: launchdarkly(f'"{A_KEY * (CAP // len(A_KEY) - 99)}"'),
+    "an item of many names": lambda: launchdarkly(
+        json.dumps({f"name-{n}": 0 for n in range(MAX_VALUES - 1000)})
+    ),
+    "an item of large numbers": lambda: launchdarkly(f"[{'1e308,' * (MAX_VALUES - 1000)}1]"),
+    "one reject of many values": lambda: items(json.dumps({"x": [[]] * (MAX_VALUES // 2 - 99)})),
+    "unknown fields": lambda: items(
+        *(
+            LAUNCHDARKLY % {"n": n, "x": "{}," + ",".join(f'"{n}-{m}":0' for m in range(2000))}
+            for n in range(100)
+        )
+    ),
 }
 PROGRAM = """
 import sys
@@ -107,18 +154,40 @@ limits = {{ attempts = 1, rate_limits = ["1000/1s"] }}
 """
 
 
+def serving(body: bytes, *headers: str) -> AbstractContextManager[tls.Server]:
+    """Answers the first requests with this body, and later ones with an empty list."""
+    hostile, empty = tls.answer(body, "200 OK", *headers), tls.answer(EMPTY)
+
+    def talk(server: tls.Server, connection: socket.socket) -> None:
+        server.heads.append(tls.head_of(connection))
+        connection.sendall(hostile if len(server.heads) <= HOSTILE else empty)
+
+    return tls.serving(talk)
+
+
 def run_on(body: bytes, provider: str, folder: Path, *headers: str) -> tuple[str, int, str]:
     """Status, peak of resident memory and error of a run that gets this body."""
-    with tls.plain_server(tls.answer(body, "200 OK", *headers)) as server:
-        config = folder / "etl.toml"
-        config.write_text(CONFIG.format(folder=folder, provider=provider, url=server.url))
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(config)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    with serving(body, *headers) as server:
+        return run_of(server, provider, folder)
+
+
+def configured(server: tls.Server, provider: str, folder: Path) -> Path:
+    """A configuration of that server as the provider."""
+    config = folder / "etl.toml"
+    config.write_text(CONFIG.format(folder=folder, provider=provider, url=server.url))
+    return config
+
+
+def run_of(server: tls.Server, provider: str, folder: Path) -> tuple[str, int, str]:
+    """Status, peak of resident memory and error of a run that reads from this server."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(configured(server, provider, folder))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MOST_DATA, MOST_DATA)),
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     first, _, error = done.stdout.partition("\n")
     status, peak = first.split()
@@ -129,10 +198,63 @@ def packed(body: bytes) -> bytes:
     return gzip.compress(body, 1)
 
 
-@pytest.mark.parametrize("name", ["millions of values", "objects of one key"])
+@pytest.mark.parametrize(
+    "name", ["millions of values", "objects of one key", "the same, read by Python"]
+)
 def test_a_hostile_body_takes_a_bounded_memory(name: str, tmp_path: Path) -> None:
-    status, peak, said = run_on(packed(BODIES[name]()), "layers", tmp_path, GZIP)
-    assert (status, peak < MOST) in (("failed", True), ("partial", True)), (peak, said)
+    status, peak, said = run_on(packed(BODIES[name]()), "launchdarkly", tmp_path, GZIP)
+    assert status in ("failed", "partial"), said
+    assert peak < MOST, said
+
+
+@pytest.mark.slow
+def test_large_answers_of_many_projects_are_not_all_held_at_once(tmp_path: Path) -> None:
+    """Several are fetched at once; each is as large as a body may be, and valid."""
+    layer = '{"key":"%d","name":"","createdAt":1711992161000,"x":"%s"}'
+    wide = ASTRAL + "a" * MIB
+    layers = items(*(layer % (number, wide) for number in range(CAP // MIB - 1)))
+    projects = items(*(LAUNCHDARKLY % {"n": number, "x": "0"} for number in range(12)))
+    answers = {b"projects": projects, b"environments": EMPTY, b"layers": layers}
+    ready = {name: tls.answer(packed(body), "200 OK", GZIP) for name, body in answers.items()}
+
+    def talk(_server: tls.Server, connection: socket.socket) -> None:
+        path = tls.head_of(connection).split(b" ")[1].partition(b"?")[0]
+        connection.sendall(ready.get(path.rpartition(b"/")[2], tls.answer(EMPTY)))
+
+    with tls.serving(talk) as server:
+        status, peak, said = run_of(server, "launchdarkly", tmp_path)
+    assert status == "ok", said
+    assert peak < MOST, said
+
+
+@pytest.mark.parametrize("name", ["valid projects of Layers.com", "objects of one key"])
+def test_a_stop_is_heard_while_a_hostile_page_is_processed(name: str, tmp_path: Path) -> None:
+    """Of valid items some are staged already, and the page is not at its end."""
+    with serving(packed(BODIES[name]()), GZIP) as server:
+        config = configured(server, "layers", tmp_path)
+        command = [sys.executable, "-m", "etl", "--config", str(config), "sync", "it"]
+        with subprocess.Popen(
+            command,
+            env={**os.environ, "KEY": "some-key"},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert until(lambda: len(server.heads) > 1)  # the first one asked whose the key is
+            if name.startswith("valid"):
+                assert until(lambda: counted(tmp_path, "staged_projects") > 0)
+                assert counted(tmp_path, "ledger") == 0
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=120)
+    assert process.returncode == 75, told
+    assert told.startswith("etl: stopped; what was read is kept")
+    assert counted(tmp_path, "projects") == 0
+
+
+def counted(folder: Path, table: str) -> int:
+    """The committed rows of a table."""
+    with closing(sqlite3.connect(folder / "etl.db")) as database:
+        (count,) = database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()  # noqa: S608  ours
+    return int(count)
 
 
 @pytest.mark.slow
