@@ -54,6 +54,7 @@ def backfill(
         Path | None,
         typer.Option(
             metavar="DIR",
+            readable=False,  # an error of the system tells more
             help="Load dumps of the past, in order, instead of asking; see docs/archive.md.",
         ),
     ] = None,

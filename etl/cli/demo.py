@@ -62,7 +62,9 @@ def _invite(server: "Sandbox") -> None:
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where to put demo.db and demo.toml.")] = Path(),
+    folder: Annotated[
+        Path, typer.Option(readable=False, help="Where to put demo.db and demo.toml.")
+    ] = Path(),
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the demo that is there and its history.")
     ] = False,

@@ -36,7 +36,9 @@ def reprocess(
     from_archive: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Take the past from dumps where there are any; docs/archive.md."
+            metavar="DIR",
+            readable=False,  # an error of the system tells more
+            help="Take the past from dumps where there are any; docs/archive.md.",
         ),
     ] = None,
     force: Annotated[

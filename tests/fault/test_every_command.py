@@ -1,13 +1,14 @@
-"""Whatever is wrong with database, folder or output: a clear line and a documented exit code.
+"""Whatever is wrong with database, folder, network or output: one line, a documented exit code.
 
 Every command there is, as the command line has them, meets every way to fail.
 """
 
+import re
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from sqlalchemy import Engine, make_url
 from etl.db import engine as engines
 from etl.sandbox import Sandbox
 from tests.cli.command import free_port
-from tests.support import postgres
-from tests.support.commands import DOCUMENTED, LASTING, Ended, Stdout, commands, run
+from tests.support import postgres, tls
+from tests.support.commands import DOCUMENTED, LASTING, Ended, Stream, commands, run
 from tests.support.runs import config_text, small
 
 WITHOUT_DATABASE = frozenset({"init", "demo", "sandbox"})
 LIBRARIES = (
     "Traceback",
+    "internal error",
     "Background on this error",
     "[SQL:",
     "sqlalchemy.",
@@ -41,7 +43,8 @@ class Case:
     url: str
     powerless: bool = False
     before: Callable[[], object] = lambda: None
-    stdout: Stdout = "file"
+    stdout: Stream = "file"
+    stderr: Stream = "file"
     variables: dict[str, str] = field(default_factory=dict)
 
 
@@ -246,10 +249,197 @@ READING = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stdout", ["closed", "full"])
-def test_output(stdout: Stdout, folder: Path) -> None:
-    case = Case(url="sqlite:///etl.db", stdout=stdout)
+@pytest.mark.parametrize("stream", ["closed", "full"])
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_output(name: str, stream: Stream, folder: Path) -> None:
+    streams: Any = {name: stream}
+    case = Case(url="sqlite:///etl.db", **streams)
     assert troubles(case, folder, leaving_out=("demo",)) == []
+
+
+# --- folders
+
+
+def read_only_folder(folder: Path) -> None:
+    folder.chmod(0o555)
+
+
+def unreadable_folder(folder: Path) -> None:
+    folder.chmod(0o000)
+
+
+def file_as_folder(folder: Path) -> None:
+    folder.rmdir()
+    folder.write_text("a file")
+
+
+def broken_link(folder: Path) -> None:
+    folder.rmdir()
+    folder.symlink_to(folder.with_name("nowhere") / "at all")
+
+
+FOLDERS = (read_only_folder, unreadable_folder, file_as_folder, broken_link)
+USING_FOLDERS = {  # commands that use a folder of files -> whether they can go without
+    "export layers --out files/layers.csv": False,
+    "export layers --out files/layers.parquet": False,
+    "report layer_capacity --format csv --out files/report.csv": False,
+    "report changes --since 7d --format html --out files/report.html": False,
+    "plan --out files/plan.json": False,
+    "apply files/plan.json": False,
+    "--config files/new.toml init": False,
+    "demo --folder files": False,
+    "sync ld": True,
+    "backfill ld": True,
+    "backfill ld --from-archive files": True,
+    "reprocess ld --from-archive files": True,
+    "prune": True,
+    "source rename ld old": True,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", FOLDERS, ids=lambda spoil: spoil.__name__)
+def test_folder(spoil: Callable[[Path], None], folder: Path) -> None:
+    with (folder / "etl.toml").open("a") as config:
+        config.write('\n[sources.ld.archive]\ndir = "files"\n')
+    files = folder / "files"
+    files.mkdir()
+    spoil(files)
+    try:
+        found = []
+        for words, may_succeed in USING_FOLDERS.items():
+            ended = run("--config", "etl.toml", *words.split(), at=folder, powerless=True)
+            why = trouble(ended) or ("" if ended.code or may_succeed else "succeeds")
+            found += [(words, why, ended)] if why else []
+        assert found == []
+    finally:
+        if files.is_dir():
+            files.chmod(0o755)
+
+
+# --- the network
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Where a source is looked for, through which proxy, and the exit codes of that."""
+
+    url: str
+    proxy: str = ""
+    codes: tuple[int, ...] = (1, 75)
+
+
+@contextmanager
+def unknown_host() -> Iterator[Away]:
+    yield Away("https://no-such-host.invalid")
+
+
+@contextmanager
+def no_host_name() -> Iterator[Away]:
+    yield Away(f"https://{'a' * 70}.example")
+
+
+@contextmanager
+def refused() -> Iterator[Away]:
+    yield Away(f"http://127.0.0.1:{free_port()}", codes=(75,))
+
+
+@contextmanager
+def unknown_authority() -> Iterator[Away]:
+    with tls.tls_server(tls.STRANGER.issue_cert("localhost"), b"") as server:
+        yield Away(f"https://localhost:{server.port}", codes=(1,))
+
+
+@contextmanager
+def expired() -> Iterator[Away]:
+    certificate = tls.AUTHORITY.issue_cert("localhost", not_after=tls.EXPIRED)
+    with tls.tls_server(certificate, b"") as server:
+        yield Away(f"https://localhost:{server.port}", codes=(1,))
+
+
+@contextmanager
+def certificate_of_another() -> Iterator[Away]:
+    with tls.tls_server(tls.AUTHORITY.issue_cert("other.example"), b"") as server:
+        yield Away(f"https://localhost:{server.port}", codes=(1,))
+
+
+@contextmanager
+def no_tls() -> Iterator[Away]:
+    with tls.plain_server(tls.answer(b"{}")) as server:
+        yield Away(f"https://localhost:{server.port}")
+
+
+@contextmanager
+def breaking_off() -> Iterator[Away]:
+    with tls.serving(lambda _server, connection: connection.recv(65536)) as server:
+        yield Away(f"http://127.0.0.1:{server.port}", codes=(75,))
+
+
+@contextmanager
+def no_http() -> Iterator[Away]:
+    with tls.plain_server(b"220 mail.example ESMTP\r\n") as server:
+        yield Away(f"http://127.0.0.1:{server.port}")
+
+
+@contextmanager
+def unknown_proxy() -> Iterator[Away]:
+    yield Away("https://vendor.invalid", "http://no-such-proxy.invalid:3128")
+
+
+@contextmanager
+def refused_by_proxy() -> Iterator[Away]:
+    with tls.proxy_server("407 Proxy Authentication Required") as proxy:
+        yield Away("https://vendor.invalid", f"http://me:hidden@127.0.0.1:{proxy.port}", (1,))
+
+
+@contextmanager
+def proxy_is_down() -> Iterator[Away]:
+    yield Away("https://vendor.invalid", f"http://127.0.0.1:{free_port()}", (75,))
+
+
+NETWORK = (
+    *(unknown_host, no_host_name, refused, unknown_authority, expired, certificate_of_another),
+    *(no_tls, breaking_off, no_http, unknown_proxy, refused_by_proxy, proxy_is_down),
+)
+ASKING = ("check", "sync ld", "sync", "plan", "plan --out new.json", "backfill ld")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(one, marks=() if one is unknown_authority else pytest.mark.slow)
+        for one in NETWORK
+    ],
+    ids=lambda case: case.__name__,
+)
+def test_network(case: Callable[[], Any], folder: Path) -> None:
+    with ExitStack() as stack:
+        away = stack.enter_context(case())
+        _move(folder, away)
+        variables = {"SSL_CERT_FILE": str(tls.authority_file(folder)), "ETL_PROXY": away.proxy}
+        ended = run(
+            *("--config", "etl.toml", "schedule", "--health-port", "0"),
+            at=folder,
+            awaited="ld: ",
+            **variables,
+        )
+        assert (ended.code, trouble(ended, lines=50)) == (0, ""), ended
+        found = []
+        for words in ASKING:
+            ended = run("--config", "etl.toml", *words.split(), at=folder, **variables)
+            why = trouble(ended) or ("" if ended.code in away.codes else f"code {ended.code}")
+            why = why or ("shows a password" if "hidden" in ended.err + ended.out else "")
+            found += [(words, why, ended)] if why else []
+        assert found == []
+
+
+def _move(folder: Path, away: Away) -> None:
+    """All sources are there now, and that of the schedule is overdue."""
+    text = (folder / "etl.toml").read_text()
+    more = 'proxy = { env = "ETL_PROXY" }\n' if away.proxy else ""
+    text = re.sub(r"base_url = .*\n", lambda _: f'base_url = "{away.url}"\n{more}', text)
+    (folder / "etl.toml").write_text(text)
+    alter(folder, "UPDATE runs SET started_at = '2020' || substr(started_at, 5)")
 
 
 def troubles(case: Case, folder: Path, leaving_out: Any = WITHOUT_DATABASE) -> list[Any]:
@@ -264,22 +454,23 @@ def troubles(case: Case, folder: Path, leaving_out: Any = WITHOUT_DATABASE) -> l
             powerless=case.powerless,
             before=case.before,
             stdout=case.stdout,
+            stderr=case.stderr,
             ETL_DATABASE_URL=case.url,
             **case.variables,
         )
         why = trouble(ended)
-        if why:
+        if why and not (why == "silent" and case.stderr != "file"):
             found.append((" ".join(words), why, ended))
     return found
 
 
-def trouble(ended: Ended) -> str:
+def trouble(ended: Ended, lines: int = MOST_LINES) -> str:
     if ended.code not in DOCUMENTED:
         return f"exit code {ended.code}"
     for word in LIBRARIES:
         if word in ended.err or word in ended.out:
             return f"shows {word}"
-    if ended.err.count("\n") > MOST_LINES:
+    if ended.err.count("\n") > lines:
         return "too many lines"
     return "" if ended.code in (0, 6) or ended.err or ended.out else "silent"
 

@@ -21,7 +21,7 @@ from etl.cli import app, main
 from tests.support.runs import environ
 from tests.support.waiting import until
 
-Stdout = Literal["file", "closed", "full"]
+Stream = Literal["file", "closed", "full"]
 LASTING = frozenset({"schedule", "worker", "web", "sandbox"})
 DOCUMENTED = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 75})
 REQUIRED: Mapping[str, str] = {  # of a parameter that a command must be given -> its value
@@ -73,14 +73,17 @@ def _below(command: Any, path: tuple[str, ...]) -> Iterator[list[str]]:
 def run(
     *arguments: str,
     at: Path,
-    stdout: Stdout = "file",
+    stdout: Stream = "file",
+    stderr: Stream = "file",
     powerless: bool = False,
     before: Callable[[], object] = lambda: None,
+    awaited: str = "",
     **variables: str,
 ) -> Ended:
     """Runs a command in that folder; one that would last ends by SIGTERM once it says something.
 
-    powerless: root obeys permissions, as everybody else.
+    powerless: root obeys permissions, as everybody else. awaited: what it must say on stderr;
+    default: anything on stdout.
     """
     _import_everything()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -88,7 +91,10 @@ def run(
         if child == 0:
             code = 99
             try:
-                _become(out.fileno(), err.fileno(), stdout, at)
+                os.chdir(at)
+                _clean_up()
+                _become(1, out.fileno(), stdout)
+                _become(2, err.fileno(), stderr)
                 _drop_capabilities(powerless)
                 os.environ.update({**environ(), **variables})
                 before()
@@ -97,7 +103,13 @@ def run(
                 traceback.print_exc()
             finally:
                 os._exit(code)
-        code = _wait(child, out.fileno(), lasting=bool(LASTING & set(arguments)))
+
+        def spoke() -> bool:
+            if not LASTING & set(arguments):
+                return False
+            return awaited in _text(err) if awaited else bool(_text(out))
+
+        code = _wait(child, spoke)
         told = [_text(one) for one in (out, err)]
     return Ended(code=code, out=told[0], err=told[1])
 
@@ -112,23 +124,24 @@ def _import_everything() -> None:
         importlib.import_module(name)
 
 
-def _become(out: int, err: int, stdout: Stdout, at: Path) -> None:
+def _clean_up() -> None:
+    """Nothing of the tests' own environment and signal handlers."""
     for name in list(os.environ):
         if name.startswith(("ETL_", "PG")):
             del os.environ[name]
-    os.chdir(at)
-    os.dup2(err, 2)
-    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-    if stdout == "closed":
-        os.close(1)
-        sys.stdout = None  # what Python makes of it
-    else:
-        os.dup2(out if stdout == "file" else os.open("/dev/full", os.O_WRONLY), 1)
-        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(
-            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-        )
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _become(number: int, file: int, stream: Stream) -> None:
+    """The stream of that number goes to the file, to a full disk, or nowhere."""
+    name = {1: "stdout", 2: "stderr"}[number]
+    if stream == "closed":
+        os.close(number)
+        setattr(sys, name, None)  # what Python makes of it
+        return
+    os.dup2(file if stream == "file" else os.open("/dev/full", os.O_WRONLY), number)
+    setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def _drop_capabilities(wanted: bool) -> None:
@@ -158,14 +171,14 @@ def _main(arguments: tuple[str, ...]) -> int:
     return int(code)
 
 
-def _wait(child: int, out: int, *, lasting: bool) -> int:
+def _wait(child: int, spoke: Callable[[], bool]) -> int:
     ended: list[int] = []
 
     def over() -> bool:
         pid, status = (0, 0) if ended else os.waitpid(child, os.WNOHANG)
         if pid:
             ended.append(os.waitstatus_to_exitcode(status))
-        return bool(ended) or (lasting and os.fstat(out).st_size > 0)
+        return bool(ended) or spoke()
 
     if not until(over):
         os.kill(child, signal.SIGKILL)
@@ -177,6 +190,5 @@ def _wait(child: int, out: int, *, lasting: bool) -> int:
 
 
 def _text(file: Any) -> str:
-    file.seek(0)
-    found: bytes = file.read()
-    return found.decode(errors="replace")
+    size = os.fstat(file.fileno()).st_size
+    return os.pread(file.fileno(), size, 0).decode(errors="replace")
