@@ -246,11 +246,15 @@ def past(engine: Engine, name: str, moment: datetime) -> bytes:
     return file.getvalue()
 
 
-def test_a_wrong_name_is_answered_with_the_right_ones(twins: Twins) -> None:
+def test_a_wrong_name_is_answered_with_the_nearest_ones(twins: Twins) -> None:
     for engine in twins:
         for name in ("nix", "leases", "ledger", "staged_layers", "alembic_version", "layers; --"):
-            with engine.connect() as connection, pytest.raises(ConfigError, match="change_feed"):
+            with engine.connect() as connection, pytest.raises(ConfigError) as refused:
                 relations.relation(connection, name)
+            assert str(refused.value).startswith(f"no table or view {name!r}")
+            assert len(str(refused.value)) < 300
+        with engine.connect() as connection, pytest.raises(ConfigError, match="layer_capacity"):
+            relations.relation(connection, "layer_capcity")
 
 
 def test_a_view_of_the_users_may_be_exported_too(twins: Twins) -> None:
