@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from etl.db import absent, staging
 from etl.db.absent import Candidate
 from etl.db.engine import in_transaction, snapshot
+from etl.db.queries import keys
 from etl.errors import UnsafeChange
 from etl.extract import Reader
 from etl.identity import listed_keys
@@ -18,6 +19,7 @@ from etl.plan import raise_if_unsafe
 from etl.proof import Verdict, keep_renamed, prove_deletions
 from etl.report import StreamReport
 from etl.stream import Stream, Traffic
+from etl.text import did_you_mean
 from etl.walk import Walk, account, proof_of, proves_absence, unproved
 
 TROUBLE = ("incomplete", "failed")
@@ -99,8 +101,13 @@ def _not_there(
         return {}
     known = {*intake.parents(stream.name).values(), *(one.key for one in candidates)}
     unknown = [key for key in job.selection.projects if key not in known]
-    said = f"the provider has no {', '.join(unknown)} (404), and nothing live is stored of it"
-    return {"": said} if unknown else {}
+    if not unknown:
+        return {}
+    with snapshot(intake.engine) as connection:
+        stored = keys(connection, stream.name)
+    near = next((hint for key in unknown if (hint := did_you_mean(key, stored))), "")
+    missing = ", ".join(unknown)
+    return {"": f"the provider has no {missing} (404), and nothing live is stored of it{near}"}
 
 
 def _decidable(

@@ -234,8 +234,8 @@ def _list_rows(streams: Iterable[Any]) -> Iterator[tuple[object, ...]]:
 def _stream_row(row: Any) -> tuple[object, ...]:
     return (
         *(row.stream, row.parent_key, row.status, "yes" if row.complete else "no"),
-        *(row.expected_total, row.received, row.pages, row.requests, row.retries),
-        terminal.span(row.waited_seconds),
+        *(row.expected_total, row.received, row.pages, row.requests, row.retries or None),
+        terminal.span(row.waited_seconds) if row.waited_seconds else None,
         _changed(row),
         row.incomplete_reason or row.proof,
     )

@@ -127,6 +127,14 @@ def test_a_project_that_nobody_knows_makes_the_run_partial(engine: Engine) -> No
     assert "the provider has no no-such (404)" in str(of(report, "projects").incomplete_reason)
 
 
+def test_a_mistyped_project_is_told_with_the_nearest(engine: Engine) -> None:
+    with Sandbox(small()) as sandbox:
+        settings = settings_for(sandbox)
+        sync(engine, settings, "ld")
+        report = backfill(engine, settings, "ld", projects=("my-projct",))
+    assert "did you mean my-project?" in str(of(report, "projects").incomplete_reason)
+
+
 def test_a_part_is_no_complete_snapshot(engine: Engine) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox)
