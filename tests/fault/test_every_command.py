@@ -365,8 +365,12 @@ def certificate_of_another() -> Iterator[Away]:
 
 @contextmanager
 def no_tls() -> Iterator[Away]:
-    with tls.plain_server(tls.answer(b"{}")) as server:
-        yield Away(f"https://localhost:{server.port}")
+    def refuse(_server: tls.Server, connection: Any) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with tls.serving(refuse) as server:
+        yield Away(f"https://localhost:{server.port}", codes=(1,))
 
 
 @contextmanager

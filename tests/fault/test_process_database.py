@@ -131,7 +131,10 @@ def test_a_foreign_writer_that_does_not_end_is_a_clear_error(
         ended = fork(config, "st", busy=1, checkpoint=0.0)
         held[0].__exit__(None, None, None)
         assert (ended.code, ended.error.count("\n")) == (1, 0)
-        assert ended.error == "the database failed while syncing st: database is locked"
+        assert ended.error == (
+            "the database failed while syncing st: database is locked; another process is writing: "
+            "run the command again when it has ended"
+        )
         assert intact(path_of(sqlite))
         assert (fork(config, "st").code, violations(sqlite)) == (0, [])
         assert counts(sqlite)["statsig"] == sandbox.counts()["statsig"]
@@ -215,7 +218,10 @@ def test_a_full_disk_at_any_point_of_a_run_leaves_the_old_state(
     assert violations(sqlite) == []
 
 
-FULL = "the database failed while syncing st: database or disk is full"
+FULL = (
+    "the database failed while syncing st: database or disk is full; free some space, then run "
+    "the command again"
+)
 
 
 @pytest.fixture(scope="module")
