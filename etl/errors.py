@@ -22,6 +22,7 @@ A run whose parts landed but not all of them has no exception: its exit code is 
 """
 
 from datetime import datetime
+from typing import Any
 
 from etl.redaction import redact
 
@@ -105,7 +106,14 @@ class ProtocolError(SourceError):
 
 
 class MisdirectedAnswer(ProtocolError):
-    """An answer that says itself that it belongs to another request; it proves nothing."""
+    """An answer that says itself that it belongs to another request; it proves nothing.
+
+    body: the redacted answer.
+    """
+
+    def __init__(self, message: str, *, body: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.body = body
 
 
 class NotRecorded(ProtocolError):

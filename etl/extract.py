@@ -83,11 +83,11 @@ def pages(
         if len(visited) >= MOST_PAGES:
             raise ProtocolError(f"no end after {MOST_PAGES} pages")
         visited.add(request)
-        page = _page(reader, stream, request, first)
+        page = _page_after(before, reader, stream, request, first=first, number=len(visited))
         first = None
         marks = marks_of(page, stream)
-        if marks and marks == before and not stepped:
-            raise ProtocolError(f"page {len(visited)} is the same as the one before it")
+        if not stepped:
+            _raise_if_same(marks, before, len(visited))
         if overlapping and marks and leads_back(page.next, request):
             raise ProtocolError(f"the link of page {len(visited)} leads back: a loop")
         back = _step_back(stream, request, before) if overlapping and not spoiled else None
@@ -101,6 +101,29 @@ def pages(
         yield replace(page, gap=spoiled)
         credit, before = min(credit + 1, 2 * MOST_STEPS_BACK), marks
         request = _overlapped(stream, page) if overlapping else page.next
+
+
+def _page_after(
+    before: Sequence[Json],
+    reader: Reader,
+    stream: Stream,
+    request: Request,
+    *,
+    first: Response | None,
+    number: int,
+) -> Page:
+    """The page of a request; a server that sends the page before it again is told from one that
+    mixes up its answers."""
+    try:
+        return _page(reader, stream, request, first)
+    except MisdirectedAnswer as error:
+        _raise_if_same(marks_of(stream.read(error.body, request), stream), before, number)
+        raise
+
+
+def _raise_if_same(marks: Sequence[Json], before: Sequence[Json], number: int) -> None:
+    if marks and marks == before:
+        raise ProtocolError(f"page {number} is the same as the one before it")
 
 
 def _page(reader: Reader, stream: Stream, request: Request, first: Response | None) -> Page:
@@ -133,7 +156,8 @@ def body_for(reader: Reader, stream: Stream, request: Request) -> dict[str, Json
         return body
     if not request.alone:
         return body_for(reader, stream, replace(request, alone=True))
-    raise MisdirectedAnswer(f"the answer to {request.path} is of another request: {said}")
+    said = f"the answer to {request.path} is of another request: {said}"
+    raise MisdirectedAnswer(said, body=body)
 
 
 def _read(reader: Reader, stream: Stream, request: Request, body: dict[str, Json]) -> Page:

@@ -32,7 +32,9 @@ def test_a_server_that_always_sends_the_first_page_is_found_out_at_the_second(
     with listed.sandbox() as sandbox:
         sandbox.add_fault(listed.fault("same_page", times=None))
         report = listed.sync(engine, sandbox)
-        assert (end(report), len(listed.asked(sandbox))) == (("failed", 1), 2)
+        # an answer that says that it is another page is asked for again before it counts
+        asked = 3 if listed is STATSIG else 2
+        assert (end(report), len(listed.asked(sandbox))) == (("failed", 1), asked)
     assert "page 2 is the same as the one before it" in str(report.error)
     assert nothing_is_stored(engine)
 
