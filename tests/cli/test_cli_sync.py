@@ -250,7 +250,8 @@ def test_logs_are_json_lines_on_stderr(here: Place) -> None:
     lines = [json.loads(text) for text in ended.err.splitlines()]
     assert ended.code == 0
     assert {"event", "level", "logger", "timestamp"} <= set(lines[0])
-    assert any(one["event"].startswith("ly: 200 /v1/projects") for one in lines)
+    read = {(one["source"], one["path"]) for one in lines if one["event"] == "page read"}
+    assert ("ly", "/v1/projects") in read
 
 
 def test_text_logs_have_no_escape_codes_off_a_terminal(here: Place) -> None:
