@@ -24,6 +24,7 @@ from tests.cli.test_cli_readme import README, examples
 from tests.conftest import Databases
 from tests.support.runs import SOURCES, config_text, small
 
+TOKEN = "correct-horse-battery-staple"  # noqa: S105  made up here
 SECONDS = 60  # a wait is either over much sooner, or for ever
 NOW_AND_THEN = {'provider = "statsig"\n', 'provider = "launchdarkly"\n', 'provider = "layers"\n'}
 TYPED = {tuple(words): words for words in examples("Those that go on until they are stopped")}
@@ -167,14 +168,14 @@ def test_a_console_with_a_token_answers_those_who_have_it(empty: Path) -> None:
     assert etl("sync", "ly").code == 0
     token = empty / "token"
     token.touch(mode=0o600)
-    token.write_text("0f" * 32)
+    token.write_text(TOKEN)
     port = free_port()
     words = typed.replace("0.0.0.0", "127.0.0.1").split()[1:]  # noqa: S104  not listened on
     with started(empty, *words, more=("--port", str(port))) as web:
         web.says("the console is at")
         asked = urllib.request.Request(
             f"http://127.0.0.1:{port}/changes.csv",
-            headers={"Authorization": f"Bearer {'0f' * 32}", "Host": "etl.example.com"},
+            headers={"Authorization": f"Bearer {TOKEN}", "Host": "etl.example.com"},
         )
         with urllib.request.urlopen(asked, timeout=SECONDS) as answer:  # noqa: S310
             assert answer.status == 200
