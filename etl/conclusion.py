@@ -23,6 +23,7 @@ from etl.text import did_you_mean
 from etl.walk import Walk, account, proof_of, proves_absence, unproved
 
 TROUBLE = ("incomplete", "failed")
+_STALE = "another run wrote records of it after it was read; the next run looks for the others"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,13 @@ def conclude(
         verdict = Verdict(left=set() if doubts or part else {one.row_id for one in candidates})
     else:
         # another run has landed since, or nothing but single records was asked for: no proof
-        silent = intake.overtaken or stream.missing is not None
-        proved = {id_: proves_absence(walk) and not silent for id_, walk in walks.items()}
+        stale = intake.stale.get(stream.name, frozenset())
+        silent = walks.keys() if stream.missing is not None else stale
+        proved = {id_: proves_absence(walk) and id_ not in silent for id_, walk in walks.items()}
         missing = [one for one in candidates if _decidable(one, stream, walks, proved)]
+        waiting = {one.parent_id for one in candidates}.intersection(stale, walks)
+        waiting -= {one.parent_id for one in missing}
+        doubts = dict.fromkeys(waiting, _STALE) | doubts
         verdict, held = _judge(job, reader, intake, stream, missing, proved)
 
     def stage(connection: Connection) -> None:
@@ -268,7 +273,10 @@ _STAGED = ("created", "updated", "restored")
 def _standing(
     found: Conclusion, rows: Sequence[StreamReport], parent: StreamReport | None
 ) -> tuple[str, str | None]:
-    """The stream's status, and why it is not complete."""
+    """The stream's status, and why it is not complete.
+
+    Where deletions of its parents are held back, those of its own records below them are too.
+    """
     bad = [row for row in rows if row.status in TROUBLE]
     unavailable = [row for row in rows if row.status == "unavailable"]
     where = f" (in {len(bad or unavailable)} of {len(rows)})" if len(rows) > 1 else ""
@@ -282,4 +290,5 @@ def _standing(
     if unavailable:
         status = "unavailable" if len(unavailable) == len(rows) else "ok"
         return status, f"not available to this key: {unavailable[0].incomplete_reason}{where}"
-    return ("ok" if found.held is None else "held"), found.part
+    held = found.held is not None or (parent is not None and parent.status == "held")
+    return ("held" if held else "ok"), found.part

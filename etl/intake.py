@@ -52,7 +52,8 @@ class Intake:
     outside: stream -> rows that left its scope in earlier runs.
     unwritten: the findings that were not written.
     every_page: each page is a checkpoint. keeps: whether what is news is wanted at all.
-    overtaken: another run landed since this one began; newer: stream -> live rows that it wrote.
+    stale: stream -> its lists (by parent id) that were read before another run landed; newer:
+    stream -> live rows of these lists that it wrote.
     """
 
     engine: Engine
@@ -68,7 +69,7 @@ class Intake:
     seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
     outside: dict[str, frozenset[int]] = field(default_factory=dict)
     unwritten: Batch = field(default_factory=Batch)
-    overtaken: bool = False
+    stale: dict[str, frozenset[str]] = field(default_factory=dict)
     newer: dict[str, frozenset[int]] = field(default_factory=dict)
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
@@ -116,17 +117,21 @@ class Intake:
         Lists that were read too long ago are forgotten, so that they are read again.
         """
         self._ordinal = staging.last_ordinal(self._reading, self.run.run_id)
-        self._forget_old_lists(attempt)
+        landed = overtaken.landed_since(self._reading, self.run, since)
+        self._forget_old_lists(landed=landed.any, attempt=attempt)
         for name in self.streams:
             states, self.seen[name] = staging.read_ledger(self._reading, self.run.run_id, name)
             for walk in map(from_json, states):
                 walk.resumed = walk.resumed or not walk.ended
                 current = self.walk(name, again(walk) if walk.status != "ok" else walk)
                 self._ids[name, current.parent_id, current.number] = set(current.last)
-        self._give_way(since)
+        if landed.any:
+            self._give_way(landed)
 
-    def _forget_old_lists(self, attempt: int) -> None:
+    def _forget_old_lists(self, *, landed: bool, attempt: int) -> None:
         """Forgets the lists of which too much may have changed since they were read.
+
+        All, where another run landed since.
 
         A list that others hang on always: a key in it may belong to another project by now, and
         what came inside it goes with it. The others not in a backfill or a first load, which may
@@ -144,6 +149,7 @@ class Intake:
                 walk.parent_id
                 for walk in map(from_json, states)
                 if (walk.embedded and above)
+                or (landed and not keeps)
                 or (not kept and walk.began < now - MAX_LIST_AGE)
                 or walk.began > now  # by a clock that was ahead: nobody knows when
             }
@@ -154,16 +160,17 @@ class Intake:
             for name, parent_ids in forgotten.items():
                 staging.forget(connection, self.run.run_id, name, parent_ids)
 
-    def _give_way(self, since: datetime) -> None:
-        """Where another run landed meanwhile, what it wrote is newer than what is staged."""
+    def _give_way(self, landed: overtaken.Landed) -> None:
+        """What another run wrote meanwhile is newer than the lists that this one read before."""
         with self.engine.begin() as connection:
-            landed = overtaken.landed_since(connection, self.run, since)
-            self.overtaken = landed.any
-            for name in self.streams if self.overtaken else ():
+            for name in self.streams:
+                self.stale[name] = frozenset(self.walks[name])
                 found = overtaken.drop_overtaken(
                     connection, self.run, name, landed.run_ids, whole=name in landed.whole
                 )
-                self.newer[name] = found.live
+                self.newer[name] = frozenset(
+                    row_id for parent_id, row_id in found.live if parent_id in self.stale[name]
+                )
                 for row_id in found.dead:
                     self.seen[name].discard(row_id)
                 for parent_id, row_id in found.met:

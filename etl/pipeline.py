@@ -342,7 +342,8 @@ class _Course:
     ) -> tuple[list[StreamReport], list[StreamReport]]:
         """Every stream's report and those of telling partitions; orphans are staged before.
 
-        Which lists a stream has, its parents tell; so it is no fresher than they are.
+        Which lists a stream has, its parents tell; so it is no fresher than they are. Where
+        deletions are held back, what is known to be gone is still live: that is not fresh.
         """
         key = self.opened.key
         for name in staging.BELOW_PROJECTS:
@@ -358,6 +359,8 @@ class _Course:
                 None if parent is None else parent.oldest_read_at,
             )
             oldest = min((read for read in reads if read is not None), default=None)
+            if summary.status == "held" and not self.job.plans:
+                oldest = None
             streams[name] = replace(summary, oldest_read_at=oldest)
             partitions += telling
         return list(streams.values()), partitions

@@ -117,7 +117,7 @@ def confirm_keys(work: Survey, stream: Stream) -> None:
         for name, one in work.intake.streams.items()
         if one.parent == stream.name and fans_out(work.provider, one)
         for walk in work.intake.walks[name].values()
-        if walk.number > 0 and walk.pages > 0 and walk.status == "ok"
+        if walk.number > 0 and walk.pages > 0
     ]
     asked = {walk.parent_id: walk.parent_key for _, walk in below}
     if not asked:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, delete, select
 
 from etl.db.run_tables import run_streams, runs
+from etl.db.runs import BACKFILL
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, RecordTables
 from etl.db.upsert import parts
@@ -24,9 +25,11 @@ class Landed:
 def landed_since(connection: Connection, run: RunKey, moment: datetime) -> Landed:
     """The other runs of the source that were merged at that moment or later.
 
-    What a replay brings was observed long before.
+    What a replay brings was observed long before. Of the runs that began earlier only a backfill
+    can have waited until then; by the times of others a clock was ahead.
     """
     late = (runs.c.observed_at >= moment) | (runs.c.finished_at >= moment)
+    late &= (runs.c.run_id > run.run_id) | (runs.c.kind == BACKFILL)
     landed = select(runs.c.run_id).where(
         runs.c.source == run.source,
         runs.c.run_id != run.run_id,
@@ -43,9 +46,9 @@ def landed_since(connection: Connection, run: RunKey, moment: datetime) -> Lande
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overtaken:
-    """What another run wrote since: live rows, dead rows, and (parent id, row) staged before."""
+    """What another run wrote since: live rows and those staged before, by their list; dead rows."""
 
-    live: frozenset[int]
+    live: Sequence[tuple[str, int]]
     dead: frozenset[int]
     met: Sequence[tuple[str, int]]
 
@@ -85,7 +88,11 @@ def drop_overtaken(
             delete(staged).where(staged.c.run_id == run.run_id, staged.c.ordinal.in_(part))
         )
     return Overtaken(
-        live=frozenset(row_id for row_id, deleted in newer.values() if not deleted),
+        live=[
+            (parent_id, row_id)
+            for (parent_id, _), (row_id, deleted) in newer.items()
+            if not deleted
+        ],
         dead=frozenset(row_id for row_id, deleted in newer.values() if deleted),
         met=met,
     )

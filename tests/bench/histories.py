@@ -285,9 +285,8 @@ class History:
         states = [state[source, stream] for _, state in self.states[before:]]
         for place in frozenset.intersection(*states) - live - spoiled:
             self.broke("missed record", source, stream, place)
-        if row.stream_status != "held":
-            for place in live - frozenset.union(*states):
-                self.broke("false freshness", source, stream, place)
+        for place in live - frozenset.union(*states):
+            self.broke("false freshness", source, stream, place)
 
     def broke(self, what: str, source: str, stream: str, place: Place) -> None:
         said = f"{what}: history {self.seed}: {source} {stream} {place}"

@@ -23,9 +23,10 @@ from etl.planning import apply, plan
 from etl.replay import load_archive, plan_load
 from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox, World
+from etl.selection import Selection
 from tests.support.database import contents, counts, rows
 from tests.support.history import violations
-from tests.support.runs import asked, hour, settings_for, small, sync, sync_all
+from tests.support.runs import asked, hour, of, settings_for, small, sync, sync_all
 
 ONE_BY_ONE: dict[str, Any] = {
     "ld": {"limits": {"concurrency": 1}},
@@ -123,6 +124,75 @@ def test_a_backfill_keeps_its_lists_and_is_as_fresh_as_the_oldest(engine: Engine
         report = sync(engine, settings, "st", hour(9), backfill=WHOLE)
         assert (report.status, len(asked(sandbox, "page="))) == ("ok", 3)
     assert fresh(engine, "st", hour(9))["layers"] == hour(1)
+
+
+@pytest.mark.row(58)
+def test_a_run_that_others_overtook_reads_its_lists_again(engine: Engine) -> None:
+    """Also where they are young: what the other run wrote may be gone again."""
+    later = hour(1) + timedelta(minutes=2)
+    with Sandbox(small()) as sandbox:
+        settings, world = settings_for(sandbox, **ONE_BY_ONE), sandbox.world
+        sync(engine, settings, "ld", hour(0))
+        park(engine, sandbox, settings, "ld", hour(1))
+        first, second = (row.payload["key"] for row in world.live("launchdarkly", "projects")[:2])
+        world.create("launchdarkly", "layers", first, key="short-lived")
+        part = Selection(projects=(first,))
+        assert sync(engine, settings, "ld", hour(1), backfill=part).exit_code == 0
+        world.delete("launchdarkly", "layers", "short-lived", first)
+        world.delete("launchdarkly", "projects", second)
+        report = sync(engine, settings, "ld", later)
+        assert (report.status, report.attempts) == ("ok", 2)
+        assert counts(engine)["launchdarkly"] == sandbox.counts()["launchdarkly"]
+        assert set(fresh(engine, "ld", later).values()) == {later}
+    assert violations(engine) == []
+
+
+@pytest.mark.row(58)
+def test_a_backfill_that_others_overtook_tells_what_it_cannot_know(engine: Engine) -> None:
+    """It keeps its lists, and what is missing in them may be back since."""
+    with Sandbox(small()) as sandbox:
+        settings, world = settings_for(sandbox, **ONE_BY_ONE), sandbox.world
+        sync(engine, settings, "ld", hour(0))
+        first, second = (row.payload["key"] for row in world.live("launchdarkly", "projects")[:2])
+        gone = world.live("launchdarkly", "layers", first)[0].payload["key"]
+        world.delete("launchdarkly", "layers", gone, first)
+        sandbox.add_fault(Fault(LD_LAYERS, "status", after=2, times=1, arg=401))
+        assert sync(engine, settings, "ld", hour(1), backfill=Selection()).status == "denied"
+        part = Selection(projects=(second,))
+        assert sync(engine, settings, "ld", hour(2), backfill=part).exit_code == 0
+        layers = of(sync(engine, settings, "ld", hour(2), backfill=Selection()), "layers")
+        assert (layers.complete, layers.deleted) == (False, 0)
+        assert "another run wrote" in (layers.incomplete_reason or "")
+        assert fresh(engine, "ld", hour(2))["layers"] == hour(0)
+        assert of(sync(engine, settings, "ld", hour(3)), "layers").deleted == 1
+
+
+@pytest.mark.row(58)
+@pytest.mark.parametrize(("stream", "below"), [("projects", 2), ("layers", 0)])
+def test_what_is_withheld_is_not_fresh(engine: Engine, stream: str, below: int) -> None:
+    """Records that are known to be gone are live: nor are those below them what they were."""
+    with Sandbox(small()) as sandbox:
+        few = {"delete_percent": 10, "delete_count": 1}
+        settings, world = settings_for(sandbox, ld={"limits": few}), sandbox.world
+        sync(engine, settings, "ld", hour(0))
+        for project in world.live("launchdarkly", "projects")[1:]:
+            key = project.payload["key"]
+            if stream == "projects":
+                world.delete("launchdarkly", "projects", key)
+            for row in world.live("launchdarkly", "layers", key) if stream == "layers" else ():
+                world.delete("launchdarkly", "layers", row.payload["key"], key)
+        report = sync(engine, settings, "ld", hour(1))
+        assert (report.status, report.exit_code) == ("held", 3)
+        statuses = [one.status for one in report.streams]
+        assert statuses.count("held") == 1 + below
+        assert of(report, stream).status == "held"
+        times = fresh(engine, "ld", hour(1))
+        assert times == {
+            one.stream: hour(0) if one.status == "held" else hour(1) for one in report.streams
+        }
+        deleting = sync(engine, settings, "ld", hour(2), force_deletes=True)
+        assert (deleting.status, set(fresh(engine, "ld", hour(2)).values())) == ("ok", {hour(2)})
+        assert counts(engine)["launchdarkly"] == sandbox.counts()["launchdarkly"]
 
 
 @pytest.mark.row(58)
