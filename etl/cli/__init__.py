@@ -189,6 +189,9 @@ def main() -> None:
     finally:
         for trouble in streams.lost():
             complain("etl:", trouble, style=BAD)
+        # An interrupt that once passed through the execution of a string, as in the making of a
+        # dataclass, lets `python -m etl` end by SIGINT whatever its exit code is; a new one takes it back.
+        exec("")  # noqa: S102
 
 
 def _complain_of_fault(error: Exception) -> None:

@@ -5,6 +5,7 @@ import resource
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,3 +152,30 @@ def test_a_thread_never_waits_for_its_own_transaction(
     with engine.begin():
         pass
     engine.dispose()
+
+
+AMID_AN_IMPORT = """
+import sys
+from etl.cli import app, main
+
+@app.command()
+def stopped():
+    try:
+        exec("raise KeyboardInterrupt")  # as where a dataclass is made
+    except KeyboardInterrupt:
+        sys.exit(75)
+
+main()
+"""
+
+
+def test_a_signal_amid_an_import_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    """CPython remembers it, and ends a `python -m` by SIGINT."""
+    (tmp_path / "amid.py").write_text(AMID_AN_IMPORT)
+    ended = subprocess.run(
+        [sys.executable, "-m", "amid", "stopped"],
+        env=variables(),
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert ended.returncode == 75, ended
