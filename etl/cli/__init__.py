@@ -190,7 +190,8 @@ def main() -> None:
         for trouble in streams.lost():
             complain("etl:", trouble, style=BAD)
         # An interrupt that once passed through the execution of a string, as in the making of a
-        # dataclass, lets `python -m etl` end by SIGINT whatever its exit code is; a new one takes it back.
+        # dataclass, lets `python -m etl` end by SIGINT whatever its exit code is; the next
+        # execution of a string takes that back.
         exec("")  # noqa: S102
 
 
