@@ -8,8 +8,11 @@ TESTS := $(BIN)/pytest -q -n auto --dist loadfile
 # the oldest supported PostgreSQL, what is tested on it by every `make check`, and by `make fault`
 OLDEST := 15
 CORE := $(addprefix tests/integration/test_,sync.py schema.py postgres_place.py)
-MORE := $(addprefix tests/integration/test_,deletions.py reports.py) \
-  tests/fault/test_pgbouncer.py tests/fault/test_lost_connections.py
+MORE := $(addprefix tests/integration/test_,asof.py changes.py deletions.py history.py plan_apply.py \
+  proofs.py reports.py)
+LOST := tests/fault/test_pgbouncer.py tests/fault/test_lost_connections.py
+# the same through PgBouncer in transaction mode
+POOLED := TEST_POOLED=1 $(BIN)/pytest -q -n 2 --dist loadfile -k postgres
 ON_OLDEST = if [ -x /usr/lib/postgresql/$(OLDEST)/bin/initdb ]; then \
   TEST_POSTGRES=$(OLDEST) $(BIN)/pytest -q -n 2 --dist loadfile
 
@@ -38,8 +41,10 @@ fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff format -q .
 
 fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
-	$(BIN)/pytest -q -m "slow or not bench" tests/fault
-	@$(ON_OLDEST) -m "slow or not bench" $(CORE) $(MORE); fi
+	$(TESTS) -m "slow or not bench" tests/fault
+	$(POOLED) $(CORE) $(MORE)
+	@$(ON_OLDEST) -m "slow or not bench" $(CORE) $(MORE) $(LOST) && \
+	  TEST_POSTGRES=$(OLDEST) $(POOLED) $(CORE) $(MORE); fi
 
 browser: ## Installs Chromium for the browser tests where it is missing
 	@.ci/browser

@@ -18,9 +18,11 @@ from etl.db.engine import open_engine
 from tests.support import postgres
 from tests.support.compiled import share_compiled_statements
 from tests.support.forks import Fork, forks
+from tests.support.pgbouncer import Pool, pgbouncer
 
 TEMPLATE = "etl_test_template"
 BOTH = ("sqlite", "postgres")
+POOLED = "TEST_POOLED"  # PostgreSQL is reached through PgBouncer
 
 Databases = Callable[[str], AbstractContextManager[Engine]]
 
@@ -75,6 +77,16 @@ def postgres_template(postgres_server: Engine) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgres_pool(postgres_server: Engine) -> Iterator[Pool | None]:
+    """What stands between the tests and their databases, where they are asked to run so."""
+    if POOLED not in os.environ:
+        yield None
+        return
+    with pgbouncer(postgres_server.url) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated file without rows."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
@@ -104,8 +116,10 @@ def databases(
             return
         template = "template0" if empty else request.getfixturevalue("postgres_template")
         admin, name = request.getfixturevalue("postgres_server"), f"etl_test_{next(numbers)}"
+        pool = request.getfixturevalue("postgres_pool")
         postgres.drop(admin, name)
-        engine = open_engine(postgres.create(admin, name, template))
+        url = postgres.create(admin, name, template)
+        engine = open_engine(pool.url(name) if pool else url)
         yield engine
         engine.dispose()
         postgres.drop(admin, name)

@@ -13,11 +13,13 @@ from etl.db.engine import open_engine, schema_of
 from etl.errors import ConfigError, SchemaOutOfDate
 from etl.sandbox import Sandbox
 from tests.cli.command import IN_TURN, Place
-from tests.conftest import Databases
+from tests.conftest import POOLED, Databases
 from tests.support import postgres
 from tests.support.database import counts
 from tests.support.history import violations
 from tests.support.runs import config_text, settings_for, small, sync_all
+
+direct = pytest.mark.skipif(POOLED in os.environ, reason="about connections to the server itself")
 
 
 @pytest.fixture
@@ -79,6 +81,7 @@ def test_etl_in_the_schema_named_as_its_role_is_found(empty: Engine) -> None:
         schema.ensure(engine)
 
 
+@direct
 def test_settings_of_the_role_and_the_environment_change_nothing(
     migrated: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +171,7 @@ def test_tables_of_the_same_names_are_told_before_anything_is_made(empty: Engine
         schema.upgrade(empty)
 
 
+@direct
 def test_the_remedy_where_public_may_not_be_written(empty: Engine) -> None:
     role = f"etl_test_{os.getpid()}"
     tell(empty, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", f"CREATE ROLE {role} LOGIN")
