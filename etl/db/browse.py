@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from etl.db import asof
+from etl.db.engine import walks_of_indexes
 from etl.db.run_tables import runs
 from etl.db.tables import RECORDS
 
@@ -92,8 +93,9 @@ def records(
             continue
         start = after if after is not None and source == after.source else None
         walk = _Walk(wanted=wanted, source=source, start=start)
-        end, read = walk.end(connection, max(look, AT_LEAST))
-        places += walk.matches(connection, end, most + 1 - len(places))
+        with walks_of_indexes(connection):
+            end, read = walk.end(connection, max(look, AT_LEAST))
+            places += walk.matches(connection, end, most + 1 - len(places))
         look -= read
         if len(places) > most:
             rows = _rows(connection, wanted, places[:most])

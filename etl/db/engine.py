@@ -259,12 +259,32 @@ def hashed_joins(connection: Connection) -> Iterator[None]:
     It takes a table that was never analysed for all but empty: in the first load of 2,000 projects
     with 500 layers each it would compare every layer with every project.
     """
+    with _without(connection, "nestloop"):
+        yield
+
+
+@contextmanager
+def walks_of_indexes(connection: Connection) -> Iterator[None]:
+    """Meanwhile Postgres reads in the order of an index, as pages of a list are.
+
+    Of a table that was never analysed, or of which a filter leaves little, it would read and sort
+    all rows for each page.
+    """
+    with _without(connection, "seqscan", "bitmapscan"):
+        yield
+
+
+@contextmanager
+def _without(connection: Connection, *methods: str) -> Iterator[None]:
+    """Meanwhile Postgres has no choice of these methods; SQLite has none of them anyway."""
     if connection.dialect.name != "postgresql":
         yield
         return
-    connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
+    for method in methods:
+        connection.exec_driver_sql(f"SET LOCAL enable_{method} = off")
     yield
-    connection.exec_driver_sql("SET LOCAL enable_nestloop TO DEFAULT")
+    for method in methods:
+        connection.exec_driver_sql(f"SET LOCAL enable_{method} TO DEFAULT")
 
 
 def _make_folder(folder: Path) -> None:

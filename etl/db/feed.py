@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, select
 
+from etl.db.engine import walks_of_indexes
 from etl.db.queries import json_value
 from etl.db.run_tables import runs
 from etl.db.tables import change_fields, changes
@@ -71,7 +72,8 @@ def events(
         .order_by(changes.c.change_id.desc())
         .limit(most + 1)
     )
-    found = connection.execute(query).all()
+    with walks_of_indexes(connection):
+        found = connection.execute(query).all()
     rows, searching = found[:most], False
     following = rows[-1].change_id if len(found) > most else None
     if following is None and oldest > first:
