@@ -293,11 +293,16 @@ class Intake:
         give_up(current, "incomplete", reason)
         self._staged.pop((stream, walk.parent_id), None)
         self._recall.pop((stream, walk.parent_id), None)
-        with self.engine.begin() as connection:
-            self.beat(connection, self.clock())
-            staging.drop_staged(connection, self.run.run_id, stream, walk.parent_id)
         self._touch(stream, current)
-        self.flush()
+        self._end_segments()
+
+        def write(connection: Connection) -> None:
+            """Rows and the walk's state: a process that dies between them would miss the rows."""
+            staging.drop_staged(connection, self.run.run_id, stream, walk.parent_id)
+            self._write(connection)
+
+        in_transaction(self.engine, write)
+        self._batch, self._met = Batch(), {}
 
     def meet(self, stream: str, walk: Walk, row_id: int) -> None:
         """A stored row that is known to be there without having come."""

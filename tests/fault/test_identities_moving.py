@@ -1,16 +1,18 @@
 """Row 57: keys that move between two requests of a run delete nothing and misplace nothing."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from etl.config import Settings
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from etl.selection import Selection
+from tests.bench.histories import Killed, dying
 from tests.conftest import Databases
 from tests.support.database import counts, rows
 from tests.support.lists import gone
@@ -136,6 +138,26 @@ def test_a_project_that_an_empty_one_took_the_place_of_is_not_read_as_empty(
         )
         report = sync(engine, told(sandbox), "ld")
         assert (report.status, of(report, "layers").complete) == ("partial", False)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_process_that_dies_while_it_forgets_a_list_misses_nothing(
+    databases: Databases, kind: str
+) -> None:
+    """What was staged of the list and how far it was read go together."""
+    for commit in range(2, 12):
+        with databases(kind) as engine, Sandbox(World(7, SIZES)) as sandbox:
+            diverge(sandbox.world)
+            bare = "launchdarkly /api/v2/projects?limit=2&offset=0&sort=createdOn"
+            sandbox.add_fault(Fault(bare, "status", arg=403))
+            with suppress(Killed), dying(engine, commit):
+                sync(engine, told(sandbox), "ld", hour(1))
+            with engine.begin() as connection:
+                connection.execute(text("UPDATE leases SET process_started = 'an earlier one'"))
+            sandbox.clear_faults()
+            report = sync(engine, told(sandbox), "ld", hour(1) + timedelta(minutes=5))
+            assert report.status == "ok"
+            assert stored_contents(engine) == true_contents(sandbox.world), commit
 
 
 def test_keys_are_looked_up_with_one_request_a_page_of_projects(engine: Engine) -> None:
