@@ -282,8 +282,8 @@ def test_environments_that_came_inside_a_project_are_forgotten_with_it(store: En
         found = ld_account({"p": [], "q": []})
         for target, answer in list(found.items()):
             if target.startswith(f"{PROJECTS}?"):
-                inner = {"items": [ld_environment(one) for one in environments]}
-                inner["totalCount"] = len(environments)
+                listed = [ld_environment(one) for one in environments]
+                inner = {"items": listed, "totalCount": len(listed)}
                 items = [{**one, "environments": inner} for one in answer["items"]]
                 found[f"{target}&expand=environments"] = {**answer, "items": items}
         return found

@@ -200,14 +200,15 @@ def ld_layer(key: str, **fields: Any) -> dict[str, Any]:
 def ld_environment(key: str, **fields: Any) -> dict[str, Any]:
     """An environment of LaunchDarkly, without its keys."""
     flags = ("secureMode", "defaultTrackEvents", "requireComments", "confirmChanges", "critical")
-    said = {"_id": f"env-{key}", "key": key, "name": key, "color": "F5A623", "defaultTtl": 0}
-    return {**said, **dict.fromkeys(flags, False), "tags": [], **fields}
+    said: dict[str, Any] = {"_id": f"env-{key}", "key": key, "name": key, "tags": []}
+    said |= {"color": "F5A623", "defaultTtl": 0} | dict.fromkeys(flags, False)
+    return {**said, **fields}
 
 
 def ld_account(layers: Mapping[str, Sequence[Any]], *, size: int = 20) -> Answers:
     """An account without environments. layers: key of a project -> its layers."""
     projects = [ld_project(key) for key in layers]
-    found = {"/api/v2/caller-identity": {"accountId": "one"}}
+    found: Answers = {"/api/v2/caller-identity": {"accountId": "one"}}
     found |= offset_list(PROJECTS, projects, size=size)
     found |= {f"{PROJECTS}/{one['key']}": one for one in projects}
     for key, some in layers.items():
