@@ -4,8 +4,7 @@ The limits are what was counted, with a little room. Whoever needs more says why
 """
 
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,8 @@ from sqlalchemy import Engine, event
 
 from etl.db import absent, schema
 from etl.db.engine import open_engine
-from etl.load import Head, compare
-from etl.providers import PROVIDERS
 from etl.sandbox import Sandbox, Sizes, World
 from etl.seen import Seen
-from etl.stream import Partition
-from etl.text import json_text
-from etl.transform import content_of, hash_of
-from etl.wire import clean, fingerprint_with, parse
 from tests.support.database import DATA, counted_writes
 from tests.support.runs import asked, settings_for, small, sync, sync_all
 
@@ -192,48 +185,3 @@ def test_a_first_load_does_not_compare_every_layer_with_every_project(
         assert all("Nested Loop" not in plan and "Hash" in plan for plan in joined)
     else:
         assert all("(source=? AND parent_id=? AND external_id=?)" in plan for plan in joined)
-
-
-def calls(work: Callable[[], object]) -> int:
-    """How many functions are called, those of C too: the same on every machine."""
-    found = 0
-
-    def count(_frame: object, kind: str, _argument: object) -> None:
-        nonlocal found
-        found += kind in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("provider", "name", "project", "unchanged", "new"),
-    [
-        ("launchdarkly", "layers", "my-project", 50, 165),
-        ("statsig", "layers", None, 62, 145),
-        ("layers", "projects", None, 18, 50),
-    ],
-)
-def test_a_record_costs_only_so_many_calls(
-    sandbox: Sandbox, provider: str, name: str, project: str | None, unchanged: int, new: int
-) -> None:
-    stream = PROVIDERS[provider].stream(name)
-    items = [row.payload for row in sandbox.world.live(provider, name, project)]
-    body = json_text({"items": items}).encode()
-    stored = {
-        ("", stream.identity(item)): Head(7, hash_of(content_of(item, stream)), deleted=False)
-        for item in items
-    }
-
-    def take(heads: dict[tuple[str, str], Head]) -> None:
-        found = clean(parse(body), body, fingerprint_with("key"))["items"]
-        named = [(stream.identity(item), item) for item in found]
-        compare(named, heads, stream, Partition())
-
-    take({})  # what is made once a process is made now
-    assert calls(lambda: take(stored)) <= unchanged * len(items)
-    assert calls(lambda: take({})) <= new * len(items)

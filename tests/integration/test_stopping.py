@@ -1,15 +1,18 @@
 """How runs are stopped: a daemon's read what is on its way, and a signal loses nothing."""
 
+import itertools
 import logging
 import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from etl import app, intake
 from etl.app import Running, Watch, Wish
@@ -19,7 +22,7 @@ from etl.sandbox import Fault, Sandbox, Sizes, World
 from etl.survey import Progress
 from tests.support.database import count, counts, rows
 from tests.support.history import violations
-from tests.support.interrupting import below, called, heeding, signal_when
+from tests.support.interrupting import heeding
 from tests.support.lists import LAYERS_COM
 from tests.support.runs import asked, settings_for, small
 from tests.support.waiting import until
@@ -70,27 +73,42 @@ def test_a_page_that_does_not_come_is_not_waited_for(
     assert count(engine, "leases") == 0
 
 
-STEPS = {
-    "before the lease": lambda: called("acquire"),
-    "after the lease": lambda: called("open_run"),
-    "a page is noted and not taken in": lambda: called("take_page", 4),
-    "a page is half taken in": lambda: called("_stage", 3),
-    "a page is taken in": lambda: called("checkpoint", 2),
-    "a commit": lambda: called("do_commit", 3),
-    "a connection is given back": lambda: called("_reset", 4),
-    "a statement of the merge is answered": lambda: below("_merged", called("_init_metadata", 3)),
-    "the end of the merge": lambda: called("close_run"),
-    "the release of the lease": lambda: called("release"),
-}
+MOMENTS = [
+    *(("before_cursor_execute", number) for number in (1, 4, 8, 16, 24)),
+    *(("after_cursor_execute", number) for number in (5, 12, 20)),
+    *(("commit", number) for number in (1, 2, 3)),
+    ("checkin", 2),  # of a connection to its pool
+]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@contextmanager
+def signal_at(
+    engine: Engine, moment: tuple[str, int], handler: Any = signal.default_int_handler
+) -> Iterator[list[str]]:
+    """The signal comes with the n-th statement, commit or connection given back; -> that it did."""
+    what, number = moment
+    numbers, came = itertools.count(1), []
+
+    def due(*_: object) -> None:
+        if next(numbers) == number:
+            came.append(what)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    event.listen(engine, what, due)
+    try:
+        with heeding(handler=handler):
+            yield came
+    finally:
+        event.remove(engine, what, due)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_signal_between_any_two_steps_loses_nothing(
-    engine: Engine, caplog: pytest.LogCaptureFixture, step: str
+    engine: Engine, caplog: pytest.LogCaptureFixture, moment: tuple[str, int]
 ) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, ly={"projects": {"page_size": 3}})
-        with pytest.raises(KeyboardInterrupt), signal_when(STEPS[step]()) as came:
+        with pytest.raises(KeyboardInterrupt), signal_at(engine, moment) as came:
             app.sync(engine, settings, "ly", Wish())
         assert came
         assert [one for one in caplog.records if one.levelno > logging.WARNING] == []
@@ -107,12 +125,14 @@ def leave(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["a page is half taken in", "a statement of the merge is answered"]
+    "moment", [("before_cursor_execute", 8), ("after_cursor_execute", 20), ("commit", 2)]
 )
-def test_a_handler_that_leaves_the_program_parks_the_run_too(engine: Engine, step: str) -> None:
+def test_a_handler_that_leaves_the_program_parks_the_run_too(
+    engine: Engine, moment: tuple[str, int]
+) -> None:
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, ly={"projects": {"page_size": 3}})
-        with pytest.raises(SystemExit, match="143"), signal_when(STEPS[step](), handler=leave):
+        with pytest.raises(SystemExit, match="143"), signal_at(engine, moment, leave):
             app.sync(engine, settings, "ly", Wish())
         (run,) = rows(engine, "runs")
         assert (run["status"], count(engine, "leases")) == ("parked", 0)

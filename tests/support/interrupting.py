@@ -50,24 +50,6 @@ def signal_when(
             sys.setprofile(None)
 
 
-def called(name: str, time: int = 1) -> Due:
-    """The n-th call of a function of that name."""
-    due = nth(time)
-    return lambda frame: frame.f_code.co_name == name and due(frame)
-
-
-def below(outer: str, due: Due) -> Due:
-    """What is due while a function of that name is at work."""
-
-    def inside(frame: FrameType) -> bool:
-        caller = frame.f_back
-        while caller is not None and caller.f_code.co_name != outer:
-            caller = caller.f_back
-        return caller is not None and due(frame)
-
-    return inside
-
-
 def nth(number: int) -> Due:
     """The n-th call of all."""
     left = iter(range(number - 1, -1, -1))
