@@ -5,18 +5,15 @@ Paths are those of the vendor's JSON: `tags`, `approvalSettings.minNumApprovals`
 named by their key, so that an insertion does not look like a change of everything behind it.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etl.text import Json, json_text, json_type
+from etl.text import Json, field_step, json_text, json_type
 
 MOST_PATH = 500  # letters; a path is part of a primary key, and an index entry has its limit
 
 VANISHED, RETYPED = "vanished", "retyped"
-
-_PLAIN = re.compile(r"[^\s.\[\]\"']+")
 
 
 class _Missing:
@@ -117,11 +114,7 @@ def _labels(
 def _below(path: str, name: str, *, listed: bool) -> str:
     if listed:
         return f"{path}[{_labelled(name)}]"
-    return f"{path}.{_named(name)}" if path else _named(name)
-
-
-def _named(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else json_text(name)
+    return f"{path}.{field_step(name)}" if path else field_step(name)
 
 
 def _labelled(label: str) -> str:

@@ -24,7 +24,7 @@ from etl.errors import (
 from etl.paging import is_object, leads_back
 from etl.signals import wait_in_pieces
 from etl.stream import Fetch, Json, Page, Request, Response, Stream
-from etl.text import vendor_message
+from etl.text import json_type, vendor_message
 from etl.transform import hash_of
 from etl.wire import clean, parse
 
@@ -208,7 +208,7 @@ def body_of(reader: Reader, stream: str, request: Request, response: Response) -
     """The parsed, redacted body; ProtocolError when it is no JSON object."""
     body = clean(parse(response.body), response.body, reader.fingerprint)
     if not is_object(body):
-        raise ProtocolError(f"the answer is {type(body).__name__}, not an object")
+        raise ProtocolError(f"the answer is a JSON {json_type(body)}, not an object")
     if reader.keep is not None:
         reader.keep(stream, reader.parent_key, request, body)
     return body

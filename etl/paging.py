@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from etl.errors import ProtocolError
 from etl.stream import Json, Page, Params, Request
+from etl.text import json_type
 
 
 def read_linked(body: Json, _request: Request) -> Page:
@@ -47,7 +48,7 @@ def read_cursor(body: Json, request: Request) -> Page:
     items = _items(body, "items")
     cursor = body.get("nextCursor")
     if cursor is not None and not isinstance(cursor, str):
-        raise ProtocolError(f"nextCursor is {type(cursor).__name__}, not text")
+        raise ProtocolError(f"nextCursor is a JSON {json_type(cursor)}, not text")
     return Page(
         items=items,
         next=_with(request, "cursor", cursor) if cursor else None,
@@ -148,7 +149,7 @@ def _with(request: Request, name: str, value: str) -> Request:
 def _items(body: Json, name: str) -> list[Json]:
     items = _object(body, "the body").get(name)
     if not isinstance(items, list):
-        raise ProtocolError(f"the answer has no list {name!r} (found {type(items).__name__})")
+        raise ProtocolError(f"the answer has no list {name!r} (found {json_type(items)})")
     return items
 
 
@@ -156,13 +157,13 @@ def _href(link: Json) -> str:
     """Where a next link leads; one that leads nowhere is not the end of the pages."""
     href = link.get("href") if is_object(link) else None
     if not isinstance(href, str) or not href:
-        raise ProtocolError(f"the next link has no href (found {type(href).__name__})")
+        raise ProtocolError(f"the next link has no href (found {json_type(href)})")
     return href
 
 
 def _object(value: Json, name: str) -> dict[str, Json]:
     if not is_object(value):
-        raise ProtocolError(f"{name} is {type(value).__name__}, not an object")
+        raise ProtocolError(f"{name} is a JSON {json_type(value)}, not an object")
     return value
 
 

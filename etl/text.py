@@ -144,6 +144,14 @@ def path_step(text: str) -> str:
     return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
+def field_step(name: str) -> str:
+    """A field's name as one step of a path in JSON; quoted where it would read as several steps."""
+    return name if _PLAIN.fullmatch(name) else json_text(name)
+
+
+_PLAIN = re.compile(r"[^\s.\[\]\"']+")
+
+
 def is_key(text: str) -> bool:
     """Whether a text is short enough to stand in an index."""
     if len(text) <= MOST_KEY_BYTES // 4:  # no letter takes more than four bytes

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from etl.record import Record, Reject
 from etl.stream import Json, Partition, Stream
-from etl.text import MOST_KEY_BYTES, is_key, parsed_text
+from etl.text import MOST_KEY_BYTES, field_step, is_key, json_type, parsed_text
 
 HASH_RULE = "1"  # stored with every hash; a new rule must not look like a change of the record
 
@@ -26,8 +26,10 @@ def identity_of(item: Json, stream: Stream) -> tuple[str, str]:
     """The vendor's id of an item, or why it has none that is usable."""
     try:
         identity: object = stream.identity(item)
-    except (KeyError, TypeError, AttributeError) as error:
-        return "", f"no usable id: {type(error).__name__}: {error}"
+    except KeyError as error:
+        return "", f"the item has no {error.args[0]}"
+    except (TypeError, AttributeError):
+        return "", f"the item is a JSON {json_type(item)}, not an object"
     if not isinstance(identity, str) or not identity:
         return "", f"the id is {identity!r}, not text"[:200]
     if not is_key(identity):
@@ -68,10 +70,22 @@ def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reje
         first = error.errors(include_url=False, include_context=False)[0]
         return Reject(
             external_id=stream.identity(item),
-            path=".".join(str(step) for step in first["loc"]),
-            reason=first["msg"],
+            path=".".join(map(_step, first["loc"])),
+            reason=_reason(first["type"], first["msg"]),
             payload=item,
         )
+
+
+def _step(step: str | int) -> str:
+    of_the_name = step == "[key]"  # pydantic's mark of a field whose name does not fit
+    return str(step) if of_the_name or isinstance(step, int) else field_step(step)
+
+
+def _reason(kind: str, message: str) -> str:
+    """What does not fit, in the words of JSON; pydantic names our classes, and Python's."""
+    if kind in ("model_type", "dict_type"):
+        return "Input should be a valid object"
+    return message.removeprefix("Value error, ")
 
 
 def _in_order(value: Json, path: Sequence[str], at: int = 0) -> Json:

@@ -14,7 +14,15 @@ from itertools import islice
 from typing import Annotated, Any, ClassVar, get_args
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from etl.errors import ProtocolError
 from etl.stream import Json
@@ -181,13 +189,23 @@ def rfc3339(value: Any) -> datetime | None:
         return None
     if not isinstance(value, str):
         raise ValueError(f"an RFC 3339 time expected, not {value!r}"[:80])  # noqa: TRY004  the same
-    time = datetime.fromisoformat(value.upper())
+    try:
+        time = datetime.fromisoformat(value.upper())
+    except ValueError:
+        raise ValueError(f"an RFC 3339 time expected, not {value!r}"[:80]) from None
     aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     try:
         utc = aware.astimezone(UTC)
     except OverflowError:
         return None
     return utc if EARLIEST <= utc < LATEST else None
+
+
+def number(value: Any) -> int | float | None:
+    """A JSON number or null."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise PydanticCustomError("number_type", "Input should be a valid number")
 
 
 def text_list(value: Any) -> Any:
@@ -213,6 +231,7 @@ Key = Annotated[str, AfterValidator(short_text)]
 StoredInteger = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 EpochMillis = Annotated[datetime | None, BeforeValidator(epoch_millis)]
 Rfc3339 = Annotated[datetime | None, BeforeValidator(rfc3339)]
+Number = Annotated[int | float | None, PlainValidator(number)]
 TextList = Annotated[list[str], BeforeValidator(text_list)]
 NullIsEmptyList = BeforeValidator(absent_list)
 

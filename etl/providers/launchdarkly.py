@@ -121,6 +121,14 @@ class WireLayerEnvironment(Wire):
 
     reservations: Annotated[list[WireReservation], NullIsEmptyList] = []
 
+    @field_validator("reservations")
+    @classmethod
+    def reservations_are_unique(cls, held: list[WireReservation]) -> list[WireReservation]:
+        """An experiment holds one reservation of a flag in an environment."""
+        if len(held) > 1 and len({(one.experiment_key, one.flag_key) for one in held}) != len(held):
+            raise ValueError("a reservation stands twice")
+        return held
+
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     """The objects in an object."""
@@ -147,12 +155,10 @@ class WireLayer(Wire):
         return value
 
     @model_validator(mode="after")
-    def reservations_are_unique(self) -> "WireLayer":
-        """An experiment holds one reservation of a flag in an environment."""
+    def ids_of_reservations_fit_an_index(self) -> "WireLayer":
+        """The id of a reservation is made of three keys, each of which may be short enough."""
         for environment, layer in self.environments.items():
             keys = [(one.experiment_key, one.flag_key) for one in layer.reservations]
-            if len(keys) > 1 and len(set(keys)) != len(keys):
-                raise ValueError(f"environments.{environment}: a reservation stands twice")
             if any(_too_long(environment, one) for one in keys):
                 raise ValueError(f"the keys of a reservation are longer than {MOST_ID_BYTES} bytes")
         return self

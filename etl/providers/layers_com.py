@@ -11,6 +11,7 @@ from etl.stream import Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step
 from etl.wire import Rfc3339, Wire, drift_of
 
+STATUSES = frozenset({"active", "archived"})
 _TIERS = {"standard": ("120/min",), "pilot": ("1200/min",), "partner": ("6000/min",)}  # of reads
 
 
@@ -59,10 +60,10 @@ def one_project(external_id: str, _key: str) -> Request:
     return Request(f"/v1/projects/prj_{path_step(external_id)}")
 
 
-def project_identity(item: Json) -> str:
+def project_identity(item: Json) -> Json:
     """The id without its `prj_` prefix: the vendor's pages show both forms for one project."""
-    identity: str = item["id"]
-    return identity.removeprefix("prj_")
+    identity: Json = item["id"]
+    return identity.removeprefix("prj_") if isinstance(identity, str) else identity
 
 
 def project_echo(body: Json, request: Request) -> str | None:
@@ -88,8 +89,13 @@ def project_record(item: Json, _partition: Partition) -> Record:
             "owner_email": wire.owner_email,
             "customer_external_id": wire.customer_external_id,
         },
-        drift=drift_of(wire, item),
+        drift=drift_of(wire, item) + new_status(wire),
     )
+
+
+def new_status(wire: WireProject) -> tuple[tuple[str, str], ...]:
+    """A status that is not documented is kept as it is, and told as drift."""
+    return () if wire.status in STATUSES else (("status", "new value"),)
 
 
 def headers(key: str) -> Mapping[str, str]:

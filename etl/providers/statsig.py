@@ -14,7 +14,7 @@ from etl.paging import echoed_number, is_object, read_numbered, read_object
 from etl.record import Child, Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step, vendor_message
-from etl.wire import MAX_CHILDREN, EpochMillis, Key, TextList, Wire, drift_of
+from etl.wire import MAX_CHILDREN, EpochMillis, Key, Number, TextList, Wire, drift_of
 
 VERSION = "20240601"
 PARAMETER_TYPES = frozenset({"string", "number", "boolean", "object", "array"})
@@ -61,7 +61,7 @@ class WireLayer(Wire):
     holdout_ids: TextList = Field(default=[], alias="holdoutIDs")
     team: str | None = None
     team_id: str | None = Field(default=None, alias="teamID")
-    version: int | float | None = None
+    version: Number = None
     is_implicit: bool = Field(alias="isImplicitLayer")
     parameters: list[WireParameter] = Field(max_length=MAX_CHILDREN)
 
