@@ -16,7 +16,7 @@ POOLED := TEST_POOLED=1 $(BIN)/pytest -q -n 2 --dist loadfile -k postgres
 ON_OLDEST = if [ -x /usr/lib/postgresql/$(OLDEST)/bin/initdb ]; then \
   TEST_POSTGRES=$(OLDEST) $(BIN)/pytest -q -n 2 --dist loadfile
 
-.PHONY: help demo test check fix fault bench clients soak histories lock weaknesses browser pgbouncer postgres pictures console manifests systemd
+.PHONY: help demo test check fix fault mutants bench clients soak histories lock weaknesses browser pgbouncer postgres pictures console manifests systemd
 
 help: ## Says what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -45,6 +45,9 @@ fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
 	$(POOLED) $(CORE) $(MORE)
 	@$(ON_OLDEST) -m "slow or not bench" $(CORE) $(MORE) $(LOST) && \
 	  TEST_POSTGRES=$(OLDEST) $(POOLED) $(CORE) $(MORE); fi
+
+mutants: .venv/dev ## Breaks the logic on purpose in 396 places, tells what no test notices; an hour
+	$(BIN)/python -m tests.mutants
 
 browser: ## Installs Chromium for the browser tests where it is missing
 	@.ci/browser

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from etl.db.run_tables import run_streams
 from etl.report import RunReport, StreamReport
 from tests.conftest import Databases
 from tests.support.database import rows
@@ -297,3 +298,143 @@ def test_a_freshness_is_that_of_the_first_walk(store: Engine) -> None:
     taken = (report.finished_at - report.started_at).total_seconds()
     assert (read - report.started_at).total_seconds() < taken / 2
     assert later > read
+
+
+def accounts(store: Engine, stream: str = "layers") -> list[dict[str, Any]]:
+    """What the last run keeps of the lists of a stream."""
+    found = rows(store, run_streams, f"stream = '{stream}' AND parent_id = ''")
+    return list(max(found, key=lambda row: row["run_id"])["walks"])
+
+
+def test_what_is_kept_of_a_list(store: Engine) -> None:
+    after(store, "ab", {})
+    whole = {"status": "ok", "end": True, "came": 2, "expected": 2, "pages": 1, "walks": 1}
+    assert accounts(store) == [{**whole, "of": ["p"]}]
+
+
+def test_what_is_kept_of_a_list_that_does_not_agree(store: Engine) -> None:
+    after(store, "ab", answers_of("a", total=2))
+    said = {"status": "incomplete", "reason": "the provider counts 2 records, 1 came"}
+    counts = {"end": True, "came": 1, "expected": 2, "pages": 1, "walks": 2}
+    assert accounts(store) == [{**said, **counts, "of": ["p"]}]
+
+
+def test_what_is_kept_of_an_empty_list_without_a_total(store: Engine) -> None:
+    partners(store, cursor_list([], size=2), size=2).run()
+    (found,) = accounts(store, "projects")
+    assert found == {"status": "ok", "end": True, "came": 0, "pages": 1, "walks": 1, "of": [""]}
+
+
+def test_what_is_kept_of_a_list_whose_pages_overlap(store: Engine) -> None:
+    overlapping(store, "abcdefg", {})
+    counts = {"end": True, "came": 7, "expected": 7, "pages": 3, "walks": 1, "overlap": True}
+    assert accounts(store, "projects") == [{"status": "ok", **counts, "of": [""]}]
+
+
+def test_a_single_gap_is_told_and_proves_nothing(store: Engine) -> None:
+    """Only the last page does not follow, however often it is asked for."""
+    listed = projects("abcde")
+    last = f"{PROJECTS}?limit=3&offset=2&sort=createdOn"
+    listed[last] = {**listed[last], "items": [ld_project("y"), ld_project("z")]}
+    found = overlapping(store, "abcdeyz", listed)
+    (kept,) = accounts(store, "projects")
+    assert (found.status, gone(store)) == ("incomplete", [])
+    assert found.incomplete_reason == "1 pages did not follow the page before them"
+    assert found.proof == "end mark reached; 5 of 5 came; pages overlap, 1 gaps; 3 walks"
+    assert (kept["gaps"], kept["overlap"], kept["walks"]) == (1, True, 3)
+
+
+def test_lists_that_are_alike_stand_together_in_order_and_the_others_by_themselves(
+    store: Engine,
+) -> None:
+    layers = {key: [ld_layer("a")] for key in ("q", "p")} | {"r": [ld_layer("a"), ld_layer("b")]}
+    report = ld(store, ld_account(layers)).run()
+    assert [(one["of"], one["came"]) for one in accounts(store)] == [(["p", "q"], 1), (["r"], 2)]
+    found = told(report, "layers")
+    assert (found.proof, found.expected_total, found.partitions) == (
+        "3 of 3 lists to their end",
+        4,
+        3,
+    )
+    assert (found.received, found.created, found.pages) == (4, 4, 3)
+
+
+def test_a_failed_list_among_many_is_counted_and_named(store: Engine) -> None:
+    layers = {key: [ld_layer("a")] for key in ("p", "q", "r")}
+    vendor = ld(store, ld_account(layers))
+    vendor.run()
+    vendor.answers[f"{PROJECTS}/q/layers"] = 500
+    report = vendor.run()
+    found = told(report, "layers")
+    assert (report.status, found.status, found.incomplete_partitions) == (
+        "partial",
+        "incomplete",
+        1,
+    )
+    assert found.incomplete_reason == "q the provider answers 500 (in 1 of 3)"
+    assert found.proof == "2 of 3 lists to their end"
+    (telling,) = report.partitions
+    told_of = (telling.parent_id, telling.parent_key, telling.status, telling.complete)
+    assert told_of == ("id-q", "q", "failed", False)
+    assert telling.proof == "end mark not reached; 0 came, no total is given"
+    kept = {one["of"][0]: one for one in accounts(store)}
+    assert kept["q"] == {
+        "status": "failed",
+        "reason": "the provider answers 500",
+        "end": False,
+        "came": 0,
+        "walks": 1,
+        "of": ["q"],
+    }
+    assert found.expected_total is None
+
+
+def test_lists_that_are_not_offered_are_unavailable(store: Engine) -> None:
+    vendor = ld(store, ld_account({"p": [], "q": []}))
+    vendor.answers |= {f"{PROJECTS}/{key}/layers": 403 for key in "pq"}
+    report = vendor.run()
+    found = told(report, "layers")
+    assert (report.status, found.status, found.complete) == ("ok", "unavailable", False)
+    said = "not available to this key: the provider answers 403 (in 2 of 2)"
+    assert found.incomplete_reason == said
+    vendor.answers |= ld_account({"p": [ld_layer("a")]})
+    vendor.answers |= offset_list(PROJECTS, [ld_project("p"), ld_project("q")], size=20)
+    found = told(vendor.run(), "layers")
+    assert (found.status, found.complete, found.created) == ("ok", False, 1)
+    assert (found.incomplete_reason or "").endswith("(in 1 of 2)")
+    vendor.answers[f"{PROJECTS}/p/layers"] = 403  # what is stored cannot be seen any more
+    report = vendor.run()
+    found = told(report, "layers")
+    assert (report.status, found.status, gone(store)) == ("partial", "incomplete", [])
+    assert (found.incomplete_reason or "").startswith("p the provider answers 403")
+
+
+def test_lists_that_were_walked_again_are_counted(store: Engine) -> None:
+    """An emptied list is asked for once more before it is believed."""
+    vendor = ld(store, ld_account({"p": [ld_layer("a")], "q": [ld_layer("b"), ld_layer("c")]}))
+    vendor.run()
+    vendor.answers |= ld_account({"p": [], "q": [ld_layer("b"), ld_layer("c")]})
+    found = told(vendor.run(), "layers")
+    assert found.proof == "2 of 2 lists to their end; 1 walked more than once"
+    assert [key for key, _ in gone(store)] == ["a"]
+
+
+def test_parts_of_a_rejected_record_that_is_not_stored_are_not_complete(store: Engine) -> None:
+    vendor = ld(store, ld_account({"p": [ld_layer("a")]}))
+    broken = ld_project("q", name=None)
+    vendor.answers |= offset_list(PROJECTS, [ld_project("p"), broken], size=20)
+    report = vendor.run()
+    found = told(report, "layers")
+    assert (report.status, found.status, found.complete) == ("partial", "incomplete", False)
+    assert found.incomplete_reason == "1 projects were rejected and are not stored"
+
+
+def test_parts_of_a_rejected_record_that_is_stored_are_read(store: Engine) -> None:
+    vendor = ld(store, ld_account({"p": [ld_layer("a")], "q": [ld_layer("b")]}))
+    vendor.run()
+    broken = ld_project("q", name=None)
+    vendor.answers |= offset_list(PROJECTS, [ld_project("p"), broken], size=20)
+    vendor.answers[f"{PROJECTS}/q/layers"] = {"items": [ld_layer("b"), ld_layer("c")]}
+    report = vendor.run()
+    found = told(report, "layers")
+    assert (found.status, found.complete, found.created) == ("ok", True, 1)

@@ -53,7 +53,7 @@ class Vendor:
 
     def fetch(self, request: Request) -> Response:
         """Answers as the dict says."""
-        query = "" if request.params is None else f"?{urlencode(request.params)}"
+        query = f"?{urlencode(request.params)}" if request.params else ""
         target = request.path + query
         self.asked.append(target)
         answer = self._due(target)
@@ -148,8 +148,8 @@ def partner(name: str, **fields: Any) -> dict[str, Any]:
 
 def numbered_list(items: Sequence[Any], *, size: int, total: int | None = None) -> Answers:
     """The pages of Statsig's layers, and the project of the key."""
-    project = {"data": {"id": "p", "name": "Project"}}
-    found: Answers = {"/console/v1/project": project, "/console/v1/settings/project": project}
+    found: Answers = {"/console/v1/project": {"data": {"id": "p"}}}
+    found["/console/v1/settings/project"] = {"data": {"name": "Project"}}
     for number, at in enumerate(range(0, len(items), size) or (0,), 1):
         more = f"?page={number + 1}" if at + size < len(items) else None
         pagination: dict[str, Any] = {"pageNumber": number, "nextPage": more}

@@ -1,0 +1,253 @@
+"""`make mutants`: breaks the logic on purpose, change by change, and tells what no test notices.
+
+`python -m tests.mutants --only walk proof` looks at these modules; `--each 50` tries that many of
+each, `--survivors` only those that survived last time. Exit 1: an unexplained survivor.
+"""
+
+import argparse
+import importlib
+import inspect
+import json
+import sys
+import tempfile
+import tomllib
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+from tests.mutants import covering, trying
+from tests.mutants.covering import Covering
+from tests.mutants.mutations import Mutant, mutants_of
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / ".mutants"  # coverage, and which test killed what
+EXPLAINED = Path(__file__).parent / "survivors.toml"
+MODULES = (
+    *("walk", "proof", "conclusion", "plan", "intake", "load", "landing", "extract", "client"),
+    *("budget", "wire", "schedule", "db/staging", "db/merge", "db/overtaken", "db/rewrite"),
+    *("db/budgets", "web/guard"),
+)
+EACH = 22  # mutants of a module
+FIRST = 30  # tests that are tried first
+SECONDS = 60.0  # of tests that are tried on a mutant that survived those
+PROCESSES = 2
+WANTED, WANTED_OF_EACH = 95.0, 90.0  # percent
+
+Place = tuple[str, str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """A mutant and the tests that are still to be tried on it; killer: who noticed it."""
+
+    mutant: Mutant
+    waiting: deque[str]
+    tried: int = 0
+    killer: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Score:
+    """What came of the mutants of a module."""
+
+    killed: list[Work] = field(default_factory=list)
+    survived: list[Work] = field(default_factory=list)
+    equivalent: list[Work] = field(default_factory=list)
+
+    @property
+    def percent(self) -> float:
+        """Killed, of those that change what the program does."""
+        counted = len(self.killed) + len(self.survived)
+        return 100.0 * len(self.killed) / counted if counted else 100.0
+
+
+def main() -> int:
+    """Tries the sample and prints the score of each module."""
+    asked = _arguments()
+    chosen = [name for name in MODULES if not asked.only or name.split("/")[-1] in asked.only]
+    found = covering.read(ROOT, KEPT, [_file(name) for name in MODULES], measure=not asked.kept)
+    killers = _json(KEPT / "killers.json")
+    wanted = [one for name in chosen for one in _sample(name, asked.each)]
+    if asked.survivors:
+        wanted = [one for one in wanted if killers.get("|".join(one.place), "") == ""]
+    work = [_work(one, found, killers) for one in wanted]
+    explained = {
+        (one["module"], one["function"], one["change"]): one
+        for one in tomllib.loads(EXPLAINED.read_text()).get("survivor", [])
+    }
+    equivalent = {p for p, one in explained.items() if one["kind"] == "equivalent"}
+    trying.load_libraries()
+    with tempfile.TemporaryDirectory(prefix="etl-mutants-") as folder:
+        copies = [trying.Copy(ROOT, Path(folder) / str(n)) for n in range(PROCESSES)]
+        _raise_if_failing(copies[0], work, found)
+        for one in _tried(
+            [one for one in work if one.mutant.place not in equivalent], found, copies
+        ):
+            killers["|".join(one.mutant.place)] = one.killer
+            (KEPT / "killers.json").write_text(json.dumps(killers, indent=0))
+    return _tell(chosen, work, explained)
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants")
+    parser.add_argument("--only", nargs="*", default=[], help="modules")
+    parser.add_argument("--each", type=int, default=EACH, help="mutants of a module")
+    parser.add_argument("--survivors", action="store_true", help="what survived last time")
+    parser.add_argument("--kept", action="store_true", help="measures no coverage")
+    return parser.parse_args()
+
+
+def _file(module: str) -> str:
+    return f"etl/{module}.py"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _sample(module: str, size: int) -> list[Mutant]:
+    """Always the same ones, as far as the module is the same."""
+    source = (ROOT / _file(module)).read_bytes()
+    loaded = importlib.import_module(f"etl.{module.replace('/', '.')}")
+
+    def needed(call: str, name: str) -> bool:
+        try:
+            known = inspect.signature(getattr(loaded, call)).parameters.get(name)
+        except (AttributeError, TypeError, ValueError):
+            return False
+        return known is not None and known.default is inspect.Parameter.empty
+
+    found = sorted(mutants_of(module, source, needed), key=lambda one: one.order("1"))
+    return sorted(found[:size], key=lambda one: one.start)
+
+
+def _work(mutant: Mutant, found: Covering, killers: Mapping[str, str]) -> Work:
+    """The tests: who killed it last time, then one for each way through the module."""
+    file = _file(mutant.module)
+    lines: Sequence[int] = mutant.lines
+    if mutant.cached:  # executed once, for whoever came first
+        lines = list(found.lines.get(file, {}))
+    tests = found.of(file, lines)
+    alike: dict[frozenset[int], list[str]] = defaultdict(list)
+    for test in sorted(tests, key=lambda one: (found.seconds[one], one)):
+        alike[found.ways[file][test]].append(test)
+    groups = sorted(alike.values(), key=lambda some: found.seconds[some[0]])
+    order = [one for turn in zip_longest(*groups) for one in turn if one is not None]
+    killer = killers.get("|".join(mutant.place), "")
+    known = [one for one in killer.split() if one in tests]
+    return Work(mutant=mutant, waiting=deque(dict.fromkeys([*known, *order])))
+
+
+def _chunk(work: Work, found: Covering) -> dict[str, float]:
+    """The next tests to try; none when it was tried enough."""
+    if work.tried == 0:
+        chosen = list(islice(work.waiting, FIRST))
+    elif work.tried <= FIRST:
+        chosen, left = [], SECONDS
+        for test in work.waiting:
+            left -= found.seconds[test]
+            if left < 0:
+                break
+            chosen.append(test)
+    else:
+        return {}
+    work.tried += max(len(chosen), FIRST if work.tried == 0 else 1)
+    for _ in chosen:
+        work.waiting.popleft()
+    return {test: found.seconds[test] for test in chosen}
+
+
+def _tried(work: Sequence[Work], found: Covering, copies: Sequence[trying.Copy]) -> Iterator[Work]:
+    """Each of them, when it is over; as many at a time as there are copies."""
+    waiting, free = deque(work), list(copies)
+    running: dict[int, tuple[Work, trying.Copy]] = {}
+    done = 0
+    while waiting or running:
+        over: list[Work] = []
+        while waiting and free:
+            one = waiting.popleft()
+            chunk = _chunk(one, found)
+            if not chunk:
+                over.append(one)
+                continue
+            copy = free.pop()
+            source = (ROOT / _file(one.mutant.module)).read_bytes()
+            copy.write(_file(one.mutant.module), one.mutant.applied(source))
+            running[trying.start(copy, chunk)] = one, copy
+        if running:
+            ended, code = trying.wait_for_one(list(running))
+            one, copy = running.pop(ended)
+            trial = trying.outcome(copy, code)
+            copy.write(_file(one.mutant.module), (ROOT / _file(one.mutant.module)).read_bytes())
+            free.append(copy)
+            one.killer = trial.killer
+            if trial.passed:
+                waiting.appendleft(one)
+            else:
+                over.append(one)
+        for one in over:
+            done += 1
+            _note(one, done, len(work))
+            yield one
+
+
+def _raise_if_failing(copy: trying.Copy, work: Sequence[Work], found: Covering) -> None:
+    """Tests that fail without a change would kill everything."""
+    tests = {one.waiting[0] for one in work if one.waiting}
+    process = trying.start(copy, {test: found.seconds[test] for test in sorted(tests)})
+    trial = trying.outcome(copy, trying.wait_for_one([process])[1])
+    if not trial.passed:
+        raise SystemExit(f"{trial.killer} fails as it is:\n{(copy.folder / 'log').read_text()}")
+
+
+def _note(work: Work, done: int, of: int) -> None:
+    one = work.mutant
+    said = work.killer or "SURVIVED"
+    print(
+        f"{done}/{of} {one.module}:{one.lines[0]} {one.function}: {one.change}: {said}", flush=True
+    )
+
+
+def _tell(
+    modules: Sequence[str], work: Sequence[Work], explained: Mapping[Place, Mapping[str, str]]
+) -> int:
+    scores: dict[str, Score] = {name: Score() for name in modules}
+    unexplained = []
+    for one in work:
+        score, reason = scores[one.mutant.module], explained.get(one.mutant.place)
+        if one.killer:
+            score.killed.append(one)
+        elif reason is not None and reason["kind"] == "equivalent":
+            score.equivalent.append(one)
+        else:
+            score.survived.append(one)
+            unexplained += [one] if reason is None else []
+    whole = Score()
+    print(
+        f"\n{'module':<14}{'mutants':>8}{'killed':>8}{'survived':>10}{'equivalent':>12}{'score':>9}"
+    )
+    for name, score in [*scores.items(), ("all", whole)]:
+        counts = [len(score.killed), len(score.survived), len(score.equivalent)]
+        print(
+            f"{name:<14}{sum(counts):>8}{counts[0]:>8}{counts[1]:>10}{counts[2]:>12}"
+            f"{score.percent:>7.1f} %"
+        )
+        if score is whole:
+            break
+        whole.killed += score.killed
+        whole.survived += score.survived
+        whole.equivalent += score.equivalent
+    for one in unexplained:
+        mutant = one.mutant
+        print(f"\n[[survivor]]  # line {mutant.lines[0]}")
+        print(f'module = "{mutant.module}"')
+        print(f'function = "{mutant.function}"\nchange = {json.dumps(mutant.change)}')
+    low = [name for name, score in scores.items() if score.percent < WANTED_OF_EACH]
+    return int(bool(unexplained or low or whole.percent < WANTED))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
