@@ -178,13 +178,13 @@ def test_empty_pages_are_no_repetition(store: Engine) -> None:
     assert (report.status, len(rows(store, "projects"))) == ("ok", 2)
 
 
-@pytest.mark.parametrize("body", [[1], "text", None])
-def test_an_answer_that_is_no_object_ends_the_run(store: Engine, body: Any) -> None:
+@pytest.mark.parametrize(("body", "kind"), [([1], "array"), ("text", "string"), (None, "null")])
+def test_an_answer_that_is_no_object_ends_the_run(store: Engine, body: Any, kind: str) -> None:
     vendor = partners(store, cursor_list([partner("a")], size=2), size=2)
     vendor.answers["/v1/projects?limit=2"] = [body]
     report = vendor.run()
     assert report.status == "failed"
-    assert f"the answer is {type(body).__name__}, not an object" in (report.error or "")
+    assert f"the answer is a JSON {kind}, not an object" in (report.error or "")
 
 
 def test_an_error_that_comes_as_an_answer_is_told_in_its_own_words(store: Engine) -> None:
@@ -194,7 +194,7 @@ def test_an_error_that_comes_as_an_answer_is_told_in_its_own_words(store: Engine
     assert (report.status, "says 'we are sorry'" in (report.error or "")) == ("failed", True)
     vendor.answers["/v1/projects?limit=2"] = {"odd": 1}
     report = vendor.run()
-    assert (report.error or "").endswith("the answer has no list 'items' (found NoneType)")
+    assert (report.error or "").endswith("the answer has no list 'items' (found null)")
 
 
 def test_several_projects_are_read_at_once_and_stored_as_they_stand(store: Engine) -> None:

@@ -41,9 +41,13 @@ Place = tuple[str, str, str]
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """A mutant and the tests that are still to be tried on it; killer: who noticed it."""
+    """A mutant and the tests that are still to be tried on it; killer: who noticed it.
+
+    source: the module without the change.
+    """
 
     mutant: Mutant
+    source: bytes
     waiting: deque[str]
     tried: int = 0
     killer: str = ""
@@ -138,7 +142,8 @@ def _work(mutant: Mutant, found: Covering, killers: Mapping[str, str]) -> Work:
     order = [one for turn in zip_longest(*groups) for one in turn if one is not None]
     killer = killers.get("|".join(mutant.place), "")
     known = [one for one in killer.split() if one in tests]
-    return Work(mutant=mutant, waiting=deque(dict.fromkeys([*known, *order])))
+    source = (ROOT / file).read_bytes()
+    return Work(mutant=mutant, source=source, waiting=deque(dict.fromkeys([*known, *order])))
 
 
 def _chunk(work: Work, found: Covering) -> dict[str, float]:
@@ -174,14 +179,13 @@ def _tried(work: Sequence[Work], found: Covering, copies: Sequence[trying.Copy])
                 over.append(one)
                 continue
             copy = free.pop()
-            source = (ROOT / _file(one.mutant.module)).read_bytes()
-            copy.write(_file(one.mutant.module), one.mutant.applied(source))
+            copy.write(_file(one.mutant.module), one.mutant.applied(one.source))
             running[trying.start(copy, chunk)] = one, copy
         if running:
             ended, code = trying.wait_for_one(list(running))
             one, copy = running.pop(ended)
             trial = trying.outcome(copy, code)
-            copy.write(_file(one.mutant.module), (ROOT / _file(one.mutant.module)).read_bytes())
+            copy.write(_file(one.mutant.module), one.source)
             free.append(copy)
             one.killer = trial.killer
             if trial.passed:

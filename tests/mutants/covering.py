@@ -92,7 +92,7 @@ def collected(root: Path, paths: Sequence[Path], data: Path, times: Path) -> Map
     """Test file -> test -> (seconds, module's file -> lines)."""
     found: dict[Path, Found] = {path: {} for path in paths}
     for test, took in json.loads(times.read_text()).items():
-        found[root / test.partition("::")[0]][test] = (took, {})
+        found.setdefault(root / test.partition("::")[0], {})[test] = (took, {})
     known = coverage.CoverageData(str(data))
     known.read()
     for measured in known.measured_files():
