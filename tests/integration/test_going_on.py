@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
+from etl.db.run_tables import runs
 from etl.report import RunReport
-from etl.selection import WHOLE
+from etl.selection import WHOLE, Selection
 from tests.conftest import Databases
 from tests.support.database import count, rows
 from tests.support.lists import gone, operations
@@ -486,3 +487,64 @@ def test_what_was_staged_twice_is_written_once(store: Engine) -> None:
     assert (found.updated, found.created, found.unchanged, found.received) == (1, 1, 2, 4)
     assert [row["status"] for row in rows(store, "projects", "key = 'prj_a'")] == ["paused"]
     assert count(store, "changes", "operation = 'updated'") == 1
+
+
+def test_a_replay_that_landed_meanwhile_is_a_rival_however_old_what_it_brings(
+    store: Engine,
+) -> None:
+    vendor = known(store, "abcdef")
+    vendor.answers |= listed("abcdef", a="old")
+    stopped(vendor, 3, hour(1), backfill=WHOLE)
+    vendor.answers |= listed("abcdef", a="new")
+    landed = vendor.run(at=hour(2))
+    with store.begin() as connection:  # as etl.replay leaves it: observed long before it ended
+        past = hour(0) + timedelta(minutes=1)
+        mine = runs.c.run_id == landed.run_id
+        connection.execute(update(runs).where(mine).values(kind="replay", observed_at=past))
+    vendor.run(at=hour(3), backfill=WHOLE)
+    assert values(store)["a"] == ("new", 2)
+
+
+def test_a_run_of_a_clock_that_was_ahead_is_no_rival_of_those_that_began_later(
+    store: Engine,
+) -> None:
+    vendor = statsig(store, listed("abcdef"), size=2)
+    vendor.run(at=hour(5))
+    vendor.answers |= listed("abcdef", a="x")
+    stopped(vendor, 3, hour(1), backfill=WHOLE)
+    vendor.run(at=hour(2), backfill=WHOLE)
+    assert values(store)["a"] == ("x", 2)
+
+
+def test_a_backfill_that_began_before_and_lands_meanwhile_is_a_rival_of_a_backfill(
+    store: Engine,
+) -> None:
+    vendor = known(store, "abcdef")
+    part = Selection(created_since=hour(-100_000))
+    stopped(vendor, 3, hour(1), backfill=part)
+    vendor.answers |= listed("abcdef", a="old")
+    stopped(vendor, 3, hour(2), backfill=WHOLE)
+    vendor.answers |= listed("abcdef", a="old", f="new")
+    stopped(vendor, 3, hour(3), backfill=part)  # has read a before
+    assert vendor.run(at=hour(4), backfill=part).status == "ok"
+    assert values(store)["f"] == ("new", 2)
+    vendor.answers |= listed("abcdef", a="old", f="newer")
+    report = vendor.run(at=hour(5), backfill=WHOLE)
+    assert report.attempts == 2
+    found = values(store)
+    assert (found["a"], found["f"]) == (("old", 2), ("newer", 3))
+
+
+def test_a_list_in_which_another_run_met_what_this_one_staged_counts_it_as_met(
+    store: Engine,
+) -> None:
+    """n was staged by the backfill and created by the sync: it is one record that came."""
+    vendor = known(store, "abcdef")
+    vendor.answers |= listed("abncdefg")
+    stopped(vendor, 4, hour(1), backfill=WHOLE)
+    vendor.run(at=hour(2))
+    report = vendor.run(at=hour(3), backfill=WHOLE)
+    found = told(report, "layers")
+    assert (report.status, found.received, found.unchanged, found.created) == ("ok", 8, 8, 0)
+    assert pages(vendor) == [4]
+    assert count(store, "changes", "key = 'n'") == 1

@@ -1,12 +1,14 @@
 """What the answers to questions for single missing records decide, and what the run makes of it."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from etl.report import RunReport
+from etl.selection import Selection
 from tests.conftest import Databases
 from tests.support.database import count, rows
 from tests.support.lists import gone
@@ -47,14 +49,19 @@ def layers(store: Engine, names: str, *, size: int = 50, **limits: Any) -> Vendo
     return vendor
 
 
-def left_with(vendor: Vendor, names: str, *, size: int = 50, **answers: Any) -> RunReport:
-    """The next run, in which the list holds these; `b=200`: the answer for the layer b."""
+def left_with(vendor: Vendor, names: str, *, size: int = 50, **more: Any) -> RunReport:
+    """The next run, in which the list holds these; `b=200`: the answer for the layer b.
+
+    Longer names are what is asked of the run.
+    """
     listed = [statsig_layer(one) for one in names]
     vendor.answers |= numbered_list(listed, size=size)
-    for name, answer in answers.items():
+    for name, answer in more.items():
+        if len(name) > 1:
+            continue
         body = {"data": statsig_layer(name)} if answer == 200 else answer
         vendor.answers[f"/console/v1/layers/{name}"] = body
-    return vendor.run()
+    return vendor.run(**{name: value for name, value in more.items() if len(name) > 1})
 
 
 def questions(vendor: Vendor) -> list[str]:
@@ -287,3 +294,126 @@ def test_in_a_filtered_list_too_many_to_ask_for_wait(store: Engine) -> None:
     tagged(vendor, "ab")
     assert gone(store) == [("c", NOT_FOUND)]
     assert rows(store, "outside_scope") == []
+
+
+def gone_by_key(store: Engine, **answers: Any) -> tuple[Vendor, RunReport]:
+    """A backfill of b alone, whose key answers 404; `whole`: the list of all projects."""
+    vendor = account(store, "abc")
+    vendor.answers[f"{PROJECTS}/b"] = 404
+    vendor.answers |= answers["whole"]
+    return vendor, vendor.run(backfill=Selection(projects=("b",)))
+
+
+def test_a_selected_project_with_another_key_is_not_gone(store: Engine) -> None:
+    listed = [ld_project("a"), ld_project("new", _id="id-b"), ld_project("c")]
+    _, report = gone_by_key(store, whole=offset_list(PROJECTS, listed, size=20))
+    assert (report.status, gone(store)) == ("partial", [])
+    reason = told(report, "projects").incomplete_reason
+    assert reason == "b is not there under its key, but has the key new now"
+
+
+def test_a_selected_project_may_have_another_key_in_a_list_that_is_not_whole(
+    store: Engine,
+) -> None:
+    listed = [ld_project("a"), ld_project("c")]
+    _, report = gone_by_key(store, whole=offset_list(PROJECTS, listed, size=20, total=3))
+    assert (report.status, gone(store)) == ("partial", [])
+    reason = told(report, "projects").incomplete_reason
+    assert reason == "b is not there under its key, but may have another one now"
+
+
+def test_a_selected_project_that_no_list_has_is_gone(store: Engine) -> None:
+    listed = [ld_project("a"), ld_project("c")]
+    _, report = gone_by_key(store, whole=offset_list(PROJECTS, listed, size=20))
+    assert (report.status, told(report, "projects").deleted) == ("ok", 1)
+    assert gone(store, "projects") == [("b", NOT_FOUND)]
+    assert gone(store, "layers") == [("of-b", "its project was deleted")]
+
+
+def test_each_question_is_sent_on_a_connection_of_its_own(store: Engine) -> None:
+    vendor = layers(store, "abc")
+    left_with(vendor, "a")
+    assert [one.path.rpartition("/")[2] for one in vendor.alone] == ["b", "c"]
+
+
+def test_a_plan_asks_beyond_the_limits_and_tells_what_it_would_delete(store: Engine) -> None:
+    vendor = layers(store, "abcd", delete_count=1, delete_percent=20)
+    report = left_with(vendor, "ab", dry_run=True, plan=True)
+    found = told(report, "layers")
+    assert (report.status, found.status, found.deleted, gone(store)) == ("dry_run", "held", 2, [])
+    assert questions(vendor) == ["c", "d"]
+
+
+def test_a_plan_whose_missing_records_answer_holds_nothing(store: Engine) -> None:
+    vendor = layers(store, "abcd", delete_count=1, delete_percent=20)
+    report = left_with(vendor, "ab", dry_run=True, plan=True, c=200, d=200)
+    found = told(report, "layers")
+    assert (found.status, found.deleted) == ("incomplete", 0)
+    assert report.error is None
+
+
+def test_a_dry_run_holds_back_what_a_sync_would(store: Engine) -> None:
+    vendor = layers(store, "abcd", delete_count=1, delete_percent=20)
+    report = left_with(vendor, "ab", dry_run=True)
+    found = told(report, "layers")
+    assert (found.status, found.deleted, questions(vendor)) == ("held", 0, [])
+
+
+def test_more_deletions_than_limits_allow_are_held_also_when_answers_made_them_fewer(
+    store: Engine,
+) -> None:
+    """Three are missing, of which one answers; two are still too many."""
+    vendor = layers(store, "abcdef", delete_count=1, delete_percent=20)
+    report = left_with(vendor, "abc", d=200)
+    assert (report.status, gone(store)) == ("held", [])
+
+
+def test_forced_deletions_are_asked_for_one_by_one_without_a_limit(store: Engine) -> None:
+    vendor = layers(store, "abcdef", delete_count=1, delete_percent=20, delete_confirmations=1)
+    report = left_with(vendor, "a", force_deletes=True)
+    assert (report.status, questions(vendor)) == ("ok", list("bcdef"))
+    assert {reason for _, reason in gone(store)} == {NOT_FOUND}
+
+
+def test_a_plan_of_the_parts_of_a_parent_says_where_it_would_stand(store: Engine) -> None:
+    vendor = account(store, "abcd", delete_percent=20, delete_count=1)
+    vendor.answers |= offset_list(PROJECTS, [ld_project(key) for key in "ab"], size=20)
+    vendor.answers |= {f"{PROJECTS}/{key}": 404 for key in "cd"}
+    report = vendor.run(dry_run=True, plan=True)
+    assert [(one.stream, one.status, one.deleted) for one in report.streams] == [
+        ("projects", "held", 2),
+        ("layers", "held", 2),
+    ]
+
+
+def test_what_was_outside_of_the_scope_and_is_met_again_is_back(store: Engine) -> None:
+    vendor = layers(store, "abcd")
+    vendor.answers["/console/v1/layers/c"] = {"data": statsig_layer("c")}
+    tagged(vendor, "abcd")
+    tagged(vendor, "abd")
+    assert len(rows(store, "outside_scope")) == 1
+    some = Selection(created_since=datetime(2020, 1, 1, tzinfo=UTC))
+    for target, answer in numbered_list([*map(statsig_layer, "abcd")], size=50).items():
+        vendor.answers[target + ("&tags=x" if "page=" in target else "")] = answer
+    vendor.run(backfill=some)  # a part says nothing of the scope
+    assert len(rows(store, "outside_scope")) == 1
+    tagged(vendor, "abcd")
+    assert (rows(store, "outside_scope"), gone(store)) == ([], [])
+
+
+def test_a_key_of_another_account_that_sees_a_list_in_doubt_leaves_nothing_outside(
+    store: Engine,
+) -> None:
+    vendor = partners(store, partner_list("abcd"), size=50)
+    vendor.run()
+    vendor.answers["/v1/whoami"] = {"organizationId": "two"}
+    vendor.key = "api-00000000-another"
+    nameless = {k: v for k, v in partner("z").items() if k != "id"}
+    listed = cursor_list([partner("a"), nameless], size=50)
+    vendor.answers["/v1/projects?limit=50"] = listed["/v1/projects?limit=50"]
+    report = vendor.run()
+    assert (report.status, rows(store, "outside_scope"), gone(store)) == ("partial", [], [])
+    vendor.answers["/v1/projects?limit=50"] = partner_list("a")["/v1/projects?limit=50"]
+    report = vendor.run()
+    assert (len(rows(store, "outside_scope")), gone(store)) == (3, [])
+    assert report.notes[-1].startswith("projects: 3 records are outside of what another key")

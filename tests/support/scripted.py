@@ -38,7 +38,10 @@ CREATED = "2026-01-01T00:00:00Z"
 
 @dataclass(kw_only=True)
 class Vendor:
-    """A source of one provider. options: tables of its configuration, but for its limits."""
+    """A source of one provider. options: tables of its configuration, but for its limits.
+
+    asked: what the last run asked for; alone: of that, what wanted a connection of its own.
+    """
 
     engine: Engine
     provider: str
@@ -46,7 +49,9 @@ class Vendor:
     answers: Answers = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
+    key: str = "api-00000000-scripted"
     asked: list[str] = field(default_factory=list)
+    alone: list[Request] = field(default_factory=list)
     keep: Callable[[str, str, Request, Any], None] | None = None
     _hours: Iterator[int] = field(default_factory=count, init=False)
     _turns: dict[str, int] = field(default_factory=dict, init=False)
@@ -56,6 +61,7 @@ class Vendor:
         query = f"?{urlencode(request.params)}" if request.params else ""
         target = request.path + query
         self.asked.append(target)
+        self.alone += [request] if request.alone else []
         answer = self._due(target)
         if isinstance(answer, int):
             raise refusal(answer)
@@ -81,7 +87,7 @@ class Vendor:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "etl.toml"
             path.write_text("\n".join(lines))
-            return load(path, environ={"KEY": "api-00000000-scripted"})
+            return load(path, environ={"KEY": self.key})
 
     def run(
         self,
@@ -93,6 +99,7 @@ class Vendor:
     ) -> RunReport:
         """One run, an hour after the one before it; `at` or by `clock` where that is told."""
         self.asked.clear()
+        self.alone.clear()
         self._turns.clear()
         now = at or hour(next(self._hours))
         settings = self.settings
