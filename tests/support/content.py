@@ -25,7 +25,8 @@ def stored(engine: Engine, source: str, moment: datetime | None = None) -> Conte
             table = asof.rows(name, moment)
             for row in connection.execute(select(table).where(table.c.source == source)).mappings():
                 place = (row["parent_id"], row["external_id"])
-                found[name, *place, ""] = _content(row, (*COLUMNS[name], *NAMED))
+                project = ("project_key",) if "project_key" in row else ()
+                found[name, *place, ""] = _content(row, (*COLUMNS[name], *NAMED, *project))
                 if name == "layers":
                     places[row["layer_id"]] = place
             for child in tables.children:

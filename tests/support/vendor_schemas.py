@@ -7,7 +7,7 @@ explained in tests/contract/schemas/README.md.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -50,6 +50,12 @@ Schema = dict[str, Any]
 Place = tuple[str, str, str, str]  # table, parent id, id of the record, id of its child or ''
 Content = dict[Place, dict[str, Any]]
 Drift = set[tuple[str, str, str]]  # table, path, kind
+PrintOf = Callable[[str], str]
+
+
+def digest(secret: str) -> str:
+    """What stands for a key in tests that choose it themselves."""
+    return f"fp:{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
 
 
 @cache
@@ -69,14 +75,14 @@ def item_schema(name: str) -> Schema:
 
 
 def records_of(
-    name: str, item: Json, *, parent_id: str = "", seen: Mapping[str, str] | None = None
+    name: str, item: Json, *, parent_id: str = "", print_of: PrintOf = digest
 ) -> tuple[Content, Drift]:
     """The rows of an item as the vendor sends it (with real keys), and the drift that it shows.
 
-    seen: column -> last known fingerprint, for keys that are hidden in this item.
+    print_of: what stands for a key.
     """
     table, schema = schema_of(name)["x-item"], item_schema(name)
-    kept = raw_of(name, item, seen=seen)
+    kept = raw_of(name, item, print_of)
     columns = dict.fromkeys(
         (*COLUMNS[table], "key", "name", "provider_created_at", "provider_updated_at")
     )
@@ -90,7 +96,12 @@ def records_of(
     return found, {(table, *one) for one in _drift(schema, kept, "")}
 
 
-def raw_of(name: str, item: Json, *, seen: Mapping[str, str] | None = None) -> Json:
+def content_of(name: str, raw: Json) -> Json:
+    """What of a stored item is content: without volatile fields, with sets in order."""
+    return _content(item_schema(name), raw)
+
+
+def raw_of(name: str, item: Json, print_of: PrintOf = digest) -> Json:
     """What is kept of an item as it came: without keys, and without records of other tables."""
     kept = cleaned(item)
     if not isinstance(kept, dict):
@@ -100,23 +111,17 @@ def raw_of(name: str, item: Json, *, seen: Mapping[str, str] | None = None) -> J
             kept.pop(field, None)
         if "x-secret" in inner:
             kept.pop(field, None)
-            known = (seen or {}).get(str(inner["x-column"]))
-            print_of = fingerprint(item.get(field), inner["x-secret"]) or known
-            kept |= {} if print_of is None else {field: print_of}
+            found = fingerprint(item.get(field), inner["x-secret"], print_of)
+            kept |= {} if found is None else {field: found}
     return kept
 
 
-def fingerprint(secret: Json, kind: str) -> str | None:
+def fingerprint(secret: Json, kind: str, print_of: PrintOf) -> str | None:
     """What stands for a key; None for one that is hidden, as by a mask."""
     pattern = rf"{kind}-[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}"
     if not isinstance(secret, str) or not re.fullmatch(pattern, secret):
         return None
-    return digest(secret)
-
-
-def digest(secret: str) -> str:
-    """The fingerprint of a key in these tests."""
-    return f"fp:{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
+    return print_of(secret)
 
 
 def cleaned(value: Json) -> Json:
@@ -224,6 +229,24 @@ def _resolved(schema: Json, definitions: Mapping[str, Schema]) -> Json:
     base = _resolved(definitions[named.rpartition("/")[2]], definitions) if named else {}
     own = {name: _resolved(one, definitions) for name, one in schema.items() if name != "$ref"}
     return {**base, **own}
+
+
+def _content(schema: Schema, value: Json) -> Json:
+    if isinstance(value, str) and schema.get("x-as") == "set":
+        return [value]
+    if isinstance(value, list):
+        inner = [_content(schema.get("items", {}), one) for one in value]
+        unordered = schema.get("x-unordered") or schema.get("x-as") == "set"
+        return sorted(inner, key=canonical) if unordered else inner
+    if not isinstance(value, dict):
+        return value
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+    fields = {name: known.get(name, others) for name in value}
+    return {
+        name: _content(inner, value[name])
+        for name, inner in fields.items()
+        if not inner.get("x-volatile")
+    }
 
 
 def _columns(schema: Schema, item: dict[str, Json]) -> dict[str, Any]:
