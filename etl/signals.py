@@ -5,17 +5,26 @@ in, of a transaction that is written while its run does not know it, of a lock t
 never given back. What is on its way is done first; it takes milliseconds.
 """
 
+import _thread
+import atexit
+import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial, wraps
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+from etl.errors import TRY_AGAIN
+
 STOPS = (signal.SIGINT, signal.SIGTERM)
 HEARD, HEARD_IN_WAITS, UNHEARD = range(3)
 PIECE = 0.1  # seconds of a wait, after which a signal is heard
+
+QUIET = ("-q", "--quiet")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,6 +32,61 @@ Handler = Callable[[int, FrameType | None], Any]
 
 _now = HEARD  # of the process, as its signals are
 _come: list[Callable[[], Any]] = []
+_is_ending = False  # the command is over, and its exit code is known
+
+
+def leave_at_once() -> None:
+    """From now on a signal to stop ends the process: nothing was begun that it could break off.
+
+    Once a command is over, the first signal is left to its end, which is near; the next one is not.
+    """
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+    atexit.register(_ignore)  # the first one is done last
+
+
+def _ignore() -> None:
+    """Python puts its handlers away before it takes its modules apart; what it ignores stays so."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    global _is_ending
+    if _is_ending:
+        _is_ending = False
+        return
+    if not set(QUIET) & set(sys.argv):
+        os.write(2, b"etl: stopped by a signal before it was done\n")
+    os._exit(TRY_AGAIN)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """The time of a command, in which a signal to stop raises KeyboardInterrupt."""
+    global _is_ending
+    before = {number: signal.getsignal(number) for number in STOPS} if _is_main() else {}
+    hook = sys.unraisablehook
+    try:
+        sys.unraisablehook = partial(_told_again, hook)
+        for number, handler in before.items():
+            if number == signal.SIGTERM or handler is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
+        yield
+    finally:
+        _is_ending = True
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
+
+
+def _told_again(hook: Callable[[Any], object], lost: Any) -> None:
+    """A signal that came where nothing can be raised, as while an object is deleted."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(PIECE / 10, _thread.interrupt_main, (signal.SIGTERM,)).start()
+    else:
+        hook(lost)
 
 
 def undisturbed(work: Callable[P, T]) -> Callable[P, T]:

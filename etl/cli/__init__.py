@@ -1,9 +1,7 @@
 """The commands. Each one reads its arguments, calls the shell, and prints; it decides nothing."""
 
 import logging
-import signal
 import sys
-import threading
 import traceback
 from functools import partial
 from pathlib import Path
@@ -41,6 +39,7 @@ from etl.cli.quiet import quiet as quietly
 from etl.cli.terminal import BAD, complain
 from etl.errors import FAILED, TRY_AGAIN, ConfigError
 from etl.redaction import redact
+from etl.signals import interruptible
 
 HELP = ["-h", "--help"]
 DAEMONS = ("schedule", "worker")  # nobody sees what they do but for their logs
@@ -52,7 +51,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs a command."""
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             complain("etl: stopped by a signal; what was not finished is not kept", style=BAD)
             raise typer.Exit(TRY_AGAIN) from None
@@ -174,8 +174,6 @@ def _word(option: Any, *_at: Any, **_context: Any) -> str:
 def main() -> None:
     """Runs the command line; an error is one clear message and its exit code."""
     streams.install()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         command_line()()
     except Exception as error:  # noqa: BLE001  nothing ends as a traceback

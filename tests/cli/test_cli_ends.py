@@ -179,3 +179,114 @@ def test_a_signal_amid_an_import_does_not_change_the_exit_code(tmp_path: Path) -
         capture_output=True,
     )
     assert ended.returncode == 75, ended
+
+
+BEFORE_A_COMMAND = """
+import os, sys
+
+def signal_amid(event, arguments):
+    if event == "import" and arguments[0] == {module!r}:
+        os.kill(os.getpid(), {number})
+
+sys.addaudithook(signal_amid)
+sys.argv[0] = "etl"
+from etl.__main__ import main
+main()
+"""
+AFTER_A_COMMAND = """
+import atexit, os
+
+atexit.register(lambda: os.kill(os.getpid(), {number}))
+from etl.__main__ import main
+main()
+"""
+AT_THE_END = """
+import os
+
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid()):
+        kill(process, {number})
+
+last = Last()
+from etl.__main__ import main
+main()
+"""
+WHERE_NOTHING_CAN_BE_RAISED = """
+import os, sys
+
+class Deleted:
+    def __del__(self):
+        os.kill(os.getpid(), {number})
+        for _ in range(1000):
+            pass
+
+def signal_amid(event, arguments):
+    if event == "import" and arguments[0] == "etl.app":
+        Deleted()
+
+sys.addaudithook(signal_amid)
+from etl.__main__ import main
+main()
+"""
+BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+
+
+def scripted(script: str, here: Place, *words: str) -> Ended:
+    """A command in a process that does something else before."""
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "--config", str(here.config), *words],
+        env=variables(),
+        cwd=here.config.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+
+
+@BOTH
+@pytest.mark.parametrize("module", ["etl.cli", "etl.cli.backfill"])
+def test_a_signal_before_a_command_begins_is_one_line(
+    module: str, number: int, tmp_path: Path
+) -> None:
+    with Sandbox(small()) as sandbox:
+        here = place(tmp_path, sandbox)
+        script = BEFORE_A_COMMAND.format(module=module, number=int(number))
+        ended = scripted(script, here, "status")
+        silent = scripted(script, here, "status", "--quiet")
+    assert (ended.code, ended.out) == (75, "")
+    assert ended.err == "etl: stopped by a signal before it was done\n"
+    assert silent == Ended(code=75, out="", err="")
+
+
+@BOTH
+def test_a_signal_where_nothing_can_be_raised_is_heard(number: int, tmp_path: Path) -> None:
+    script = WHERE_NOTHING_CAN_BE_RAISED.format(number=int(number))
+    with Sandbox(small()) as sandbox:
+        ended = scripted(script, place(tmp_path, sandbox), "reprocess")
+    assert ended.code == 75, ended
+    assert "Traceback" not in ended.err
+    assert ended.err.count("stopped by a signal") == 1
+
+
+@BOTH
+@pytest.mark.parametrize("script", [AFTER_A_COMMAND, AT_THE_END])
+def test_a_signal_after_a_command_does_not_change_its_exit_code(
+    script: str, number: int, tmp_path: Path
+) -> None:
+    with Sandbox(small()) as sandbox:
+        ended = scripted(
+            script.format(number=int(number)),
+            place(tmp_path, sandbox),
+            *("status", "--max-age", "1h"),
+        )
+    assert (ended.code, "Traceback" in ended.err) == (6, False), ended
+
+
+def test_a_signal_that_is_ignored_stays_so_while_a_command_begins(tmp_path: Path) -> None:
+    """As of a command that a shell started in the background."""
+    script = BEFORE_A_COMMAND.format(module="etl.cli", number=int(signal.SIGINT))
+    script = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{script}"
+    with Sandbox(small()) as sandbox:
+        assert scripted(script, place(tmp_path, sandbox), "status").code == 0
