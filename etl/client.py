@@ -32,6 +32,7 @@ from etl.errors import (
 )
 from etl.log_fields import fields
 from etl.network_faults import Route, classify
+from etl.redaction import SHORTEST_RUN_OF_KEY
 from etl.retry import Failure, is_asked, is_retryable, pause_after, wait_before_retry
 from etl.signals import wait_in_pieces
 from etl.sockets import CONNECTIONS, LeftoverError, Sockets, Transport
@@ -356,7 +357,7 @@ class Client:
         except (httpx.TransportError, httpcore.ReadTimeout) as error:
             if isinstance(error.__cause__, LeftoverError):
                 return error.__cause__
-            return self._unanswered(error)
+            return self._unanswered(error, url)
         except (BrokenCoding, httpx.DecodingError) as error:
             return Failure(reason=f"the body cannot be decoded: {error}", broken=True)
         except UnknownCoding as error:
@@ -376,16 +377,20 @@ class Client:
             len(body),
             extra=fields("page read", source=self.source, path=url.path, bytes=len(body)),
         )
-        return Response(status=status, headers=headers, body=body, url=_shown(url))
+        return Response(status=status, headers=headers, body=self._own(body), url=_shown(url))
 
-    def _unanswered(self, error: Exception) -> Failure:
+    def _unanswered(self, error: Exception, url: httpx.URL) -> Failure:
+        if str(error).startswith("Invalid URL in location"):  # httpx reads it unasked
+            raise self._protocol_error("a redirect to no URL", url) from None
         if self.clock() >= self._asking.deadline:
             late = f"not whole after {self.patience.timeout:g} s"
             return Failure(reason=f"{type(error).__name__}: {late}")
         fault = classify(error, self._route, has_answered=self._has_answered)
         kind = "" if fault.lasting else f"{type(error).__name__}: "
-        reason = one_line(f"{kind}{fault.reason}")
-        return Failure(reason=reason, remedy=fault.remedy, lasting=fault.lasting)
+        reason = self._redacted(f"{kind}{fault.reason}")
+        return Failure(
+            reason=reason, remedy=fault.remedy, lasting=fault.lasting, broken=fault.broken
+        )
 
     def _read(self, answer: httpx.Response) -> bytes:
         """The decoded body; of an error, which is only shown, no more than its start."""
@@ -439,6 +444,11 @@ class Client:
         short = text[: 4 * MAX_MESSAGE]
         hidden = redact(short.replace(self.secret, "[key]") if self.secret else short)
         return one_line(hidden)[:MAX_MESSAGE]
+
+    def _own(self, body: bytes) -> bytes:
+        """The body without the key that was sent, which a vendor may repeat anywhere in it."""
+        key = self.secret.encode()
+        return body.replace(key, b"[key]") if len(key) >= SHORTEST_RUN_OF_KEY else body
 
     def _error(self, failure: Failure, url: httpx.URL, attempts: int) -> SourceError:
         tries = f" after {attempts} tries" if attempts > 1 else ""

@@ -166,9 +166,13 @@ def _read(reader: Reader, stream: Stream, request: Request, body: dict[str, Json
         return stream.read(body, request)
     except ProtocolError as error:
         said = reader.describe(body)
-        if not said:
-            raise
-        raise ProtocolError(f"{error}; the answer to {request.path} says {said!r}") from error
+        says = f", which says {said!r}" if said else ""
+        raise ProtocolError(f"{error}; in the answer to {_place(request)}{says}") from error
+
+
+def _place(request: Request) -> str:
+    """The path of a request; its query may hold cursors and e-mail addresses."""
+    return request.path.partition("?")[0]
 
 
 def follows(marks: Sequence[Json], before: Sequence[Json]) -> bool:
@@ -206,9 +210,13 @@ def remembering(reader: Reader, request: Request, answer: Response) -> Reader:
 
 def body_of(reader: Reader, stream: str, request: Request, response: Response) -> dict[str, Json]:
     """The parsed, redacted body; ProtocolError when it is no JSON object."""
-    body = clean(parse(response.body), response.body, reader.fingerprint)
+    try:
+        body = clean(parse(response.body), response.body, reader.fingerprint)
+    except ProtocolError as error:
+        raise ProtocolError(f"{error}; in the answer to {_place(request)}") from error
     if not is_object(body):
-        raise ProtocolError(f"the answer is a JSON {json_type(body)}, not an object")
+        where = f"in the answer to {_place(request)}"
+        raise ProtocolError(f"the answer is a JSON {json_type(body)}, not an object; {where}")
     if reader.keep is not None:
         reader.keep(stream, reader.parent_key, request, body)
     return body

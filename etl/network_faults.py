@@ -35,6 +35,7 @@ _NO_COMMON_TLS = (
 )
 _TEMPORARY_NAME_ERRORS = (socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM)
 _RETRYABLE_PROXY_STATUSES = (408, 425, 429)
+_BROKEN_OFF = re.compile("disconnected|closed connection")  # h11's words; the peer may come back
 _STATUS = re.compile(r"(\d{3})\b")
 _UNREACHABLE = (
     errno.ECONNREFUSED,
@@ -54,11 +55,15 @@ _CERT_FILE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFault:
-    """Why a request brought no answer, what to do about it, and whether a retry can help."""
+    """Why a request brought no answer, what to do about it, and whether a retry can help.
+
+    broken: something answered, and not as HTTP asks for.
+    """
 
     reason: str
     remedy: str = ""
     lasting: bool = False
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,8 @@ def classify(error: BaseException, route: Route, *, has_answered: bool) -> Netwo
         fault = _known_fault(cause, route, has_answered=has_answered)
         if fault is not None:
             return fault
+    if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.search(str(error)):
+        return _no_http_fault(str(error), route)
     connecting = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
     return NetworkFault(reason=str(error), remedy=_proxy_hint(route) if connecting else "")
 
@@ -167,6 +174,16 @@ def _handshake_fault(error: ssl.SSLError, route: Route) -> NetworkFault | None:
         return None
     return NetworkFault(
         reason=reason, remedy=f"Check scheme, host and port of {route.setting}", lasting=True
+    )
+
+
+def _no_http_fault(said: str, route: Route) -> NetworkFault:
+    """An answer that no reader of HTTP understands: most often a wrong port, or a broken proxy."""
+    what = re.sub(r"bytearray\(b(['\"].*?['\"])\)", r"\1", said)
+    return NetworkFault(
+        reason=f"{route.first_hop} does not answer as HTTP/1.1 asks for: {what}",
+        remedy=f"Check scheme, host and port of {route.setting}",
+        broken=True,
     )
 
 

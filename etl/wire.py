@@ -36,6 +36,7 @@ MAX_VALUES = 250_000  # of one body; a parsed value takes up to 300 bytes of mem
 MAX_CHILDREN = 10_000  # parameters or reservations of one layer
 MAX_UNKNOWN_FIELDS = 50  # of one item that are told as drift
 MOST_DEPTH = 64  # vendors nest about ten deep; beyond it hashing and cleaning would overflow
+_TOO_DEEP = f"it is nested more than {MOST_DEPTH} deep"
 SHOWN_BYTES = 60
 
 SECRET_FIELDS = frozenset({"apiKey", "mobileKey"})
@@ -93,10 +94,19 @@ def parse(body: bytes) -> Json:
         _refuse_depth(body)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(
-            f"the body is not JSON as documented: {redact(str(error))}; "
-            f"it starts {start_of(body)!r}"
+            f"the body is not JSON as documented: {_fault_of(error)}; it starts {start_of(body)!r}"
         ) from error
     return value
+
+
+def _fault_of(error: Exception) -> str:
+    """What is wrong with a body, in words about JSON and not about Python."""
+    if isinstance(error, RecursionError):
+        return _TOO_DEEP
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    said = redact(str(error))
+    return "a number has thousands of digits" if "integer string conversion" in said else said
 
 
 def _parsed(body: bytes) -> Json | None:
@@ -377,7 +387,7 @@ def _refuse_depth(body: bytes) -> None:
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"")
-    raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+    raise ValueError(_TOO_DEEP)
 
 
 # a string, closed or not, or what begins another value

@@ -9,7 +9,7 @@ import typer
 from etl.cli import context, lookup, prune, terminal
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
-from etl.errors import OK, ConfigError, EtlError
+from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
 
 if TYPE_CHECKING:
     from etl.checkup import Finding
@@ -143,6 +143,11 @@ def check_schema(ctx: typer.Context, _quiet: Quiet = False) -> None:
     """Compare the tables of the database with those of this etl; exit 2 where they differ."""
     from etl.db import schema
 
+    with context.reading(ctx.obj, any_schema=True) as connection:
+        if schema.current(connection) is None:
+            raise SchemaOutOfDate(
+                "the database is not there, or has no tables of etl; `etl db upgrade` makes them"
+            )
     with context.reading(ctx.obj) as connection:
         found = schema.compared(connection)
     for difference in found:

@@ -25,7 +25,7 @@ _BEGIN = {
 _SETTINGS = (  # whatever the role, the database or the environment has set
     "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; "
     "SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'; "
-    "SET LOCAL standard_conforming_strings = on"
+    "SET LOCAL standard_conforming_strings = on; SET LOCAL quote_all_identifiers = off"
 )
 _MARKS = ("alembic_version", "change_fields", "run_streams")  # tables that only etl has together
 _FIND = """

@@ -157,6 +157,13 @@ def test_db_current_of_an_empty_database_says_so(here: Place) -> None:
     assert "without a schema" in here.etl("db", "current").out
 
 
+def test_db_check_of_no_database_is_exit_2(here: Place) -> None:
+    ended = here.etl("db", "check")
+    assert (ended.code, ended.out) == (2, "")
+    assert "`etl db upgrade` makes them" in ended.err
+    assert not here.database.exists()
+
+
 def test_db_check_tells_what_differs(done: Place) -> None:
     with sqlite3.connect(done.database) as connection:
         connection.execute("ALTER TABLE rejects ADD COLUMN mine TEXT")

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from etl.client import Client, Patience
-from etl.errors import ConnectionFailed, SourceError, TransientError
+from etl.errors import ConnectionFailed, ProtocolError, SourceError, TransientError
 from etl.stream import Request
 from tests.support import tls
 from tests.unit.builders import client
@@ -190,3 +190,36 @@ def test_an_unknown_proxy_is_named():
     own = client(proxy="http://no-such-proxy.invalid:3128")
     error = failing(own, SourceError)
     assert "the proxy no-such-proxy.invalid:3128" in str(error)
+
+
+NO_HTTP = {
+    "of another version": b"HTTP/2 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    "of another protocol": b"220 mail.example ESMTP\r\n\r\n",
+    "with a status of six digits": b"HTTP/1.1 100000 OK\r\n\r\n",
+    "with two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+    "with a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}",
+    "with another transfer coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n{}",
+    "with a head without end": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000,
+}
+
+
+@pytest.mark.parametrize("said", NO_HTTP.values(), ids=NO_HTTP)
+def test_an_answer_that_is_no_http_is_not_left_to_the_next_run(said):
+    with tls.plain_server(said) as server:
+        own = client(base_url=server.url)
+        error = failing(own, ProtocolError)
+    assert error.exit_code == 1
+    assert own.traffic.requests == Patience().attempts
+    assert f"the host 127.0.0.1:{server.port} does not answer as HTTP/1.1 asks for" in str(error)
+    assert "Check scheme, host and port of base_url" in str(error)
+    assert "bytearray" not in str(error)
+
+
+@pytest.mark.parametrize("target", ["http://[::1/", "http://a.example/\x1b[31m", "https://:x/"])
+def test_a_redirect_to_no_url_is_told(target):
+    head = f"HTTP/1.1 307 x\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n"
+    with tls.plain_server(head.encode()) as server:
+        own = client(base_url=server.url)
+        error = failing(own, ProtocolError)
+    assert own.traffic.requests == 1
+    assert "a redirect to no URL" in str(error)

@@ -90,6 +90,7 @@ def test_settings_of_the_role_and_the_environment_change_nothing(
         *("DateStyle = 'German, DMY'", "IntervalStyle = 'sql_standard'", "bytea_output = 'escape'"),
         *("TimeZone = 'Asia/Kathmandu'", "default_transaction_read_only = on"),
         "default_transaction_isolation = 'serializable'",
+        *("quote_all_identifiers = on", "extra_float_digits = -15"),
     ):
         tell(migrated, f'ALTER DATABASE "{database}" SET {setting}')
     migrated.dispose()
@@ -101,6 +102,8 @@ def test_settings_of_the_role_and_the_environment_change_nothing(
             sync_all(engine, settings)
             sandbox.world.evolve(changed=0.3)
         assert violations(engine) == []
+        with engine.connect() as connection:
+            assert list(schema.compared(connection)) == []
 
 
 ENVIRONMENT = {

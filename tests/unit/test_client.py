@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import json
 import logging
 import socket
 import threading
@@ -780,3 +781,9 @@ def test_a_cookie_is_not_sent_back():
         asking.fetch(LIST)
         asking.fetch(LIST)
     assert "cookie" not in route.calls[1].request.headers
+
+
+def test_the_key_is_not_in_an_answer_that_repeats_it():
+    with vendor(httpx.Response(200, json={"token": OWN_KEY, OWN_KEY: f"Bearer {OWN_KEY}"})):
+        body = ask().body
+    assert json.loads(body) == {"token": "[key]", "[key]": "Bearer [key]"}
