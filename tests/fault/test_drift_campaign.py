@@ -2,11 +2,12 @@
 
 A walk may take a record that came in the middle of it or leave it. One that was there all the
 time must be stored when the run calls the stream complete, and must never be called deleted.
+What is stored is compared field by field with what the world held (tests.support.truth).
 """
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import Databases
 from tests.support.database import rows
 from tests.support.runs import asked, of, settings_for, sync
+from tests.support.truth import Truth, agree
 
 pytestmark = [pytest.mark.slow, pytest.mark.row(1, 2, 3, 4)]
 
@@ -112,10 +115,13 @@ class Story:
 
 
 class Churn:
-    """Changes the list between two pages, at random; knows who was never away."""
+    """Changes the list between two pages, at random; knows who was never away.
 
-    def __init__(self, kind: Kind, dice: Random, rate: float) -> None:
-        self.kind, self.dice, self.rate = kind, dice, rate
+    note: called after each change.
+    """
+
+    def __init__(self, note: Callable[[], None], kind: Kind, dice: Random, rate: float) -> None:
+        self.note, self.kind, self.dice, self.rate = note, kind, dice, rate
         self.done: list[str] = []
         self.deleted: list[str] = []
 
@@ -133,6 +139,20 @@ class Churn:
             self.deleted.append(key)
         if what != "delete":
             world.create(self.kind.provider, self.kind.stream, self.kind.parent)
+        if what != "insert" and self.dice.random() < 0.5:
+            key = self.dice.choice(self.kind.keys(world))
+            fields = {"name": f"changed {self.dice.random()}"}
+            world.update(self.kind.provider, self.kind.stream, key, self.kind.parent, **fields)
+        self.note()
+
+
+def compared(truth: Truth, settings: Any, kind: Kind) -> RunReport:
+    """A run of the list, compared field by field with what the world held in the meantime."""
+    mark = truth.mark()
+    report = sync(truth.engine, settings, kind.source, streams=[kind.stream])
+    agree(truth.check(mark, report))
+    agree(truth.check_past())
+    return report
 
 
 def told(kind: Kind, seed: int, engine: Engine) -> Story:
@@ -141,12 +161,12 @@ def told(kind: Kind, seed: int, engine: Engine) -> Story:
     page_size, rerun = dice.randint(3, 20), seed % 2 == 1
     sizes = {"ld_projects": 1, "ld_environments": 1, "ld_layers": 1, "layers_projects": 1}
     world = World(seed, Sizes(**sizes | {kind.sized_by: dice.randint(60, 120)}))
-    churn = Churn(kind, dice, CHURN[seed // 2 % len(CHURN)])
+    truth = Truth(engine, world)
+    churn = Churn(truth.note, kind, dice, CHURN[seed // 2 % len(CHURN)])
     with Sandbox(world, page_cap=None if kind.option else page_size) as sandbox:
         settings = kind.settings(sandbox, page_size)
-        streams = [kind.stream]
         if rerun:
-            assert sync(engine, settings, kind.source, streams=streams).exit_code == 0
+            assert compared(truth, settings, kind).exit_code == 0
             for _ in range(dice.randint(0, 3)):
                 churn.change(world)
             churn.done.clear()
@@ -156,13 +176,13 @@ def told(kind: Kind, seed: int, engine: Engine) -> Story:
         sandbox.reset_requests()
         glob = kind.match.replace("?", "[?]") + "*"
         sandbox.add_fault(Fault(f"{kind.provider} {glob}", "mutate", times=None, arg=churn))
-        report = of(sync(engine, settings, kind.source, streams=streams), kind.stream)
+        report = of(compared(truth, settings, kind), kind.stream)
         requests, live = len(asked(sandbox, kind.match)), set(kind.keys(world))
         steady = before & live - set(churn.deleted)
         stored = {row["key"]: bool(row["is_deleted"]) for row in rows(engine, kind.stream)}
         sandbox.clear_faults()
         sandbox.reset_requests()
-        quiet = sync(engine, settings, kind.source, streams=streams)
+        quiet = compared(truth, settings, kind)
         assert (seed, quiet.status, quiet.error) == (seed, "ok", None)
         current = {row["key"] for row in rows(engine, kind.stream, "NOT is_deleted")}
         assert (seed, current) == (seed, set(kind.keys(world)))
