@@ -1,5 +1,6 @@
 """What the answers to questions for single missing records decide, and what the run makes of it."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -417,3 +418,43 @@ def test_a_key_of_another_account_that_sees_a_list_in_doubt_leaves_nothing_outsi
     report = vendor.run()
     assert (len(rows(store, "outside_scope")), gone(store)) == (3, [])
     assert report.notes[-1].startswith("projects: 3 records are outside of what another key")
+
+
+def test_in_a_filtered_list_one_that_may_not_be_read_has_not_left_it(store: Engine) -> None:
+    vendor = layers(store, "abcd")
+    tagged(vendor, "abcd")
+    vendor.answers["/console/v1/layers/c"] = 403
+    for target, answer in numbered_list([*map(statsig_layer, "abd")], size=50).items():
+        vendor.answers[target + ("&tags=x" if "page=" in target else "")] = answer
+    report = vendor.run()
+    assert (report.status, rows(store, "outside_scope"), gone(store)) == ("partial", [], [])
+    reason = told(report, "layers").incomplete_reason
+    assert reason == "p c may not be read by this key any more (403)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "doubt"),
+    [
+        (404, "is not there under its key, and may have another one that the walk did not bring"),
+        (ld_project("d"), "is still there though the walk did not bring it"),
+    ],
+)
+def test_in_a_list_in_an_order_that_moves_a_renamed_project_may_slip_through(
+    store: Engine, answer: Any, doubt: str
+) -> None:
+    """Sorted by name pages do not overlap, so that several of them prove nothing."""
+    vendor = ld(store, ld_account({key: [] for key in "abcd"}))
+    vendor.options = {"projects": {"environments": False, "page_size": 2, "sort": "name"}}
+
+    def by_name(keys: str) -> None:
+        listed = offset_list(PROJECTS, [ld_project(key) for key in keys], size=2)
+        text = json.dumps(listed).replace("createdOn", "name")
+        vendor.answers |= json.loads(text)
+
+    by_name("abcd")
+    assert vendor.run().status == "ok"
+    by_name("abc")
+    vendor.answers[f"{PROJECTS}/d"] = answer
+    report = vendor.run()
+    assert (report.status, gone(store)) == ("partial", [])
+    assert told(report, "projects").incomplete_reason == f"d {doubt}"

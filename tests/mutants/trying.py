@@ -17,7 +17,8 @@ from pathlib import Path
 
 LEFT_OUT = shutil.ignore_patterns(".venv", ".git", ".mutants", "*_cache", "__pycache__")
 FAILED, EMPTY = 1, 5  # pytest's exit codes
-PATIENCE, TIMES = 15.0, 3.0  # a test that takes longer than seconds + times what it took hangs
+PATIENCE, TIMES = 10.0, 3.0  # seconds of a processor + times what a test took: it runs in a circle
+MOST_PATIENCE = 300.0  # the same by the clock on the wall, of a machine with other work: it hangs
 LOADED = (
     *("alembic", "httpx", "httpcore", "orjson", "psycopg", "pydantic", "pytest", "rich", "psutil"),
     *("sqlalchemy.dialects.sqlite", "starlette", "structlog", "typer", "uvicorn", "jinja2"),
@@ -91,7 +92,8 @@ def _run(folder: Path, tests: Mapping[str, float]) -> int:
     sys.path[:] = [str(folder), *sys.path[1:]]
     os.environ["PYTHONPATH"] = str(folder)
     (folder / "killer").unlink(missing_ok=True)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, signal.SIG_DFL)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov", "--tb=short"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # they are loaded already
     return int(pytest.main([*options, *tests], plugins=[_Watch(folder / "killer", tests)]))
@@ -105,7 +107,9 @@ class _Watch:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.note.write_text(nodeid)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE + TIMES * self.seconds.get(nodeid, 1.0))
+        more = TIMES * self.seconds.get(nodeid, 1.0)
+        signal.setitimer(signal.ITIMER_PROF, PATIENCE + more)
+        signal.setitimer(signal.ITIMER_REAL, MOST_PATIENCE + more)
 
 
 def wait_for_one(running: Sequence[int]) -> tuple[int, int]:
@@ -127,4 +131,5 @@ def outcome(copy: Copy, code: int) -> Trial:
     if code in (0, EMPTY):
         return Trial(passed=True, killer="")
     note = copy.folder / "killer"
-    return Trial(passed=False, killer=note.read_text() if note.exists() else "not loaded")
+    killer = note.read_text() if note.exists() else "not loaded"
+    return Trial(passed=False, killer=killer + (" (endless)" if code < 0 else ""))
