@@ -209,3 +209,25 @@ def test_several_projects_are_read_at_once_and_stored_as_they_stand(store: Engin
     assert (report.status, gone(store)) == ("partial", [])
     vendor.answers[f"{PROJECTS}/p5/layers"] = 401
     assert vendor.run(concurrency=3).status == "denied"
+
+
+def test_what_a_stream_cost_is_told_with_it(store: Engine) -> None:
+    vendor = statsig(store, numbered_list([*map(statsig_layer, "abc")], size=2), size=2)
+    vendor.run()
+    target = "/console/v1/layers?limit=2&page=2"
+    answer = vendor.answers[target]
+
+    def slow() -> Any:
+        vendor.traffic.requests += 2
+        vendor.traffic.retries += 2
+        vendor.traffic.waited += 1.5
+        return answer
+
+    vendor.answers[target] = slow
+    report = vendor.run()
+    costs = {one.stream: (one.requests, one.retries, one.waited_seconds) for one in report.streams}
+    assert costs == {"projects": (2, 0, 0.0), "layers": (4, 2, 1.5)}
+    kept = rows(store, "run_streams", f"run_id = {report.run_id} AND parent_id = ''")
+    assert {
+        row["stream"]: (row["requests"], row["retries"], row["waited_seconds"]) for row in kept
+    } == costs

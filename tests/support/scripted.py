@@ -41,6 +41,7 @@ class Vendor:
     """A source of one provider. options: tables of its configuration, but for its limits.
 
     asked: what the last run asked for; alone: of that, what wanted a connection of its own.
+    traffic: what the last run cost; an answer may add to it.
     """
 
     engine: Engine
@@ -52,6 +53,7 @@ class Vendor:
     key: str = "api-00000000-scripted"
     asked: list[str] = field(default_factory=list)
     alone: list[Request] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
     keep: Callable[[str, str, Request, Any], None] | None = None
     _hours: Iterator[int] = field(default_factory=count, init=False)
     _turns: dict[str, int] = field(default_factory=dict, init=False)
@@ -62,6 +64,7 @@ class Vendor:
         target = request.path + query
         self.asked.append(target)
         self.alone += [request] if request.alone else []
+        self.traffic.requests += 1
         answer = self._due(target)
         if isinstance(answer, int):
             raise refusal(answer)
@@ -100,6 +103,7 @@ class Vendor:
         """One run, an hour after the one before it; `at` or by `clock` where that is told."""
         self.asked.clear()
         self.alone.clear()
+        self.traffic = Traffic()
         self._turns.clear()
         now = at or hour(next(self._hours))
         settings = self.settings
@@ -111,7 +115,7 @@ class Vendor:
                 concurrency=concurrency,
                 keep=self.keep,
             ),
-            traffic=Traffic(),
+            traffic=self.traffic,
             holder=this_process(),
             alive=lives,
             clock=clock or (lambda: now),
