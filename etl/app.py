@@ -479,7 +479,8 @@ def budget_of(
 ) -> Budget:
     """The rate budget of the source's key, shared through the database.
 
-    yields: only half of each window is used, and others go first.
+    yields: only half of each window is used, and others go first. An empty list in the
+    configuration means no windows at all.
     """
     provider = PROVIDERS[source.provider]
     credential = f"{provider.name}:{source.base_url}:{_fingerprint(source, settings)}"
@@ -487,13 +488,14 @@ def budget_of(
     if limits is None and provider.granted_limits is not None:
         try:
             with reading(engine) as connection:
-                limits = budgets.known_limits(connection, credential)[0].split()
+                known = budgets.known_limits(connection, credential)[0].split()
+                limits = known or None
         except SQLAlchemyError as error:
             raise store_error(error, f"looking up the rate limit of {source.name}") from error
     return Budget(
         engine=engine,
         credential=credential,
-        windows=_windows(source, limits or provider.rate_limits, yields=yields),
+        windows=_windows(source, provider.rate_limits if limits is None else limits, yields=yields),
         clock=steady_clock(),
         yields=yields,
     )

@@ -20,7 +20,7 @@ from etl.db.failures import explained, store_error
 from etl.db.postgres import NOTHING, SNAPSHOT, STATEMENT, WRITE, open_postgres, quoted
 from etl.errors import ConfigError, StoreError
 from etl.redaction import ENCODING_HINT, masked
-from etl.signals import hear
+from etl.signals import hear, to_its_end
 from etl.text import json_text
 
 __all__ = ["open_engine", "open_reader", "quoted", "reading", "relaxed", "snapshot", "store_error"]
@@ -242,14 +242,17 @@ def lock_events(connection: Connection) -> None:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """A wait for a lock of Postgres that takes longer than a few seconds is told."""
+    """A wait for a lock of Postgres that takes longer than a few seconds is told.
+
+    A signal may be heard meanwhile, but not amid the locks of the timer.
+    """
     timer = threading.Timer(SILENT_SECONDS, waits.warning, ("waiting for %s", what))
     timer.daemon = True
-    timer.start()
+    to_its_end(timer.start)()
     try:
         yield
     finally:
-        timer.cancel()
+        to_its_end(timer.cancel)()
 
 
 @contextmanager

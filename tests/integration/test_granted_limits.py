@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
@@ -114,3 +115,11 @@ def test_a_refused_key_teaches_nothing(engine: Engine) -> None:
         settings = settings_at(server.url)
         assert sync(engine, settings, "ly").status == "denied"
         assert [row["limits_read_at"] for row in rows(engine, "rate_budgets")] == [None]
+
+
+@pytest.mark.parametrize("name", ["ld", "st", "ly"])
+def test_an_empty_list_of_rate_limits_means_none(engine: Engine, name: str) -> None:
+    with Sandbox(small()) as sandbox:
+        none: dict[str, Any] = {name: {"limits": {"rate_limits": []}}}
+        settings = settings_for(sandbox, **none)
+    assert budget_of(engine, settings.sources[name], settings).windows == ()
