@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sqlalchemy.exc import SQLAlchemyError
 
 DEPENDENT_OBJECTS = "2BP01"  # SQLSTATE
-_REMEDIES: tuple[tuple[str, str], ...] = (
+_REMEDIES: tuple[tuple[str, str], ...] = (  # a pattern of what the driver says, in lower case
     (
         "readonly database",
         "this user may not write the file or its folder, or the file system is read-only",
@@ -25,6 +25,58 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ("disk i/o error", "look at the disk and at the limits of this process"),
     ("database is locked", "another process is writing: run the command again when it has ended"),
     ("could not decode to utf-8", "the database holds text that is not UTF-8: restore a backup"),
+    (
+        "too many clients|too many connections|connection slots are reserved",
+        "end some connections, raise the limit, or put a pool such as PgBouncer in between",
+    ),
+    (
+        "role .* does not exist",
+        "check the user in database.url; as an administrator: CREATE ROLE … LOGIN",
+    ),
+    (
+        "database .* does not exist",
+        "check the name in database.url; as an administrator: CREATE DATABASE … OWNER the role "
+        "of etl",
+    ),
+    ("not permitted to log in", "as an administrator: ALTER ROLE … LOGIN"),
+    (
+        "not currently accepting connections",
+        "as an administrator: ALTER DATABASE … ALLOW_CONNECTIONS true",
+    ),
+    (
+        "not accepting connections|not yet accepting|is starting up|is shutting down"
+        "|in recovery mode|terminating connection due to",
+        "run the command again when the server is up",
+    ),
+    (
+        "connect privilege",
+        "as an administrator: GRANT CONNECT ON DATABASE … TO the role of etl",
+    ),
+    (
+        "authentication failed|no password supplied",
+        "check user and password in database.url, or in the file or variable that it names",
+    ),
+    (
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        "as an administrator: let this host, user and database in by a line of pg_hba.conf",
+    ),
+    (
+        "server does not support ssl",
+        "turn SSL on in the server, or use another sslmode in database.url",
+    ),
+    (
+        "certificate verify failed|root certificate|certificate file|private key file",
+        "check sslmode, sslrootcert and sslcert in database.url, and the server's certificate",
+    ),
+    (
+        "connection refused|failed: no such file or directory|no route to host"
+        "|network is unreachable|timeout expired",
+        "check host and port in database.url, and whether the server runs and may be reached",
+    ),
+    (
+        "resolve host|translate host|name or service not known",
+        "check the host in database.url",
+    ),
     (
         "permission denied for schema",
         "as an administrator: GRANT USAGE, CREATE ON SCHEMA {name} TO the role of etl; or "
@@ -59,8 +111,9 @@ def _dependents(error: "SQLAlchemyError") -> str:
 def explained(error: BaseException) -> str:
     """The driver's own words, and what to do where that is known."""
     said = first_line(error)
-    for words, remedy in _REMEDIES:
-        if words in said.lower():
+    meant = said.lower() + (" connect privilege" if "CONNECT privilege" in str(error) else "")
+    for pattern, remedy in _REMEDIES:
+        if re.search(pattern, meant):
             name = re.search(r"schema (\S+)", said)
             return f"{said}; {remedy.format(name=name[1] if name else '…')}"
     return said

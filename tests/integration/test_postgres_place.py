@@ -10,7 +10,7 @@ from sqlalchemy import Engine, make_url
 
 from etl.db import schema
 from etl.db.engine import open_engine, schema_of
-from etl.errors import ConfigError, SchemaOutOfDate
+from etl.errors import ConfigError, SchemaOutOfDate, StoreError
 from etl.sandbox import Sandbox
 from tests.cli.command import IN_TURN, Place
 from tests.conftest import POOLED, Databases
@@ -190,3 +190,46 @@ def test_the_remedy_where_public_may_not_be_written(empty: Engine) -> None:
     finally:
         engine.dispose()
         tell(empty, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def closed(empty: Engine) -> Iterator[Engine]:
+    """A database of its own, that tests close, and a role."""
+    drop = ("DROP DATABASE IF EXISTS etl_test_closed", "DROP ROLE IF EXISTS etl_test_closed")
+    made = ("CREATE ROLE etl_test_closed LOGIN", "CREATE DATABASE etl_test_closed")
+    admin = postgres.admin_engine(empty.url)
+    with admin.connect() as connection:
+        for statement in (*drop, *made):
+            connection.exec_driver_sql(statement)
+        yield admin
+        for statement in drop:
+            connection.exec_driver_sql(statement)
+    admin.dispose()
+
+
+@direct
+@pytest.mark.parametrize(
+    ("statement", "remedy"),
+    [
+        ("ALTER ROLE etl_test_closed NOLOGIN", "not permitted to log in; .*ALTER ROLE .* LOGIN"),
+        ("ALTER ROLE etl_test_closed CONNECTION LIMIT 0", "too many connections .*; end some"),
+        ("ALTER DATABASE etl_test_closed CONNECTION LIMIT 0", "too many connections .*; end some"),
+        (
+            "ALTER DATABASE etl_test_closed ALLOW_CONNECTIONS false",
+            "accepting connections; .*ALTER DATABASE .* ALLOW_CONNECTIONS",
+        ),
+        (
+            "REVOKE CONNECT ON DATABASE etl_test_closed FROM PUBLIC",
+            "permission denied .*; .*GRANT CONNECT ON DATABASE",
+        ),
+        ("DROP DATABASE etl_test_closed", "does not exist; .*CREATE DATABASE"),
+        ("DROP ROLE etl_test_closed", "does not exist; .*CREATE ROLE"),
+    ],
+)
+def test_a_database_that_lets_nobody_in_says_what_to_do(
+    closed: Engine, statement: str, remedy: str
+) -> None:
+    tell(closed, statement)
+    url = closed.url.set(username="etl_test_closed", database="etl_test_closed")
+    with pytest.raises(StoreError, match=remedy):
+        open_engine(url.render_as_string(hide_password=False))
