@@ -368,7 +368,7 @@ class Client:
             return self._failure(status, headers, body)
         if not _is_whole(body, headers):
             start = self._redacted(start_of(body))
-            reason = f"the body is not whole JSON, it starts {start!r}"
+            reason = f"the body is {_lack(body)}, it starts {start!r}"
             return Failure(reason=reason, broken=True)
         log.debug(
             "%s: 200 %s %d bytes",
@@ -497,6 +497,17 @@ def _json_or_none(body: bytes) -> Json:
         return parse(body) if body else None
     except ProtocolError:
         return None
+
+
+def _lack(body: bytes) -> str:
+    """What a body is that is not whole; a value such as null may be all that was sent."""
+    if body.rstrip()[-1:] in (b"}", b"]"):
+        return "not whole JSON"
+    try:
+        parse(body)
+    except ProtocolError:
+        return "not whole JSON"
+    return "no object and no list of JSON"
 
 
 _TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)

@@ -91,7 +91,7 @@ def vendor_message(value: Json) -> str:
 
 def _first_text(value: dict[str, Json], names: tuple[str, ...]) -> str:
     found = (value.get(name) for name in names)
-    return next((text for text in found if isinstance(text, str) and text.strip()), "")
+    return next((text.strip() for text in found if isinstance(text, str) and text.strip()), "")
 
 
 def unpacked(data: bytes, *, most: int) -> bytes:

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from etl.paging import earlier, echoed_link, is_object, read_linked
 from etl.record import Child, Record
 from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
-from etl.text import path_step
+from etl.text import path_step, vendor_message
 from etl.wire import (
     MAX_CHILDREN,
     EpochMillis,
@@ -354,18 +354,13 @@ def whose(body: Json) -> Json:
     return {name: body.get(name) for name in named}
 
 
-def error_message(body: Json) -> str:
-    """`code: message`."""
-    return f"{body.get('code', '')}: {body.get('message', '')}" if is_object(body) else ""
-
-
 PROVIDER = Provider(
     name="launchdarkly",
     base_url="https://app.launchdarkly.com",
     headers=headers,
     whoami=Request("/api/v2/caller-identity"),
     identity=whose,
-    error_message=error_message,
+    error_message=vendor_message,
     concurrency=4,
     streams=(
         Stream(

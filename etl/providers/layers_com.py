@@ -8,7 +8,7 @@ from pydantic import Field
 from etl.paging import is_object, read_cursor
 from etl.record import Record
 from etl.stream import Json, Options, Partition, Provider, Request, Stream
-from etl.text import path_step
+from etl.text import path_step, vendor_message
 from etl.wire import Rfc3339, Wire, drift_of
 
 STATUSES = frozenset({"active", "archived"})
@@ -119,8 +119,8 @@ def error_message(body: Json) -> str:
     error = body.get("error") if is_object(body) else None
     if not is_object(error):
         return ""
-    request_id = f" ({error['requestId']})" if error.get("requestId") else ""
-    return f"{error.get('code', '')}: {error.get('message', '')}{request_id}"
+    said = vendor_message(error)
+    return f"{said} ({error['requestId']})" if said and error.get("requestId") else said
 
 
 PROVIDER = Provider(

@@ -22,6 +22,7 @@ from etl.errors import (
     RequestRejected,
     TransientError,
 )
+from etl.providers import PROVIDERS
 from etl.stream import Request
 from tests.unit.builders import BASE, NOW, OWN_KEY, Clock, client
 
@@ -768,6 +769,32 @@ def test_what_an_error_says_is_told_in_one_line(body, said):
         RequestRejected, httpx.Response(400, text=body), error_message=lambda _body: ": "
     )
     assert str(error) == f"acme: 400 {said} ({BASE}/list?limit)"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"message": "x"}, "x"),
+        ({"code": None, "message": "x"}, "x"),
+        ({"code": "", "message": " x "}, "x"),
+        ({"code": "c"}, "c"),
+        ({"code": "c", "message": None}, "c"),
+        ({"code": {}, "message": []}, "Bad Request"),
+        ({"code": "c", "message": "m"}, "c: m"),
+    ],
+)
+def test_an_error_that_lacks_a_part_is_told_without_it(provider, error, said):
+    body = {"error": error} if provider == "layers" else error
+    own = PROVIDERS[provider].error_message
+    told, _ = refused(RequestRejected, httpx.Response(400, json=body), error_message=own)
+    assert str(told) == f"acme: 400 {said} ({BASE}/list?limit)"
+
+
+@pytest.mark.parametrize("body", ["null", "true", '"maintenance"', "12"])
+def test_json_that_is_no_object_and_no_list_is_told_as_that(body):
+    error, _ = refused(ProtocolError, httpx.Response(200, text=body))
+    assert f"no object and no list of JSON, it starts {body!r}" in str(error)
 
 
 def test_an_endless_error_is_not_read_to_its_end():
