@@ -20,7 +20,15 @@ from etl.budget import Budget
 from etl.client import Client, Patience, Turns
 from etl.config import Settings, SourceSettings
 from etl.db import budgets, schema
-from etl.db.engine import open_empty, open_engine, open_reader, reading, store_error
+from etl.db.engine import (
+    is_absent,
+    open_empty,
+    open_engine,
+    open_reader,
+    reading,
+    require_file,
+    store_error,
+)
 from etl.db.queries import freshness, usual_requests
 from etl.db.queries import last_ok as last_ok_in
 from etl.db.queries import last_started as last_started_in
@@ -72,11 +80,13 @@ def steady_clock() -> Callable[[], float]:
 _COUNTS_SLEEP = hasattr(time, "CLOCK_BOOTTIME")  # on Linux; elsewhere a suspended machine is late
 
 
-def open_database(settings: Settings, *, at_once: int = 1) -> Engine:
+def open_database(settings: Settings, *, at_once: int = 1, make: bool = True) -> Engine:
     """The database with the schema this code needs; a new SQLite file gets it.
 
-    at_once: how many runs share it.
+    at_once: how many runs share it. make: whether a file that is not there is made.
     """
+    if not make:
+        require_file(settings.database_url)
     engine = open_unchecked(settings, at_once=at_once)
     _checked(engine, schema.ensure)
     return engine
@@ -100,14 +110,16 @@ def open_to_read(settings: Settings, *, seconds: float | None = None) -> Engine:
     return open_reader(settings.database_url, schema=settings.database_schema, seconds=seconds)
 
 
-def open_or_empty(settings: Settings, *, tables: bool = True) -> Engine:
-    """The same; an SQLite file that is not there yet, or empty, is read as one without rows.
+def open_or_empty(settings: Settings, *, tables: bool = True, absent: bool = False) -> Engine:
+    """The same; an SQLite file that is empty is read as one without rows.
 
-    tables: such a one has etl's tables all the same.
+    tables: such a one has etl's tables all the same. absent: so is one that is not there yet;
+    otherwise a mistyped path would be told as a database of which all is deleted.
     """
-    url = make_url(settings.database_url)
-    path = Path(url.database or "")
-    if url.get_backend_name() != "sqlite" or (path.exists() and _holds_any(path)):
+    url = settings.database_url
+    if make_url(url).get_backend_name() != "sqlite" or not (
+        absent if is_absent(url) else _is_empty(Path(make_url(url).database or ""))
+    ):
         return open_to_read(settings)
     engine = open_empty()
     if tables:
@@ -115,12 +127,12 @@ def open_or_empty(settings: Settings, *, tables: bool = True) -> Engine:
     return engine
 
 
-def _holds_any(path: Path) -> bool:
-    """Whether it is no empty file; what cannot be read is for SQLite to tell."""
+def _is_empty(path: Path) -> bool:
+    """Whether it is an empty file; what cannot be read is for SQLite to tell."""
     try:
-        return path.stat().st_size > 0 or not path.is_file()
+        return path.is_file() and path.stat().st_size == 0
     except OSError:
-        return True
+        return False
 
 
 def _checked(engine: Engine, check: Callable[[Engine], None]) -> None:

@@ -41,6 +41,7 @@ from etl.config_file import (
 )
 from etl.config_secrets import secret_at, secrets_at
 from etl.errors import ConfigError
+from etl.files import text_in
 from etl.providers import PROVIDERS
 from etl.redaction import has_password, masked, protect_url
 from etl.stream import Json, Options
@@ -74,6 +75,7 @@ _PROXY_VARIABLES = (
 _NOTICE_URLS: Key = ("notices", "urls")
 _FINGERPRINT_KEY: Key = ("security", "fingerprint_key")
 _MIB = 1024 * 1024
+MOST_BYTES = _MIB  # of a configuration: thousands of sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,11 +290,15 @@ def _protect_values(value: Json) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return text_in(path, most=MOST_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `etl init` writes one") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text") from None
+    except ValueError:
+        raise ConfigError(
+            f"{path}: larger than a configuration may be ({MOST_BYTES:,} bytes)"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -301,11 +307,13 @@ def _table(path: Path, text: str) -> FileTable:
     """The checked file. Causes are cut off: they hold what was found, which may be a secret."""
     try:
         data = tomllib.loads(text)
+        _protect_values(data)
     except tomllib.TOMLDecodeError as error:
         raise syntax_error(str(path), text, error) from None
     except (ValueError, RecursionError):  # tomllib lets these through
-        raise ConfigError(f"{path}: not valid TOML: a number too long or lists too deep") from None
-    _protect_values(data)
+        raise ConfigError(
+            f"{path}: not valid TOML: a number too long, or lists or tables too deep"
+        ) from None
     problems = list(_provider_problems(data))
     try:
         table = file_table().model_validate(_with_known_providers(data))

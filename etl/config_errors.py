@@ -5,7 +5,7 @@ secret, no word of the validator's.
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -191,18 +191,23 @@ def _place(location: Key) -> tuple[Key, type[BaseModel] | None]:
 
 
 def _table_at(model: type[BaseModel] | None, word: str | int) -> type[BaseModel] | None:
-    field = model.model_fields.get(str(word)) if model else None
-    if field is None:
-        return None
-    choices = (field.annotation, *get_args(field.annotation))
-    tables = (one for one in choices if isinstance(one, type) and issubclass(one, BaseModel))
-    return next(tables, None)
+    if isinstance(word, int):  # an entry of a list of tables
+        return model
+    field = model.model_fields.get(word) if model else None
+    return None if field is None else next(_tables(field.annotation), None)
+
+
+def _tables(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The tables in the type of a value, however deep."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _tables(inner)
 
 
 def _unknown(key: Key, value: object, model: type[BaseModel] | None) -> str:
     word = str(key[-1])
-    in_secret = model is None and _secret(key[:-1])
-    known = ["env", "file"] if in_secret else _keys(model) if model else []
+    known = _keys(model) if model else []
     kind = "table" if isinstance(value, dict) else "key"
     hint = did_you_mean(word, known) or f"; known here: {listed(known)}"
     return f"unknown {kind}{hint}"

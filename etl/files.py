@@ -11,6 +11,25 @@ from etl.errors import ConfigError, EtlError
 
 FOR_ALL = 0o666  # less the umask
 FOR_OWNER = 0o600
+_CHUNK = 2**20
+
+
+def content(path: Path, *, most: int) -> bytes:
+    """What is in a file; ValueError where it is more than that many bytes, as of /dev/zero."""
+    chunks: list[bytes] = []
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            chunks.append(chunk)
+            most -= len(chunk)
+            if most < 0:
+                raise ValueError(f"{path} is too large")
+    return b"".join(chunks)
+
+
+def text_in(path: Path, *, most: int) -> str:
+    """The same as text of UTF-8, without a byte order mark, each line ended by a newline."""
+    text = content(path, most=most).decode("utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextmanager

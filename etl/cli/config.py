@@ -67,12 +67,13 @@ def _is_unedited(path: Path) -> bool:
     """Whether the file is as `etl init` writes it, for all providers or for some."""
     from itertools import combinations
 
-    from etl.config import example
+    from etl.config import MOST_BYTES, example
+    from etl.files import text_in
     from etl.providers import PROVIDERS
 
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = text_in(path, most=MOST_BYTES)
+    except (OSError, ValueError):
         return False
     numbers = range(1, len(PROVIDERS) + 1)
     chosen = (some for number in numbers for some in combinations(PROVIDERS, number))
@@ -87,6 +88,7 @@ def check(
     """Try configuration, database, schema version, and what each key may read."""
     from etl.checkup import check as check_one
     from etl.config import masked
+    from etl.db.engine import is_absent
 
     settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     codes = [OK]
@@ -96,9 +98,13 @@ def check(
         terminal.say(f"configuration: {one.why}", style=terminal.BAD)
         codes.append(ConfigError.exit_code)
     try:
-        with context.reading(ctx.obj):
+        with context.reading(ctx.obj, absent=True):
             pass
-        terminal.say(f"database: ok ({masked(settings.database_url)})")
+        if is_absent(settings.database_url):
+            state = f"not there yet ({masked(settings.database_url)}); `etl sync` makes it"
+        else:
+            state = f"ok ({masked(settings.database_url)})"
+        terminal.say(f"database: {state}")
     except EtlError as error:
         terminal.say(f"database: {error}", style=terminal.BAD)
         codes.append(error.exit_code)
@@ -145,9 +151,7 @@ def check_schema(ctx: typer.Context, _quiet: Quiet = False) -> None:
 
     with context.reading(ctx.obj, any_schema=True) as connection:
         if schema.current(connection) is None:
-            raise SchemaOutOfDate(
-                "the database is not there, or has no tables of etl; `etl db upgrade` makes them"
-            )
+            raise SchemaOutOfDate("the database has no tables of etl; `etl db upgrade` makes them")
     with context.reading(ctx.obj) as connection:
         found = schema.compared(connection)
     for difference in found:

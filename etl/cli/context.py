@@ -85,18 +85,24 @@ def with_keys(common: Common) -> "Settings":
     return found
 
 
-def database(common: Common, *, at_once: int = 1) -> "Engine":
-    """The database, with the right schema; `at_once` runs share it."""
+def database(common: Common, *, at_once: int = 1, make: bool = True) -> "Engine":
+    """The database, with the right schema; `at_once` runs share it.
+
+    make: a file that is not there is made, not an error.
+    """
     from etl.app import open_database
 
-    return open_database(settings(common), at_once=at_once)
+    return open_database(settings(common), at_once=at_once, make=make)
 
 
 @contextmanager
-def reading(common: Common, *, any_schema: bool = False) -> Iterator["Connection"]:
+def reading(
+    common: Common, *, any_schema: bool = False, absent: bool = False
+) -> Iterator["Connection"]:
     """A connection that sees one moment of the database; nothing is made or written.
 
-    any_schema: also of another version.
+    any_schema: also of another version. absent: a file that is not there is read as an empty one,
+    not an error.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -105,7 +111,7 @@ def reading(common: Common, *, any_schema: bool = False) -> Iterator["Connection
     from etl.db.schema import require
 
     found = settings(common)
-    engine = open_or_empty(found, tables=not any_schema)
+    engine = open_or_empty(found, tables=not any_schema, absent=absent)
     try:
         if not any_schema:
             require(engine)
@@ -121,12 +127,15 @@ def reading(common: Common, *, any_schema: bool = False) -> Iterator["Connection
 
 @contextmanager
 def writing(common: Common, doing: str, *, dry_run: bool = False) -> Iterator["Connection"]:
-    """A transaction, committed when the block ends well; with `dry_run` it is rolled back."""
+    """A transaction on what is stored, committed when the block ends well.
+
+    With `dry_run` it is rolled back.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     from etl.db.engine import store_error
 
-    engine = database(common)
+    engine = database(common, make=False)
     try:
         with engine.connect() as connection:
             yield connection

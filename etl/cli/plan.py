@@ -120,7 +120,7 @@ def apply(
 
     plans = from_bytes(_content(file), str(file), __version__)
     settings = context.settings(ctx.obj, notices=True)
-    engine = context.database(ctx.obj)
+    engine = context.database(ctx.obj, make=False)
     reports: list[RunReport] = []
 
     def landed(report: RunReport) -> None:
@@ -142,16 +142,15 @@ def apply(
 
 
 def _content(file: Path) -> bytes:
+    from etl.files import content
     from etl.plan_file import MAX_BYTES
 
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_BYTES + 1)
+        return content(file, most=MAX_BYTES)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{file} is larger than a plan may be ({MAX_BYTES:,} bytes)")
-    return content
+    except ValueError:
+        raise ConfigError(f"{file} is larger than a plan may be ({MAX_BYTES:,} bytes)") from None
 
 
 def _save(document: Any, out: Path) -> None:

@@ -80,7 +80,7 @@ def _prune_database(
     from etl.db import retention
     from etl.db.engine import store_error
 
-    engine = context.database(common)
+    engine = context.database(common, make=False)
     try:
         with engine.connect() as connection:
             pruned = retention.prune(connection, now=now, runs_before=before, history_before=past)
@@ -132,7 +132,7 @@ def vacuum(ctx: typer.Context, as_json: AsJson = False, _quiet: Quiet = False) -
     from etl.db.engine import store_error
     from etl.db.vacuum import vacuum as vacuum_all
 
-    engine = context.database(ctx.obj)
+    engine = context.database(ctx.obj, make=False)
     try:
         size = vacuum_all(engine)
     except SQLAlchemyError as error:

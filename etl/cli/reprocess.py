@@ -57,7 +57,7 @@ def reprocess(
     settings = context.settings(
         ctx.obj, source or (), secrets=False if from_archive is None else "fingerprint"
     )
-    engine = context.database(ctx.obj)
+    engine = context.database(ctx.obj, make=False)
     documents: list[dict[str, Any]] = []
     tell: Callable[[Reprocessed], None] = _show
     if as_json:

@@ -44,7 +44,7 @@ def status(
 
     now = utc_now()
     oldest = None if max_age is None else terminal.moment(max_age, now, "--max-age")
-    with context.reading(ctx.obj) as connection:
+    with context.reading(ctx.obj, absent=True) as connection:
         synced = queries.freshness(connection, source or (), now=now)
         live = queries.live_counts(connection)
     found: list[Any] = [*synced, *_never(ctx.obj, synced, source or ())]

@@ -87,10 +87,28 @@ def open_reader(url: str, *, schema: str | None = None, seconds: float | None = 
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _open_postgres(parsed, begin=SNAPSHOT, schema=schema, seconds=seconds)
-    path = Path(parsed.database or "")
-    if not path.is_file():
-        raise ConfigError(f"there is no database {path}; `etl sync` makes one")
-    return open_sqlite_reader(parsed, path)
+    require_file(url)
+    return open_sqlite_reader(parsed, Path(parsed.database or ""))
+
+
+def require_file(url: str) -> None:
+    """ConfigError where the URL is of an SQLite file that is not there: a mistyped path, mostly."""
+    if is_absent(url):
+        raise ConfigError(
+            f"there is no database {make_url(url).database}; check database.url in the "
+            "configuration, or ETL_DATABASE_URL; `etl sync` makes one"
+        )
+
+
+def is_absent(url: str) -> bool:
+    """Whether the URL is of an SQLite file that is not there; what may not be looked at may be."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return False
+    try:
+        return not Path(parsed.database or "").exists()
+    except OSError:
+        return False
 
 
 def open_empty() -> Engine:

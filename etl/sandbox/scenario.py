@@ -18,6 +18,9 @@ SCENARIO = {"seed": int, "sizes": dict, "faults": list, "rate_limits": dict} | {
 }  # fmt: skip
 
 
+MOST_BYTES = 2**20
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """What a scenario file says; what it does not say is as without one."""
@@ -32,7 +35,11 @@ class Scenario:
 
 def read(path: Path) -> Scenario:
     """The scenario in the file; ValueError says what is wrong with it."""
-    text = path.read_text(encoding="utf-8")
+    with path.open("rb") as file:
+        said = file.read(MOST_BYTES + 1)
+    if len(said) > MOST_BYTES:
+        raise ValueError(f"{path}: larger than a scenario may be ({MOST_BYTES:,} bytes)")
+    text = said.decode()
     try:
         return scenario_of(tomllib.loads(text) if path.suffix == ".toml" else json.loads(text))
     except ValueError as error:

@@ -78,6 +78,7 @@ def test_audit_of_a_database_of_another_version_is_exit_2(done: Place) -> None:
 
 
 def test_audit_before_the_first_sync_is_ok(here: Place) -> None:
+    assert here.etl("db", "upgrade").code == 0
     assert here.etl("audit").code == 0
 
 

@@ -107,6 +107,7 @@ def test_withheld_deletions_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_without_a_channel_open_alerts_are_recorded_and_listed(here: Place) -> None:
+    assert here.etl("db", "upgrade").code == 0
     assert "nothing is wrong" in here.etl("notices").out
     assert here.etl("sync", "ly", ly="another").code == 4
     failed = here.etl("notices", "--json").json

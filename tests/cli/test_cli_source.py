@@ -60,6 +60,7 @@ def test_the_list_tells_what_is_configured_and_what_is_stored(left: Place) -> No
 
 
 def test_a_source_that_never_ran_is_listed(here: Place) -> None:
+    assert here.etl("db", "upgrade").code == 0
     found = here.etl("source", "list", "--json").json
     assert [(row["source"], row["last_run_id"]) for row in found] == [
         ("ld", None),

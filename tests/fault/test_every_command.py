@@ -246,6 +246,28 @@ READING = (
     *("check", "status", "runs", "show", "changes", "history", "diff", "report", "audit"),
     *("rejects", "drift", "notices", "web", "db current", "db check"),
 )
+WITHOUT_ROWS = (  # commands that do without a database, make one, or tell that there is none
+    *("init", "demo", "sandbox", "config", "sync", "backfill", "plan", "schedule", "worker"),
+    *("db upgrade", "check", "status"),
+)
+
+
+def test_a_database_that_is_not_there_is_no_empty_one(folder: Path) -> None:
+    url, before = missing(folder).url, sorted(folder.iterdir())
+    found = []
+    for words in commands():
+        if " ".join(words).startswith(WITHOUT_ROWS):
+            continue
+        ended = run("--config", "etl.toml", *words, at=folder, ETL_DATABASE_URL=url)
+        whole = (ended.code, ended.out, ended.err.count("\n"), sorted(folder.iterdir()))
+        said = "there is no database" in ended.err and "etl.db" in ended.err
+        if whole != (2, "", 1, before) or not (said and "database.url" in ended.err):
+            found.append((words, ended))
+    assert found == []
+    assert "nothing was synced yet" in run("--config", "etl.toml", "status", at=folder).out
+    checked = run("--config", "etl.toml", "check", "ld", at=folder)
+    assert "database: not there yet" in checked.out
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.slow

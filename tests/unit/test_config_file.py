@@ -103,6 +103,14 @@ def test_a_file_without_sources_is_refused(tmp_path):
             SOURCE + "[database]\n'two\twords' = 1\n",
             'F:5: database."two\\twords": unknown key; known here: url, file_mode, schema',
         ),
+        (
+            SOURCE + "[database]\nurl = { url = 'x' }\n",
+            "F:5: database.url.url: unknown key; known here: env, file",
+        ),
+        (
+            SOURCE + "[security]\nfingerprint_key = { vault = 'x' }\n",
+            "F:5: security.fingerprint_key.vault: unknown key; known here: env, file",
+        ),
     ],
 )
 def test_an_unknown_key_is_named_with_the_key_that_may_be_meant(tmp_path, text, said):
@@ -345,8 +353,8 @@ def test_a_base_url_is_scheme_and_host_and_http_stays_on_this_machine(tmp_path, 
         ("a = 1\nb = 2\na = 3\n", "F:3: not valid TOML: Cannot overwrite a value"),
         ("a = 1\n\nb 2\n", "F:3: not valid TOML: Expected '=' after a key"),
         ('a = "open\n', "F:1: not valid TOML: Illegal character"),
-        (f"a = {'[' * 5000}", "F: not valid TOML: a number too long or lists too deep"),
-        (f"a = {'9' * 5000}", "F: not valid TOML: a number too long or lists too deep"),
+        (f"a = {'[' * 5000}", "F: not valid TOML: a number too long, or lists or tables too deep"),
+        (f"a = {'9' * 5000}", "F: not valid TOML: a number too long, or lists or tables too deep"),
     ],
 )
 def test_a_file_that_is_no_toml_is_refused_with_its_line(tmp_path, text, said):
@@ -524,3 +532,14 @@ def test_a_schema_of_postgres_has_a_name(tmp_path, name):
 def test_a_name_that_no_schema_has_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=r"database\.schema"):
         loaded(tmp_path, f'database.schema = "{name}"\n{SOURCE}')
+
+
+@pytest.mark.parametrize("text", ["a = 'x'\n" * 200_000, "\0" * 2_000_000])
+def test_a_file_that_is_no_configuration_is_not_read_to_its_end(tmp_path, text):
+    said = "F: larger than a configuration may be (1,048,576 bytes)"
+    assert refused(tmp_path, text) == said
+
+
+@pytest.mark.parametrize("text", [f"[{'.'.join('a' * 5000)}]", f"{'.'.join('a' * 5000)} = 1"])
+def test_tables_too_deep_are_refused(tmp_path, text):
+    assert "lists or tables too deep" in refused(tmp_path, text)

@@ -280,3 +280,11 @@ def test_a_fingerprint_key_in_the_file_itself_is_refused_without_its_value(tmp_p
     assert refused(tmp_path, text, {"KEY": "k"}) == (
         f"F:5: security.fingerprint_key: write fingerprint_key = {FORM}, never the secret itself"
     )
+
+
+def test_a_file_that_is_no_secret_is_not_read_to_its_end(tmp_path):
+    key_file(tmp_path, "x" * 100_000)
+    assert refused(tmp_path, IN_A_FILE, {}) == (
+        "F:3: sources.acme.api_key: the file D/acme.key is larger than a secret may be "
+        "(65,536 bytes)"
+    )
