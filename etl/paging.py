@@ -21,7 +21,7 @@ def read_linked(body: Json, _request: Request) -> Page:
     return Page(
         items=items,
         next=None if link is None else Request(_href(link)),
-        total=_count(body.get("totalCount")),
+        total=count_of(body.get("totalCount")),
     )
 
 
@@ -39,7 +39,7 @@ def read_numbered(body: Json, request: Request) -> Page:
     return Page(
         items=items,
         next=_with(request, "page", str(page + 1)) if goes_on else None,
-        total=_count(pagination.get("totalItems")),
+        total=count_of(pagination.get("totalItems")),
     )
 
 
@@ -128,6 +128,7 @@ def _offset(request: Request) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
+_DIGITS = re.compile("[0-9]{1,15}")
 _OFFSET = re.compile(r"([?&]offset=)(\d+)(?=&|$)")
 
 
@@ -167,6 +168,11 @@ def _object(value: Json, name: str) -> dict[str, Json]:
     return value
 
 
-def _count(value: Json) -> int | None:
-    """A count is optional and never trusted to end a walk; anything but a count is no count."""
+def count_of(value: Json) -> int | None:
+    """A count is optional and never trusted to end a walk; anything but a count is no count.
+
+    A number that is sent as text counts: what it contradicts must not prove a deletion.
+    """
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from etl.paging import earlier, echoed_link, is_object, read_linked
+from etl.paging import count_of, earlier, echoed_link, is_object, read_linked
 from etl.record import Child, Record
 from etl.stream import Embedded, Json, Options, Partition, Provider, Request, Stream
 from etl.text import path_step, vendor_message
@@ -220,9 +220,9 @@ def split_project(item: Json) -> tuple[Json, Sequence[Embedded]]:
     if not isinstance(item.get("key"), str):
         return item, ()  # it will be a reject
     items, envelope = listed["items"], {k: v for k, v in listed.items() if k != "items"}
-    total, links = envelope.get("totalCount"), envelope.get("_links")
-    short = isinstance(total, int) and total > len(items)
-    more = "next" in links if is_object(links) else not isinstance(total, int)
+    total, links = count_of(envelope.get("totalCount")), envelope.get("_links")
+    short = total is not None and total > len(items)
+    more = "next" in links if is_object(links) else total is None
     partition = Partition(parent_id=item["_id"], parent_key=item["key"])
     embedded = Embedded(
         stream="environments", partition=partition, items=items, complete=not (short or more)

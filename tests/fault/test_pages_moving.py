@@ -206,6 +206,20 @@ def test_a_total_of_layers_above_what_came_keeps_that_projects_layers(engine: En
     assert row["incomplete_reason"] == "the provider counts 4 records, 3 came"
 
 
+@pytest.mark.row(5)
+def test_a_total_above_what_came_proves_nothing_as_a_text_either(engine: Engine) -> None:
+    with Sandbox(World(7, Sizes(ld_projects=4, ld_environments=1, ld_layers=4))) as sandbox:
+        settings = settings_for(sandbox)
+        sync(engine, settings, "ld")
+        _, key = keys_of(sandbox.world, "launchdarkly", "layers", KEY)[:2]
+        sandbox.world.delete("launchdarkly", "layers", key, KEY)
+        match = f"launchdarkly /api/v2/projects/{KEY}/layers"
+        sandbox.add_fault(Fault(match, "patch_page", times=None, arg=(("totalCount",), "99")))
+        report = sync(engine, settings, "ld")
+    assert (end(report), of(report, "layers").incomplete_partitions) == (("partial", 5), 1)
+    assert gone(engine) == []
+
+
 @pytest.mark.row(6)
 @pytest.mark.parametrize("listed", BY_OFFSET, ids=str)
 def test_without_a_total_the_end_mark_decides_and_the_proof_says_so(
@@ -225,14 +239,14 @@ def test_without_a_total_the_end_mark_decides_and_the_proof_says_so(
 
 
 @pytest.mark.row(6)
-@pytest.mark.parametrize("total", ["17", -1, 3.5, True, None, [17]], ids=repr)
+@pytest.mark.parametrize("total", ["seventeen", -1, 3.5, True, None, [17]], ids=repr)
 def test_a_total_that_is_no_count_is_no_total(engine: Engine, total: Any) -> None:
     with ENVIRONMENTS.sandbox() as sandbox:
         ENVIRONMENTS.sync(engine, sandbox)
         before = contents(engine)
         sandbox.add_fault(ENVIRONMENTS.fault("no_total", times=None))
         match = f"launchdarkly /api/v2/projects/{KEY}/layers"
-        sandbox.add_fault(Fault(match, "patch", times=None, arg=(("totalCount",), total)))
+        sandbox.add_fault(Fault(match, "patch_page", times=None, arg=(("totalCount",), total)))
         report = ENVIRONMENTS.sync(engine, sandbox)
         assert ENVIRONMENTS.told(report).complete
         assert contents(engine) == before

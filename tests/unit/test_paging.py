@@ -53,9 +53,15 @@ def test_an_empty_page_with_a_next_link_goes_on():
     assert read_linked(linked({"href": "/y"}, items=()), FIRST).next == Request("/y")
 
 
-@pytest.mark.parametrize("total", [None, "1", 1.5, True, -1, [1], {}])
+@pytest.mark.parametrize(
+    "total", [None, "", "1.5", "-1", "1e3", "²", "9" * 30, 1.5, True, -1, [1], {}]
+)
 def test_a_total_that_is_no_count_is_no_total(total):
     assert read_linked(linked(totalCount=total), FIRST).total is None
+
+
+def test_a_total_that_is_sent_as_text_is_a_total():
+    assert read_linked(linked(totalCount="12"), FIRST).total == 12
 
 
 def test_a_total_of_zero_is_a_total():
