@@ -195,7 +195,9 @@ def main() -> None:
 
 def _complain_of_fault(error: Exception) -> None:
     """One line; with `--log` the traceback too."""
-    logging.getLogger("etl").error("internal error", exc_info=error)
+    log = logging.getLogger("etl")
+    if log.hasHandlers():  # else it came before the logs, and Python would print it
+        log.error("internal error", exc_info=error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     told = redact(next(iter(str(error).splitlines()), ""))
     where = f"{Path(frame.filename).name}:{frame.lineno}"

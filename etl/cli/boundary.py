@@ -18,8 +18,8 @@ _REMEDIES = {
     errno.ENOTDIR: "use another place",
     errno.ENOENT: "check the path",
     errno.ENOMEM: "more memory is needed",
-    errno.EAGAIN: "the system starts no more processes: raise the limit (`ulimit -u`, or the "
-    "container's), or use `--concurrency 1`",
+    errno.EAGAIN: "the system starts no more processes: raise the limit (`ulimit -u`, `ulimit -v`, "
+    "or the container's), or use `--concurrency 1`",
 }
 
 
@@ -34,9 +34,15 @@ def translated(error: Exception) -> EtlError | None:
         return _of_system(error)
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return EtlError(f"no new thread; {_REMEDIES[errno.EAGAIN]}")
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_not_mapped(error):
         return EtlError(f"out of memory; {_REMEDIES[errno.ENOMEM]}")
     return None
+
+
+def _is_not_mapped(error: Exception) -> bool:
+    """Whether a library could not be loaded for want of memory, of which its loader says this."""
+    signs = ("failed to map segment", "cannot allocate memory")
+    return isinstance(error, ImportError) and any(sign in str(error).lower() for sign in signs)
 
 
 def _of_database(error: BaseException) -> EtlError | None:

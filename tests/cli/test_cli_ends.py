@@ -290,3 +290,26 @@ def test_a_signal_that_is_ignored_stays_so_while_a_command_begins(tmp_path: Path
     script = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{script}"
     with Sandbox(small()) as sandbox:
         assert scripted(script, place(tmp_path, sandbox), "status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("ImportError('/x.so: failed to map segment from shared object')", "out of memory"),
+        ("ImportError('/x.so: cannot allocate memory in static TLS block')", "out of memory"),
+        ("MemoryError()", "out of memory"),
+        ("RuntimeError('broken')", "internal error: RuntimeError: broken"),
+    ],
+)
+def test_a_library_that_cannot_be_loaded_is_one_line(fault: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "pydantic.py").write_text(f"raise {fault}\n")
+    ended = subprocess.run(
+        line("status"),
+        env=variables() | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended
+    assert f"etl: {said}" in ended.stderr
