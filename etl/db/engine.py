@@ -55,6 +55,7 @@ def open_engine(
         return _open_postgres(parsed, begin=WRITE, schema=schema, connections=connections)
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer needed")
+    _refuse_no_file(Path(parsed.database or ""))
     _make_folder(Path(parsed.database or "").parent)
     _create_file(Path(parsed.database or ""), file_mode)
     engine = create_engine(
@@ -97,6 +98,21 @@ def require_file(url: str) -> None:
         raise ConfigError(
             f"there is no database {make_url(url).database}; check database.url in the "
             "configuration, or ETL_DATABASE_URL; `etl sync` makes one"
+        )
+    if make_url(url).get_backend_name() == "sqlite":
+        _refuse_no_file(Path(make_url(url).database or ""))
+
+
+def _refuse_no_file(path: Path) -> None:
+    """ConfigError for a folder or a device, of which SQLite would say that the disk is broken."""
+    try:
+        wrong = path.exists() and not path.is_file()
+    except OSError:
+        return
+    if wrong:
+        raise ConfigError(
+            f"{path} is no file, so no database; check database.url in the configuration, or "
+            "ETL_DATABASE_URL"
         )
 
 

@@ -16,7 +16,8 @@ _REMEDIES: tuple[tuple[str, str], ...] = (  # a pattern of what the driver says,
     ),
     (
         "unable to open database file",
-        "the path must name a file in a folder that this user may enter and, to write, change",
+        "the path must name a file that this user may read, in a folder that it may enter and, "
+        "to write, change",
     ),
     ("file is not a database", "check the path, or restore a backup"),
     ("disk image is malformed", "restore the last good backup"),

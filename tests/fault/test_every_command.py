@@ -264,6 +264,12 @@ def test_a_database_that_is_not_there_is_no_empty_one(folder: Path) -> None:
         if whole != (2, "", 1, before) or not (said and "database.url" in ended.err):
             found.append((words, ended))
     assert found == []
+    folder.joinpath("inner").mkdir()
+    for words in ("status", "audit", "db current", "sync ld", "prune"):
+        for url in ("sqlite:///inner", "sqlite:////dev/null"):
+            ended = run("--config", "etl.toml", *words.split(), at=folder, ETL_DATABASE_URL=url)
+            assert (ended.code, "is no file" in ended.out + ended.err) == (2, True), ended
+    folder.joinpath("inner").rmdir()
     assert "nothing was synced yet" in run("--config", "etl.toml", "status", at=folder).out
     checked = run("--config", "etl.toml", "check", "ld", at=folder)
     assert "database: not there yet" in checked.out
@@ -537,6 +543,14 @@ def another_encoding(server: Engine, name: str) -> str:
     return written(server, name)
 
 
+def no_encoding(server: Engine, name: str) -> str:
+    with server.connect() as connection:
+        connection.exec_driver_sql(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+        )
+    return written(server, name)
+
+
 def no_rights(server: Engine, name: str) -> str:
     """A role that may connect, and nothing else: since Postgres 15 not even make tables."""
     url = no_schema(server, name)
@@ -562,7 +576,7 @@ def written(server: Engine, name: str) -> str:
 
 POSTGRES_CASES = (
     *(nobody_listens, no_such_database, no_schema, others_tables, others_migrations),
-    *(another_encoding, no_rights),
+    *(another_encoding, no_encoding, no_rights),
 )
 
 
