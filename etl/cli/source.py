@@ -34,7 +34,7 @@ def list_sources(ctx: typer.Context, as_json: AsJson = False) -> None:
     from etl.db.sources import known
 
     settings = context.settings(ctx.obj)
-    with context.reading(ctx.obj) as connection:
+    with context.reading(ctx.obj, absent=True) as connection:
         stored = {one.name: one for one in known(connection)}
     rows: list[dict[str, Any]] = []
     for name in sorted({*stored, *settings.sources}):

@@ -248,7 +248,7 @@ READING = (
 )
 WITHOUT_ROWS = (  # commands that do without a database, make one, or tell that there is none
     *("init", "demo", "sandbox", "config", "sync", "backfill", "plan", "schedule", "worker"),
-    *("db upgrade", "check", "status"),
+    *("db upgrade", "check", "status", "source list"),
 )
 
 
@@ -273,6 +273,8 @@ def test_a_database_that_is_not_there_is_no_empty_one(folder: Path) -> None:
     assert "nothing was synced yet" in run("--config", "etl.toml", "status", at=folder).out
     checked = run("--config", "etl.toml", "check", "ld", at=folder)
     assert "database: not there yet" in checked.out
+    listed = run("--config", "etl.toml", "source", "list", at=folder)
+    assert (listed.code, "launchdarkly" in listed.out) == (0, True), listed
     assert sorted(folder.iterdir()) == before
 
 
