@@ -548,3 +548,80 @@ def test_a_list_in_which_another_run_met_what_this_one_staged_counts_it_as_met(
     assert (report.status, found.received, found.unchanged, found.created) == ("ok", 8, 8, 0)
     assert pages(vendor) == [4]
     assert count(store, "changes", "key = 'n'") == 1
+
+
+def test_lists_that_a_sync_forgets_are_kept_by_a_backfill_that_waits(store: Engine) -> None:
+    vendor = known(store, "abcdef")
+    vendor.answers |= listed("abcdef", a="of the backfill")
+    stopped(vendor, 3, hour(1), backfill=WHOLE)
+    waiting = count(store, "staged_layers")
+    vendor.answers |= listed("abcdef", b="of the sync")
+    stopped(vendor, 3, later(1))
+    assert count(store, "staged_layers") == waiting + 1 == 2
+    stopped(vendor, 3, later(700))  # reads its lists again, as they are too old
+    assert pages(vendor) == [1, 2, 3]
+    assert count(store, "staged_layers") == waiting + 1
+    vendor.run(at=later(701), full=True)  # and another one begins anew
+    vendor.answers |= listed("abcdef", a="of the backfill")
+    report = vendor.run(at=later(702), backfill=WHOLE)
+    assert report.attempts == 2
+
+
+def test_only_the_list_whose_project_lost_its_key_is_forgotten(store: Engine) -> None:
+    """p has another key by the time all lists are read: what came under it may be another's."""
+    vendor = two_projects(store)
+    vendor.answers |= layers_of("p", "abm") | layers_of("q", "cdn")
+    start = f"{PROJECTS}?limit=20&offset=0&sort=createdOn"
+    renamed = offset_list(PROJECTS, [ld_project("p2", _id="id-p"), ld_project("q")], size=20)
+    vendor.answers[start] = [vendor.answers[start], renamed[start]]
+    vendor.answers[f"{PROJECTS}/p"] = 404
+    report = vendor.run(at=hour(1))
+    assert (report.status, gone(store)) == ("partial", [])
+    assert sorted(values(store)) == ["a", "b", "c", "d", "n"]
+    assert "the key p moved" in (told(report, "layers").incomplete_reason or "")
+
+
+def test_nothing_is_kept_for_a_project_that_a_run_of_projects_alone_deleted(
+    store: Engine,
+) -> None:
+    vendor = two_projects(store)
+    vendor.answers |= layers_of("p", "abn")
+    stopped_at_q(vendor, hour(1), backfill=WHOLE)
+    vendor.answers |= offset_list(PROJECTS, [ld_project("q")], size=20)
+    vendor.answers[f"{PROJECTS}/p"] = 404
+    assert vendor.run(at=hour(2), streams=["projects"]).status == "ok"
+    vendor.run(at=hour(3), backfill=WHOLE)
+    assert count(store, "layers", "key = 'n'") == 0
+    assert sorted(values(store)) == ["c", "d"]
+
+
+def test_what_another_run_deleted_hides_nothing_that_is_missing(store: Engine) -> None:
+    vendor = two_projects(store)
+    stopped_at_q(vendor, hour(1), backfill=WHOLE)
+    vendor.answers |= layers_of("p", "b")
+    assert vendor.run(at=hour(2)).status == "ok"
+    vendor.answers |= layers_of("q", "c")
+    assert vendor.run(at=hour(3), backfill=WHOLE).status == "ok"
+    assert [key for key, _ in gone(store)] == ["a", "d"]
+
+
+def test_what_another_run_deleted_does_not_count_as_come(store: Engine) -> None:
+    """b is gone and g is new, so the total is the same; e moved up and was not seen."""
+    vendor = known(store, "abcdef")
+    stopped(vendor, 3, hour(1), backfill=WHOLE)
+    vendor.answers |= listed("acdefg")
+    assert vendor.run(at=hour(2)).status == "ok"
+    report = vendor.run(at=hour(3), backfill=WHOLE)
+    found = told(report, "layers")
+    assert (report.status, [key for key, _ in gone(store)]) == ("ok", ["b"])
+    assert (pages(vendor), found.received) == ([3, 1, 2, 3], 6)
+
+
+def test_what_another_run_changed_still_counts_as_come(store: Engine) -> None:
+    vendor = known(store, "abcdef")
+    stopped(vendor, 3, hour(1), backfill=WHOLE)
+    vendor.answers |= listed("abcdef", a="new")
+    assert vendor.run(at=hour(2)).status == "ok"
+    report = vendor.run(at=hour(3), backfill=WHOLE)
+    assert (report.status, pages(vendor)) == ("ok", [3])
+    assert told(report, "layers").received == 6

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from etl.db.run_tables import rejects
 from etl.db.tables import RECORDS, changes
+from etl.selection import WHOLE
 from tests.support.database import count, rows
 from tests.support.runs import hour
 from tests.support.scripted import (
@@ -281,3 +282,29 @@ def test_rejects_are_resolved_by_a_complete_list_only(engine: Engine) -> None:
     (again,) = rows(engine, rejects, "source = 'x' AND item = 'a'")
     assert (again["resolved_at"], again["first_seen_at"]) == (None, hour(0))
     assert (again["payload"], again["path"]) == (bad("a"), "status")
+
+
+def test_a_parameter_goes_also_where_another_layer_has_one_of_its_name(engine: Engine) -> None:
+    vendor = statsig(engine, {}, size=50)
+    given(vendor, 0, layer("L", x=1, y=2), layer("M", y=1))
+    given(vendor, 1, layer("L", x=1), layer("M", y=5))
+    assert parameters(engine, "L")["y"][1:3] == (2, "deleted")
+    assert parameters(engine, "M")["y"][:3] == (5, 2, "updated")
+
+
+def test_a_parameter_goes_also_where_a_run_that_waits_still_has_it(engine: Engine) -> None:
+    vendor = statsig(engine, {}, size=1)
+
+    def show(*layers: Any) -> None:
+        vendor.answers |= numbered_list(layers, size=1)
+
+    show(layer("L", x=1, y=2), layer("M"))
+    vendor.run(at=hour(0))
+    show(layer("L", x=5, y=5), layer("M"))
+    last = "/console/v1/layers?limit=1&page=2"
+    vendor.answers[last] = 503
+    assert vendor.run(at=hour(1), backfill=WHOLE).status == "parked"
+    show(layer("L", x=6), layer("M"))
+    assert vendor.run(at=hour(2)).status == "ok"
+    found = parameters(engine, "L")
+    assert (found["x"][:3], found["y"][1:3]) == ((6, 2, "updated"), (2, "deleted"))

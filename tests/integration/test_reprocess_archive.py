@@ -265,3 +265,27 @@ def test_a_scope_that_began_in_a_run_without_dump_still_deletes_nothing(
         assert contents(sqlite) == before
     with reading(sqlite) as connection:
         assert set(stored(connection, "ld")) == {"projects", "environments", "layers"}
+
+
+def test_a_record_that_was_lost_comes_back_from_the_archive(
+    archive: Archive, sqlite: Engine
+) -> None:
+    load(sqlite, archive, "st", PROVIDERS["statsig"])
+    before = contents(sqlite)
+    with sqlite.begin() as connection:
+        lost = connection.execute(
+            text("SELECT layer_id FROM layers WHERE version = 1 ORDER BY layer_id LIMIT 1")
+        ).scalar_one()
+        for table, column in (
+            ("layer_parameters", "layer_id"),
+            ("changes", "stream = 'layers' AND record_id"),
+            ("layers", "layer_id"),
+        ):
+            connection.execute(text(f"DELETE FROM {table} WHERE {column} = {lost}"))  # noqa: S608
+    spoilt = contents(sqlite)
+    found = preview(sqlite, wanted(archive, "st"))
+    assert (found.counts["layers", "added"], found.counts["changes", "added"]) == (1, 1)
+    assert ("layers", "changed") not in found.counts
+    assert contents(sqlite) == spoilt
+    assert reprocess(sqlite, wanted(archive, "st")).counts == found.counts
+    assert contents(sqlite) == before

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from etl import intake
 from etl.db.run_tables import rejects, schema_drift
+from etl.db.tables import RECORDS
 from etl.selection import WHOLE, Selection
 from etl.text import parsed_text
 from tests.conftest import Databases
@@ -348,3 +349,18 @@ def test_a_change_of_a_known_record_makes_no_list_unquiet(store: Engine) -> None
     vendor.answers |= cursor_list(listed, size=2)
     found = told(vendor.run(), "projects")
     assert (found.updated, "walks" in (found.proof or "")) == (1, False)
+
+
+def test_the_payload_is_stored_as_it_came_with_what_is_no_content(store: Engine) -> None:
+    """Links differ from call to call: they make no change, and are part of the payload."""
+    links = {"self": {"href": f"{PROJECTS}/p", "type": "application/json"}}
+    came = ld_project("p", _links=links, tags=["b", "a"], defaultTtl=1.50)
+    vendor = ld(store, ld_account({"p": []}))
+    vendor.answers |= offset_list(PROJECTS, [came], size=20) | {f"{PROJECTS}/p": came}
+    vendor.run()
+    (stored,) = rows(store, RECORDS["projects"].current)
+    assert stored["raw"] == came
+    other = {**came, "_links": {"self": {"href": f"{PROJECTS}/p", "type": "text/html"}}}
+    vendor.answers |= offset_list(PROJECTS, [other], size=20)
+    report = vendor.run()
+    assert (report.changed, rows(store, RECORDS["projects"].current)) == (0, [stored])
