@@ -625,3 +625,36 @@ def test_what_another_run_changed_still_counts_as_come(store: Engine) -> None:
     report = vendor.run(at=hour(3), backfill=WHOLE)
     assert (report.status, pages(vendor)) == ("ok", [3])
     assert told(report, "layers").received == 6
+
+
+def test_environments_that_came_inside_a_project_that_is_gone_by_now_are_not_kept(
+    store: Engine,
+) -> None:
+    """Soon after, so that the backfill keeps its list of projects."""
+    options = {"projects": {"page_size": 20}}
+    vendor = Vendor(engine=store, provider="launchdarkly", options=options)
+    vendor.answers = ld_account({"p": [], "q": []})
+
+    def show(keys: str, *environments: str) -> None:
+        some = [ld_environment(one) for one in environments]
+        inner = {"items": some, "totalCount": len(some)}
+        listed = offset_list(
+            PROJECTS, [ld_project(key, environments=inner) for key in keys], size=20
+        )
+        vendor.answers |= {f"{target}&expand=environments": one for target, one in listed.items()}
+        vendor.answers |= offset_list(PROJECTS, [ld_project(key) for key in keys], size=20)
+
+    show("pq", "one")
+    vendor.run(at=hour(0))
+    show("pq", "one", "new")
+    stopped_at_q(vendor, hour(1), backfill=WHOLE)
+    show("q", "one")
+    vendor.answers[f"{PROJECTS}/p"] = 404
+    assert vendor.run(at=later(1), streams=["projects"]).status == "ok"
+    assert gone(store, "projects") == [("p", "the provider answers 404 for it")]
+    vendor.run(at=later(2), backfill=WHOLE)
+    found = [
+        (row["parent_id"], row["key"]) for row in rows(store, "environments", "NOT is_deleted")
+    ]
+    assert sorted(found) == [("id-q", "new"), ("id-q", "one")]
+    assert count(store, "environments", "parent_id = 'id-p'") == 1
