@@ -296,7 +296,8 @@ def embedded(environments, **fields):
         ({"totalCount": 2, "_links": {}}, False),
         ({"totalCount": 1, "_links": {"next": {"href": "/x"}}}, False),
         ({}, False),
-        ({"totalCount": "1", "_links": None}, False),
+        ({"totalCount": "1", "_links": None}, True),
+        ({"totalCount": "one", "_links": None}, False),
     ],
 )
 def test_an_embedded_list_is_complete_when_the_vendor_says_so(envelope, complete):

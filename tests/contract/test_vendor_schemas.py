@@ -409,7 +409,7 @@ ENVELOPES = [
 HARMLESS = [
     ("launchdarkly_projects", {"_links": GONE}),
     ("launchdarkly_projects", {"totalCount": GONE}),
-    ("launchdarkly_projects", {"totalCount": "1"}),
+    ("launchdarkly_projects", {"totalCount": "one"}),
     ("launchdarkly_layers", {"totalCount": GONE, "_links": GONE}),
     ("statsig_layers", {"message": GONE}),
     ("layers_projects", {"nextCursor": GONE}),

@@ -265,9 +265,9 @@ def test_a_database_that_is_not_there_is_no_empty_one(folder: Path) -> None:
             found.append((words, ended))
     assert found == []
     folder.joinpath("inner").mkdir()
-    for words in ("status", "audit", "db current", "sync ld", "prune"):
+    for command in ("status", "audit", "db current", "sync ld", "prune"):
         for url in ("sqlite:///inner", "sqlite:////dev/null"):
-            ended = run("--config", "etl.toml", *words.split(), at=folder, ETL_DATABASE_URL=url)
+            ended = run("--config", "etl.toml", *command.split(), at=folder, ETL_DATABASE_URL=url)
             assert (ended.code, "is no file" in ended.out + ended.err) == (2, True), ended
     folder.joinpath("inner").rmdir()
     assert "nothing was synced yet" in run("--config", "etl.toml", "status", at=folder).out
