@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from io import BytesIO
 from typing import Protocol
 
 import httpcore
@@ -38,7 +39,7 @@ from etl.signals import wait_in_pieces
 from etl.sockets import CONNECTIONS, LeftoverError, Sockets, Transport
 from etl.stream import Json, Request, Response, Traffic
 from etl.text import one_line, vendor_message
-from etl.wire import parse, redact, start_of
+from etl.wire import is_closed, parse, redact, start_of
 
 log = logging.getLogger(__name__)
 
@@ -394,7 +395,7 @@ class Client:
 
     def _read(self, answer: httpx.Response) -> bytes:
         """The decoded body; of an error, which is only shown, no more than its start."""
-        chunks, size, most = [], 0, self.patience.max_body
+        body, size, most = BytesIO(), 0, self.patience.max_body
         coding = answer.headers.get("content-encoding", "")
         for chunk in decoded(answer.iter_raw(), coding):
             size += len(chunk)
@@ -403,9 +404,9 @@ class Client:
             if size > most:
                 message = f"the body is larger than {most} bytes (limits.max_body_mb)"
                 raise self._protocol_error(message, answer.url)
-            chunks.append(chunk)
+            body.write(chunk)
             self._within(None)
-        return b"".join(chunks)
+        return body.getvalue()  # no copy, as joining the chunks would make one
 
     def _within(self, timeout: float | None) -> float:
         """The seconds that this thread may wait now; httpcore.ReadTimeout at its deadline.
@@ -546,10 +547,4 @@ def _is_whole(body: bytes, headers: Mapping[str, str]) -> bool:
     """
     if body.rstrip()[-1:] not in (b"}", b"]"):
         return False
-    if "content-length" in headers or "transfer-encoding" in headers:
-        return True
-    try:
-        parse(body)
-    except ProtocolError:
-        return False
-    return True
+    return "content-length" in headers or "transfer-encoding" in headers or is_closed(body)

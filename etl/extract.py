@@ -31,6 +31,7 @@ from etl.wire import clean, parse
 MOST_PAGES = 1_000_000
 MOST_STEPS_BACK = 5  # in a row; a step back is earned again by two pages that follow
 MOST_WAITING = 16 * 2**20  # bytes of answers that wait for their turn
+MAX_SINGLE = 2 * 2**20  # bytes of an answer that is about one thing, of which several are held
 OVERLAP = 1  # records; a page that begins with the last one of the page before follows it
 
 Fingerprint = Callable[[str], str]
@@ -136,6 +137,7 @@ def _page(reader: Reader, stream: Stream, request: Request, first: Response | No
             return known
         body = body_of(reader, stream.name, request, response)
         if stream.echo(body, request) is not None:  # no mark: the body is not the one digested
+            del body, response  # two of them are not held at once
             return stream.read(body_for(reader, stream, replace(request, alone=True)), request)
     except RequestRejected as error:
         if stream.missing is None or error.status != 404:
@@ -155,6 +157,7 @@ def body_for(reader: Reader, stream: Stream, request: Request) -> dict[str, Json
     if said is None:
         return body
     if not request.alone:
+        del body
         return body_for(reader, stream, replace(request, alone=True))
     said = f"the answer to {request.path} is of another request: {said}"
     raise MisdirectedAnswer(said, body=body)
@@ -222,10 +225,24 @@ def body_of(reader: Reader, stream: str, request: Request, response: Response) -
     return body
 
 
+def single(fetch: Fetch) -> Fetch:
+    """The same fetch for what is no list; ProtocolError on an answer as large as only a list is."""
+
+    def fetch_single(request: Request) -> Response:
+        answer = fetch(request)
+        if len(answer.body) > MAX_SINGLE:
+            why = f"the answer to {request.path} has more than {MAX_SINGLE} bytes and is no list"
+            raise ProtocolError(why, url=answer.url, status=answer.status)
+        return answer
+
+    return fetch_single
+
+
 def gathered(reader: Reader, stream: Stream, source: str) -> tuple[Json, Sequence[SourceError]]:
     """The one item that several helps make together, and the helps that did not answer."""
     if stream.combine is None:
         raise TypeError(f"the stream {stream.name} has nothing to combine with")
+    reader = replace(reader, fetch=single(reader.fetch))
     answers: list[Json] = []
     refused: list[SourceError] = []
     for request in stream.gather:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from etl.db.scopes import StoredScope
 from etl.errors import AccessDenied, RequestRejected
-from etl.extract import Reader, body_of, remembering
+from etl.extract import Reader, body_of, remembering, single
 from etl.job import Job
 from etl.scope import Credential, is_silence, scope_of
 from etl.stream import Json
@@ -42,7 +42,7 @@ def asked_identity(
     whoami = job.provider.whoami
     learn = learn or (lambda _body: None)
     try:
-        answer = reader.fetch(replace(whoami, alone=True))
+        answer = single(reader.fetch)(replace(whoami, alone=True))
         body = body_of(reader, "", whoami, answer)
     except (AccessDenied, RequestRejected) as error:
         if not is_silence(error):

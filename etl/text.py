@@ -19,16 +19,18 @@ _ENCODER = json.JSONEncoder(
 )
 
 
-def _encode() -> Callable[[Any], str]:
-    """`_ENCODER.encode`, on one C encoder instead of a new one for each value: a third quicker."""
+def _encode() -> Callable[[Any], Iterable[str]]:
+    """The pieces of `_ENCODER.encode`, on one C encoder instead of a new one for each value.
+
+    That is a third quicker.
+    """
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
-        return _ENCODER.encode
+        return lambda value: (_ENCODER.encode(value),)
     encode = make(
         None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", True, False, False
     )
-    join = "".join
-    return lambda value: join(encode(value, 0))
+    return lambda value: encode(value, 0)
 
 
 _encoded = _encode()
@@ -38,7 +40,7 @@ MOST_KEY_BYTES = 800  # PostgreSQL refuses an index entry above 2704 bytes; one 
 
 def json_text(value: Any) -> str:
     """Compact JSON with keys in order; ValueError on NaN and infinities."""
-    return _encoded(value)
+    return "".join(_encoded(value))
 
 
 def parsed_text(value: Json) -> bytes:
@@ -47,13 +49,18 @@ def parsed_text(value: Json) -> bytes:
     orjson writes numbers below 0.0001 in another way and knows none beyond 64 bits: left to
     `json_text`. It would write NaN, too, which parsed values do not hold.
     """
+    text = _quick_text(value)
+    # piece by piece: a large text would be held three times, as one of wide letters takes most
+    return b"".join(map(str.encode, _encoded(value))) if text is None else text
+
+
+def _quick_text(value: Json) -> bytes | None:
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:
-        return json_text(value).encode()
-    if b"0.0000" in text or (b"e-" in text and _TINY.search(text)):
-        return json_text(value).encode()
-    return text
+        return None
+    tiny = b"0.0000" in text or (b"e-" in text and _TINY.search(text))
+    return None if tiny else text
 
 
 def iso_time(moment: datetime) -> str:

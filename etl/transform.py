@@ -14,6 +14,7 @@ from etl.stream import Json, Partition, Stream
 from etl.text import MOST_KEY_BYTES, field_step, is_key, json_type, parsed_text
 
 HASH_RULE = "1"  # stored with every hash; a new rule must not look like a change of the record
+MAX_REASON = 200  # letters of why and where an item does not fit; a vendor's names may be endless
 
 
 def identify(item: Json, stream: Stream) -> str | Reject:
@@ -31,7 +32,7 @@ def identity_of(item: Json, stream: Stream) -> tuple[str, str]:
     except (TypeError, AttributeError):
         return "", f"the item is a JSON {json_type(item)}, not an object"
     if not isinstance(identity, str) or not identity:
-        return "", f"the id is {identity!r}, not text"[:200]
+        return "", _cut(f"the id is {identity!r}, not text")
     if not is_key(identity):
         return "", f"the id is longer than {MOST_KEY_BYTES} bytes"
     return identity, ""
@@ -70,8 +71,8 @@ def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reje
         first = error.errors(include_url=False, include_context=False)[0]
         return Reject(
             external_id=stream.identity(item),
-            path=".".join(map(_step, first["loc"])),
-            reason=_reason(first["type"], first["msg"]),
+            path=_cut(".".join(map(_step, first["loc"]))),
+            reason=_cut(_reason(first["type"], first["msg"])),
             payload=item,
         )
 
@@ -86,6 +87,10 @@ def _reason(kind: str, message: str) -> str:
     if kind in ("model_type", "dict_type"):
         return "Input should be a valid object"
     return message.removeprefix("Value error, ")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
 
 
 def _in_order(value: Json, path: Sequence[str], at: int = 0) -> Json:

@@ -8,6 +8,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
@@ -19,6 +20,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     PlainValidator,
 )
@@ -33,6 +35,7 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _EARLIEST, _LATEST = EARLIEST.timestamp() * 1000, LATEST.timestamp() * 1000
 
 MAX_VALUES = 250_000  # of one body; a parsed value takes up to 300 bytes of memory
+MAX_DIGITS = 4 * 2**20  # of a body's numbers with an exponent, written out: 1e308 has 309
 MAX_CHILDREN = 10_000  # parameters or reservations of one layer
 MAX_UNKNOWN_FIELDS = 50  # of one item that are told as drift
 MOST_DEPTH = 64  # vendors nest about ten deep; beyond it hashing and cleaning would overflow
@@ -79,17 +82,19 @@ def parse(body: bytes) -> Json:
     """The JSON of a body, as strict as RFC 8259 allows to be; ProtocolError when it is not that.
 
     Refuses NaN and infinities, duplicate keys, absurd depth and numbers, more than MAX_VALUES
-    values; takes a BOM. Floats without a fraction come out as integers, so that 1 and 1.0 are one
-    value.
+    values or MAX_DIGITS digits; takes a BOM. Floats without a fraction come out as integers, so
+    that 1 and 1.0 are one value.
     """
     _refuse_many(body)
-    quick = _parsed(body)
-    if quick is not None:
-        return quick
     try:
-        text = body.decode("utf-8-sig")
+        quick = _parsed(body)
+        if quick is not None:
+            return quick
         value = json.loads(
-            text, parse_constant=_refuse, parse_float=_number, object_pairs_hook=_unique
+            body.decode("utf-8-sig"),
+            parse_constant=_refuse,
+            parse_float=_Integers().parsed,
+            object_pairs_hook=_unique,
         )
         _refuse_depth(body)
     except (ValueError, RecursionError) as error:
@@ -125,21 +130,48 @@ def _parsed(body: bytes) -> Json | None:
         return None
     found = [value]
     if any(sign.search(text) for sign in _WHOLE_FLOATS):
-        _make_integers(found)
+        _Integers().put_into(found)
     return found[0]
 
 
 _WHOLE_FLOATS = (re.compile(rb"\.0(?:[,}\]]|$)"), re.compile(rb"e\+[0-9]"))
 
 
-def _make_integers(value: Json) -> None:
-    """Of the floats without a fraction in an object or a list: 1 and 1.0 are one value."""
-    for place, inner in value.items() if value.__class__ is dict else enumerate(value):
-        kind = inner.__class__  # isinstance would be half of the time
-        if kind is dict or kind is list:
-            _make_integers(inner)
-        elif kind is float and inner.is_integer():
-            value[place] = int(inner)
+@dataclass(slots=True)
+class _Integers:
+    """Makes integers of a body's floats without a fraction; ValueError where they are too long.
+
+    digits: of those that are much longer than they were in the body.
+    """
+
+    digits: int = 0
+
+    def put_into(self, value: Json) -> None:
+        """Instead of the floats in an object or a list."""
+        for place, inner in value.items() if value.__class__ is dict else enumerate(value):
+            kind = inner.__class__  # isinstance would be half of the time
+            if kind is dict or kind is list:
+                self.put_into(inner)
+            elif kind is float and inner.is_integer():
+                value[place] = self._made(inner)
+
+    def parsed(self, text: str) -> float | int:
+        """A number with a fraction or an exponent."""
+        value = float(text)
+        if value in (float("inf"), float("-inf")):
+            raise ValueError(f"the number {text[:20]} is out of range")
+        return self._made(value) if value.is_integer() else value
+
+    def _made(self, value: float) -> int:
+        made = int(value)  # Postgres would give it back so
+        if abs(value) >= _LONG:
+            self.digits += made.bit_length() * 3 // 10
+            if self.digits > MAX_DIGITS:
+                raise ValueError(f"its numbers have more than {MAX_DIGITS} digits")
+        return made
+
+
+_LONG = 1e19
 
 
 def clean(value: Json, body: bytes, fingerprint: Callable[[str], str]) -> Json:
@@ -242,7 +274,8 @@ StoredInteger = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 EpochMillis = Annotated[datetime | None, BeforeValidator(epoch_millis)]
 Rfc3339 = Annotated[datetime | None, BeforeValidator(rfc3339)]
 Number = Annotated[int | float | None, PlainValidator(number)]
-TextList = Annotated[list[str], BeforeValidator(text_list)]
+# each fault of a list takes as much memory as many of its items, and only the first one is told
+TextList = Annotated[list[str], FailFast(), BeforeValidator(text_list)]
 NullIsEmptyList = BeforeValidator(absent_list)
 
 
@@ -360,13 +393,6 @@ def _mended(text: str) -> str:
     return _UNSTORABLE.sub(lambda found: "␀" if found.group() == "\x00" else "�", text)
 
 
-def _number(text: str) -> float | int:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(f"the number {text[:20]} is out of range")
-    return int(value) if value.is_integer() else value  # Postgres would give it back so
-
-
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -409,6 +435,23 @@ def _refuse_many(body: bytes) -> None:
 
 
 _QUOTE = ord('"')
+_OPENED = frozenset(b"[{")
+_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[\[\]{}]', re.DOTALL)  # or a string
+
+
+def is_closed(body: bytes) -> bool:
+    """Whether the object or list that a body begins with ends where the body does.
+
+    Else it is a part of one. Nothing is parsed, which several threads would do at once.
+    """
+    depth = 0
+    for token in _BRACKET.finditer(body):
+        first = body[token.start()]
+        if first != _QUOTE:
+            depth += 1 if first in _OPENED else -1
+            if depth < 1:
+                return depth == 0 and not body[token.end() :].strip()
+    return False
 
 
 def _refuse(name: str) -> Json:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from etl.db.engine import told
 from etl.db.run_tables import leases, rejects, run_streams, runs
 from etl.db.staging import RunKey, clear
+from etl.db.upsert import parts
 from etl.errors import FAILED, TRY_AGAIN, LeaseLost, RunInProgress
 from etl.report import RunReport, StreamReport
 
@@ -303,11 +304,8 @@ def close_run(connection: Connection, report: RunReport, *, observed_at: datetim
         )
     )
     connection.execute(delete(run_streams).where(run_streams.c.run_id == report.run_id))
-    rows = [
-        {"run_id": report.run_id, **_values(stream)}
-        for stream in (*report.streams, *report.partitions)
-    ]
-    if rows:
+    for part in parts((*report.streams, *report.partitions)):  # there may be very many
+        rows = [{"run_id": report.run_id, **_values(stream)} for stream in part]
         connection.execute(insert(run_streams), rows)
 
 

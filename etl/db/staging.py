@@ -323,7 +323,7 @@ def _write_staged(
         connection,
         tables.staged,
         columns,
-        [
+        (
             (
                 run.run_id,
                 ordinal,
@@ -337,11 +337,11 @@ def _write_staged(
                 staged.content_hash,
                 staged.record.created_at,
                 staged.record.updated_at,
-                staged.text or parsed_text(staged.raw).decode(),
+                staged.text or parsed_text(staged.raw),
                 *map(staged.record.columns.get, typed),
             )
             for ordinal, staged in rows
-        ],
+        ),
         texts=("raw",),
     )
     for child in tables.children:
@@ -361,11 +361,11 @@ def _write_children(
         connection,
         child.staged,
         ("run_id", "ordinal", "external_id", "key", "name", "content_hash", *typed, "raw"),
-        [
+        (
             (run.run_id, ordinal, *_child_row(one, typed))
             for ordinal, staged in rows
             for one in staged.record.children.get(child.current.name, ())
-        ],
+        ),
         texts=("default_value", "raw"),  # a parameter's default may be null, which is a value
     )
 
@@ -376,9 +376,9 @@ def _child_row(child: Child, typed: Sequence[str]) -> Row:
     place = b"null" if position is None else b"%d" % position
     content_hash = hash_of_text(b'{"position":%s,"raw":%s}' % (place, raw))
     if "default_value" in columns:
-        columns = {**columns, "default_value": parsed_text(columns["default_value"]).decode()}
+        columns = {**columns, "default_value": parsed_text(columns["default_value"])}
     values = [columns[name] for name in typed]
-    return (child.external_id, child.key, child.name, content_hash, *values, raw.decode())
+    return (child.external_id, child.key, child.name, content_hash, *values, raw)
 
 
 def _reject_row(

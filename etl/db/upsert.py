@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from etl.text import json_text
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
+MAX_TEXTS = 2**20  # letters of JSON that are written at once
 LOOKUP = 500  # values of one IN list; SQLite's oldest limit is 999 parameters
 
 
@@ -35,16 +37,18 @@ def copy_rows(
 ) -> None:
     """Inserts rows as fast as the database takes them: COPY on Postgres, executemany on SQLite.
 
+    The rows may be made while they are written, so that not all of their texts are there at once.
     texts: columns that hold JSON text already. Only there a JSON null can be told from no value.
     """
     postgres = connection.dialect.name == "postgresql"
     encoders = [
         (place, encode)
         for place, name in enumerate(columns)
-        if name not in texts and (encode := _encoder(table.c[name], postgres=postgres)) is not None
+        if (encode := _text if name in texts else _encoder(table.c[name], postgres=postgres))
     ]
-    encoded = [_encoded(row, encoders) for row in rows]
-    if not encoded:
+    encoded = (_encoded(row, encoders) for row in rows)
+    first = next(encoded, None)
+    if first is None:
         return
     names = ", ".join(f'"{name}"' for name in columns)
     if postgres:
@@ -53,14 +57,28 @@ def copy_rows(
             driver.cursor() as cursor,
             cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy,
         ):
-            for row in encoded:
+            for row in chain((first,), encoded):
                 copy.write_row(row)
         return
     marks = ", ".join("?" * len(columns))
-    connection.exec_driver_sql(
-        f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})',  # noqa: S608  names are ours
-        encoded,
-    )
+    statement = f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'  # noqa: S608  names are ours
+    made = [place for place, _ in encoders]
+    for part in _pieces(chain((first,), encoded), made):
+        connection.exec_driver_sql(statement, part)
+
+
+def _pieces(rows: Iterator[Row], made: Sequence[int]) -> Iterator[list[Row]]:
+    """The rows, as many at a time as there is room for the texts that were made for them."""
+    piece: list[Row] = []
+    size = 0
+    for row in rows:
+        piece.append(row)
+        size += sum(len(row[place] or "") for place in made)
+        if size > MAX_TEXTS:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
 def upsert(
@@ -112,6 +130,10 @@ def _encoded(row: Row, encoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> 
         if values[place] is not None:
             values[place] = encode(values[place])
     return tuple(values)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
 
 
 def _document(value: Any) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import FailFast, Field, field_validator, model_validator
 
 from etl.paging import count_of, earlier, echoed_link, is_object, read_linked
 from etl.record import Child, Record
@@ -119,7 +119,7 @@ class WireReservation(Wire):
 class WireLayerEnvironment(Wire):
     """One environment of a layer."""
 
-    reservations: Annotated[list[WireReservation], NullIsEmptyList] = []
+    reservations: Annotated[list[WireReservation], FailFast(), NullIsEmptyList] = []
 
     @field_validator("reservations")
     @classmethod

@@ -6,9 +6,9 @@ A console key reads exactly one project, so that project is identified by its so
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import FailFast, Field, field_validator
 
 from etl.paging import echoed_number, is_object, read_numbered, read_object
 from etl.record import Child, Record
@@ -63,7 +63,7 @@ class WireLayer(Wire):
     team_id: str | None = Field(default=None, alias="teamID")
     version: Number = None
     is_implicit: bool = Field(alias="isImplicitLayer")
-    parameters: list[WireParameter] = Field(max_length=MAX_CHILDREN)
+    parameters: Annotated[list[WireParameter], FailFast()] = Field(max_length=MAX_CHILDREN)
 
     @field_validator("parameters")
     @classmethod

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from etl.errors import ProtocolError
 from etl.text import json_text, parsed_text
-from etl.wire import clean, epoch_millis, fingerprint_with, parse, redact, rfc3339
+from etl.wire import clean, epoch_millis, fingerprint_with, is_closed, parse, redact, rfc3339
 from tests.property.strategies import JSON, KEYS, NAMES, WITH_ODD_NUMBERS
 
 FINGERPRINT = fingerprint_with("a key for tests")
@@ -61,6 +61,15 @@ WRITINGS = st.sampled_from(
         lambda value: orjson.dumps(value) + b"\n",
     ]
 )
+
+
+@FEW
+@given(st.lists(JSON | AROUND) | st.dictionaries(AROUND, JSON | AROUND), WRITINGS, st.data())
+def test_only_the_whole_of_a_body_is_closed(value, write, data):
+    body = write(value)
+    assert is_closed(body)
+    assert not is_closed(body.rstrip()[: data.draw(st.integers(0, len(body.rstrip()) - 1))])
+    assert not is_closed(body + b"]")
 
 
 @settings(max_examples=300, deadline=None)

@@ -4,7 +4,7 @@ from etl.load import Head, compare, named_items
 from etl.record import Reject
 from etl.stream import Partition
 from etl.transform import content_of, hash_of
-from tests.unit.builders import LD_PROJECTS, PARTITION, STATSIG_LAYERS, layer, project
+from tests.unit.builders import LD_LAYERS, LD_PROJECTS, PARTITION, STATSIG_LAYERS, layer, project
 
 ALL = Partition()
 ID = "Homepage Feed"
@@ -96,3 +96,23 @@ def test_items_come_with_their_ids():
 def test_items_without_ids_are_rejects():
     _, rejects = named_items([project(_id=None), "x", project()], LD_PROJECTS)
     assert [type(reject) for reject in rejects] == [Reject, Reject]
+
+
+def test_why_and_where_an_item_is_rejected_is_told_in_few_letters():
+    """The names are the vendor's, and may be as long as the item."""
+    twice = [
+        {"name": f"{'n' * 700}{n // 2}", "type": "string", "defaultValue": 1} for n in range(9)
+    ]
+    deep = {"a" * 700: {"reservations": [{}]}}
+    rejects = [
+        *outcome(layer(parameters=twice)).rejects,
+        *compare(
+            [("a", {"key": "a", "name": "", "createdAt": 1, "environments": deep})],
+            {},
+            LD_LAYERS,
+            PARTITION,
+        ).rejects,
+    ]
+    assert [len(one.reason) <= 201 and len(one.path) <= 201 for one in rejects] == [True, True]
+    assert "named twice" in rejects[0].reason
+    assert rejects[1].path.startswith("environments.aaa")

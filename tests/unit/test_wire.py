@@ -121,6 +121,15 @@ def test_minus_zero_is_zero():
     assert json_text(parse(b"-0.0")) == "0"
 
 
+@pytest.mark.parametrize("text", ["[%s]", "[ %s]", '{"a":[%s]}'])
+def test_numbers_that_are_long_when_written_out_are_refused_when_there_are_very_many(text):
+    """Postgres writes them out, and so do we; a body of 8 MiB would take 400."""
+    few = parse((text % ",".join(["1.7976931348623157e+308"] * 1000)).encode())
+    assert str(few).count(str(int(1.7976931348623157e308))) == 1000
+    with pytest.raises(ProtocolError, match="more than 4194304 digits"):
+        parse((text % ",".join(["1e+308"] * 20_000)).encode())
+
+
 def test_the_message_names_the_key_that_stands_twice():
     with pytest.raises(ProtocolError, match="'items' stands twice"):
         parse(b'{"items": [], "items": []}')
