@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from etl.db import absent, overtaken, staging
 from etl.db.engine import in_transaction, reading, relaxed
 from etl.db.staging import Batch, RunKey
+from etl.listed import Listed
 from etl.load import MAX_ITEM, Before, Head, Outcome, Staged, compare, named_items
 from etl.recall import Recall
 from etl.record import Reject
@@ -30,6 +31,7 @@ SLICE = 1000  # items of a page that are compared at once
 MAX_REJECTS_OF_RUN = 10_000  # that are kept
 MAX_PAYLOADS = 16 * 2**20  # bytes of memory of the rejects' payloads that a run keeps
 VALUE_BYTES = 64  # of memory that a value takes beside its text
+WIDE = 4  # bytes of memory of each letter of a text that holds letters beyond U+FFFF
 MAX_WAITING = 4 * 2**20  # bytes of records that wait for a checkpoint
 MAX_DRIFT = 2000  # findings that wait for a checkpoint
 READ_AHEAD = 20  # partitions read together; one by one, asking takes as long as reading
@@ -73,8 +75,8 @@ class Intake:
     newer: dict[str, frozenset[int]] = field(default_factory=dict)
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
-    _ids: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
-    _staged: dict[tuple[str, str], dict[str, Before]] = field(default_factory=dict, init=False)
+    _listed: dict[str, Listed] = field(default_factory=lambda: defaultdict(Listed), init=False)
+    _readings: dict[tuple[str, str, int], int] = field(default_factory=dict, init=False)
     _recall: dict[tuple[str, str], Recall] = field(default_factory=dict, init=False)
     _stores: dict[str, bool] = field(default_factory=dict, init=False)
     _coming: dict[str, dict[str, list[str]]] = field(
@@ -124,7 +126,7 @@ class Intake:
             for walk in map(from_json, states):
                 walk.resumed = walk.resumed or not walk.ended
                 current = self.walk(name, again(walk) if walk.status != "ok" else walk)
-                self._ids[name, current.parent_id, current.number] = set(current.last)
+                self._meet(name, current, current.last)
         if landed.any:
             self._give_way(landed)
 
@@ -203,15 +205,15 @@ class Intake:
         if stream.atomic or walk.overlapping or stream.split is not whole or self.every_page:
             return None  # (a backfill of a window counts what it leaves out)
         place = stream.name, walk.parent_id
-        return self._recall.setdefault(place, Recall(self._staged.setdefault(place, {})))
+        return self._recall.setdefault(place, Recall(self._listed[stream.name], walk.parent_id))
 
     def take_page(self, stream: Stream, walk: Walk, page: Page) -> None:
         """One page of a walk; one that an earlier walk brought just so counts as it did then."""
-        staged = self._staged.get((stream.name, walk.parent_id), {})
         if page.ids is not None:
             self._count(stream, walk, set(page.ids))
-            self._count_again(walk, (staged[one] for one in page.ids if one in staged))
-            self._forget_ids(stream, walk)
+            staged = self._listed[stream.name].before(walk.parent_id, page.ids)
+            self._count_again(walk, staged.values())
+            self._end_reading(stream, walk)
             return
         doubts = walk.rejected, walk.passed
         named = self._named(stream, walk, page.items)
@@ -291,7 +293,7 @@ class Intake:
         self.flush()
         current = self.walk(stream, again(walk))
         give_up(current, "incomplete", reason)
-        self._staged.pop((stream, walk.parent_id), None)
+        self._listed[stream].forget(walk.parent_id)
         self._recall.pop((stream, walk.parent_id), None)
         self._touch(stream, current)
         self._end_segments()
@@ -438,7 +440,8 @@ class Intake:
     def _with_room(self, reject: Reject) -> Reject:
         """The reject, without its payload where there is no room for that."""
         text = parsed_text(reject.payload)
-        memory = len(text) + VALUE_BYTES * sum(map(text.count, (b",", b"[", b"{")))
+        letters = len(text) * (1 if text.isascii() else WIDE)
+        memory = letters + VALUE_BYTES * sum(map(text.count, (b",", b"[", b"{")))
         if memory > MAX_ITEM or self._payloads + memory > MAX_PAYLOADS:
             return replace(reject, payload=None)
         self._payloads += memory
@@ -451,24 +454,29 @@ class Intake:
 
     def _count(self, stream: Stream, walk: Walk, ids: Set[str]) -> None:
         """Counts the ids of a page: those met for the first time in this walk, and those again."""
-        met = self._ids.setdefault((stream.name, walk.parent_id, walk.number), set())
-        new = ids - met
-        met |= new
+        if stream.atomic and walk.ended and walk.pages < 2:
+            walk.distinct += len(ids)  # one response: no two walks of it are compared
+            return
+        new = self._meet(stream.name, walk, ids)
         walk.repeated += len(ids) - len(new)
-        if stream.atomic:
-            walk.distinct += len(new)  # one response: no two walks of it are compared
-        else:
-            note_ids(walk, new)
+        note_ids(walk, new)
+
+    def _meet(self, stream: str, walk: Walk, ids: Iterable[str]) -> list[str]:
+        """Those of the ids that this walk meets for the first time."""
+        listed, place = self._listed[stream], (stream, walk.parent_id, walk.number)
+        if place not in self._readings:
+            self._readings[place] = listed.new_reading()
+        return listed.meet(walk.parent_id, self._readings[place], ids)
 
     def _count_again(self, walk: Walk, records: Iterable[Before]) -> None:
         """Counts what an earlier walk of the list has staged."""
         for one in records:
             walk.fresh += one.fresh
-            walk.newcomers += _is_newcomer(one.created_at, walk)
+            walk.newcomers += _is_newcomer(one.created, walk)
 
-    def _forget_ids(self, stream: Stream, walk: Walk) -> None:
+    def _end_reading(self, stream: Stream, walk: Walk) -> None:
         if walk.ended:
-            self._ids.pop((stream.name, walk.parent_id, walk.number), None)
+            self._readings.pop((stream.name, walk.parent_id, walk.number), None)
 
     def _heads(self, stream: Stream, wanted: Mapping[str, list[str]]) -> Heads:
         """What is stored of these; nothing is asked while nothing is stored of the stream."""
@@ -498,8 +506,9 @@ class Intake:
         wanted = {walk.parent_id: [id_ for id_, _ in items] for walk, items in found}
         stored = self._heads(stream, wanted)
         rejected: set[tuple[str, str]] = set()
+        listed = self._listed[stream.name]
         for walk, items in found:
-            before = self._staged.setdefault((stream.name, walk.parent_id), {})
+            before = listed.before(walk.parent_id, wanted[walk.parent_id])
             outcome = compare(items, stored, stream, walk.partition, before)
             walk.unstored += sum(
                 head is None or head.deleted
@@ -508,10 +517,10 @@ class Intake:
             )
             self._pass_by(stream, walk, outcome)
             self._stage(stream.name, walk, outcome)
-            if not stream.atomic:
-                before.update((one.external_id, _before(one)) for one in outcome.staged)
+            for one in outcome.staged if not stream.atomic else ():
+                listed.put(walk.parent_id, one.external_id, _before(one))
             rejected.update((walk.parent_id, r.external_id or "") for r in outcome.rejects)
-            self._forget_ids(stream, walk)
+            self._end_reading(stream, walk)
         return rejected
 
     def _pass_by(self, stream: Stream, walk: Walk, outcome: Outcome) -> None:
@@ -522,7 +531,7 @@ class Intake:
         for one in passed:
             walk.fresh += one.operation != "updated"
             walk.passed += one.operation != "updated"
-            walk.newcomers += _is_newcomer(one.record.created_at, walk)
+            walk.newcomers += _is_newcomer(_created(one), walk)
 
     def _stage(self, stream: str, walk: Walk, outcome: Outcome) -> None:
         met = self._touch(stream, walk)
@@ -531,7 +540,7 @@ class Intake:
         self._count_again(walk, outcome.again)
         for staged in outcome.staged:
             walk.fresh += staged.operation != "updated"
-            walk.newcomers += _is_newcomer(staged.record.created_at, walk)
+            walk.newcomers += _is_newcomer(_created(staged), walk)
             self._ordinal += 1
             self._batch.staged[stream].append((self._ordinal, staged))
             self._waiting += staged.size
@@ -540,11 +549,17 @@ class Intake:
 
 
 def _before(staged: Staged) -> Before:
-    return Before(staged.content_hash, staged.operation != "updated", staged.record.created_at)
+    return Before(staged.content_hash, staged.operation != "updated", _created(staged))
 
 
-def _is_newcomer(created: datetime | None, walk: Walk) -> bool:
+def _created(staged: Staged) -> float | None:
+    """When the record was created, in epoch seconds of the vendor's clock."""
+    moment = staged.record.created_at
+    return None if moment is None else moment.timestamp()
+
+
+def _is_newcomer(created: float | None, walk: Walk) -> bool:
     """Whether a record of a later page was created since the walk began, by the vendor's clock."""
     if created is None or walk.pages < 2:
         return False
-    return created.timestamp() >= walk.began - CLOCK_DIFFERENCE
+    return created >= walk.began - CLOCK_DIFFERENCE

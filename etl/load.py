@@ -5,7 +5,6 @@ An item whose hash is stored already costs a hash and nothing else.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -32,11 +31,11 @@ class Head(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What an earlier walk of the same list has staged of a record."""
+    """What an earlier walk of the same list has staged of a record; created: in epoch seconds."""
 
     content_hash: str
     fresh: bool
-    created_at: datetime | None
+    created: float | None
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen, see etl.record
@@ -53,7 +52,7 @@ class Staged:
     content_hash: str
     record: Record
     raw: Json
-    text: str | None = None
+    text: bytes | None = None
     size: int = 0
 
 
@@ -128,7 +127,7 @@ def compare(
                 content_hash=content_hash,
                 record=record,
                 raw=item,
-                text=text.decode() if content is item else None,
+                text=text if content is item else None,
                 size=len(text),
             )
         )
