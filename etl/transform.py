@@ -14,7 +14,8 @@ from etl.stream import Json, Partition, Stream
 from etl.text import MOST_KEY_BYTES, field_step, is_key, json_type, parsed_text
 
 HASH_RULE = "1"  # stored with every hash; a new rule must not look like a change of the record
-MAX_REASON = 200  # letters of why and where an item does not fit; a vendor's names may be endless
+MAX_REASON = 200  # letters of why an item does not fit, which a vendor's words may be part of
+MAX_PATH = 2000  # letters of where: a vendor's names may be endless, but those that are keys
 
 
 def identify(item: Json, stream: Stream) -> str | Reject:
@@ -71,7 +72,7 @@ def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reje
         first = error.errors(include_url=False, include_context=False)[0]
         return Reject(
             external_id=stream.identity(item),
-            path=_cut(".".join(map(_step, first["loc"]))),
+            path=_cut(".".join(map(_step, first["loc"])), MAX_PATH),
             reason=_cut(_reason(first["type"], first["msg"])),
             payload=item,
         )
@@ -89,8 +90,8 @@ def _reason(kind: str, message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
+def _cut(text: str, most: int = MAX_REASON) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _in_order(value: Json, path: Sequence[str], at: int = 0) -> Json:

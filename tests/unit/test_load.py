@@ -2,7 +2,7 @@
 
 from etl.load import Head, compare, named_items
 from etl.record import Reject
-from etl.stream import Partition
+from etl.stream import Json, Partition
 from etl.transform import content_of, hash_of
 from tests.unit.builders import LD_LAYERS, LD_PROJECTS, PARTITION, STATSIG_LAYERS, layer, project
 
@@ -103,7 +103,7 @@ def test_why_and_where_an_item_is_rejected_is_told_in_few_letters():
     twice = [
         {"name": f"{'n' * 700}{n // 2}", "type": "string", "defaultValue": 1} for n in range(9)
     ]
-    deep = {"a" * 700: {"reservations": [{}]}}
+    deep: Json = {"a" * 5000: {"reservations": [{}]}}
     rejects = [
         *outcome(layer(parameters=twice)).rejects,
         *compare(
@@ -113,6 +113,6 @@ def test_why_and_where_an_item_is_rejected_is_told_in_few_letters():
             PARTITION,
         ).rejects,
     ]
-    assert [len(one.reason) <= 201 and len(one.path) <= 201 for one in rejects] == [True, True]
+    assert [len(one.reason) <= 201 and len(one.path) <= 2001 for one in rejects] == [True, True]
     assert "named twice" in rejects[0].reason
     assert rejects[1].path.startswith("environments.aaa")
