@@ -3,6 +3,8 @@
 Providers are dicts here, so that a run stops exactly where a test wants it: at a 503, or a 429.
 """
 
+import os
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,11 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
+from etl import intake
 from etl.db.run_tables import runs
 from etl.report import RunReport
 from etl.selection import WHOLE, Selection
 from tests.conftest import Databases
 from tests.support.database import count, rows
+from tests.support.interrupting import heeding
 from tests.support.lists import gone, operations
 from tests.support.runs import hour
 from tests.support.scripted import (
@@ -658,3 +662,27 @@ def test_environments_that_came_inside_a_project_that_is_gone_by_now_are_not_kep
     ]
     assert sorted(found) == [("id-q", "new"), ("id-q", "one")]
     assert count(store, "environments", "parent_id = 'id-p'") == 1
+
+
+def test_a_page_that_a_signal_took_in_half_is_read_again(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is counted, though its first record is staged already."""
+    monkeypatch.setattr(intake, "SLICE", 1)
+    vendor = known(store, "abcdef")
+    vendor.answers |= listed("abcdef", c="x", d="y")
+    answer = vendor.answers[f"{PAGE}2"]
+
+    def interrupted() -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return answer
+
+    vendor.answers[f"{PAGE}2"] = interrupted
+    with heeding(), pytest.raises(KeyboardInterrupt):
+        vendor.run(at=hour(1))
+    vendor.answers[f"{PAGE}2"] = answer
+    report = vendor.run(at=later(1))
+    found = told(report, "layers")
+    assert (report.status, pages(vendor)) == ("ok", [2, 3])
+    assert (found.received, found.updated, found.unchanged, found.pages) == (6, 2, 4, 3)
+    assert found.proof == "end mark reached; 6 of 6 came; gone on from a checkpoint"

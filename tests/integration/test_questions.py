@@ -77,6 +77,7 @@ def test_as_many_are_asked_for_as_may_be_and_the_rest_rests_on_the_walk(store: E
     assert questions(vendor) == ["b", "c"]
     assert gone(store) == [("b", NOT_FOUND), ("c", NOT_FOUND), ("d", NOT_LISTED), ("e", NOT_LISTED)]
     assert (report.status, told(report, "layers").deleted) == ("ok", 4)
+    assert count(store, "staged_deletions") == 0
 
 
 def test_where_the_walk_proves_nothing_only_those_that_were_asked_for_are_gone(

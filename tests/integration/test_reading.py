@@ -94,6 +94,18 @@ def test_a_gap_is_remembered_when_later_pages_follow(store: Engine) -> None:
     assert found.incomplete_reason == "4 pages did not follow the page before them"
 
 
+def test_after_a_gap_the_walk_only_goes_on(store: Engine) -> None:
+    """Two pages do not follow; when the first one was given up, nobody steps back for the other."""
+    vendor = account(store, "abcdefghijk")
+    listed = projects("abcdefghijk")
+    for offset, keys in ((2, "xyz"), (4, "uvg")):
+        strange = [ld_project(key) for key in keys]
+        listed[page(offset)] = {**listed[page(offset)], "items": strange}
+    vendor.answers |= {f"{PROJECTS}/{key}/layers": {"items": []} for key in "xyzuv"} | listed
+    assert told(vendor.run(), "projects").status == "incomplete"
+    assert read(vendor)[-4:] == ["2", "4", "6", "8"]
+
+
 @pytest.mark.parametrize("status", [400, 410, 422])
 def test_only_a_404_says_that_a_selected_project_is_not_there(store: Engine, status: int) -> None:
     vendor = account(store, "abc")

@@ -376,6 +376,7 @@ def test_a_failed_list_among_many_is_counted_and_named(store: Engine) -> None:
     (telling,) = report.partitions
     told_of = (telling.parent_id, telling.parent_key, telling.status, telling.complete)
     assert told_of == ("id-q", "q", "failed", False)
+    assert (telling.received, telling.unchanged, telling.deleted) == (0, 0, 0)
     assert telling.proof == "end mark not reached; 0 came, no total is given"
     kept = {one["of"][0]: one for one in accounts(store)}
     assert kept["q"] == {
@@ -438,3 +439,14 @@ def test_parts_of_a_rejected_record_that_is_stored_are_read(store: Engine) -> No
     report = vendor.run()
     found = told(report, "layers")
     assert (found.status, found.complete, found.created) == ("ok", True, 1)
+
+
+def test_what_came_new_in_both_walks_is_new_in_the_second_one_too(store: Engine) -> None:
+    """c slipped through the second walk, which met nothing but what the first one had staged."""
+    vendor = partners(store, cursor_list([partner(n) for n in "abc"], size=2), size=2)
+    vendor.run()
+    lists = [cursor_list([partner(n) for n in some], size=2) for some in ("abcn", "abn", "abn")]
+    vendor.answers |= {t: [one[t] for one in lists] for t in lists[0] if t != "/v1/whoami"}
+    found = told(vendor.run(), "projects")
+    assert (found.status, found.created, gone(store)) == ("ok", 1, [])
+    assert found.proof == "end mark reached; 3 came, no total is given; 3 walks"
