@@ -15,7 +15,7 @@ import pytest
 from etl.app import Watch, Wish, sync_alone
 from etl.config import load
 from etl.sandbox import Fault, Sandbox
-from tests.cli.command import SECONDS, Place, line, place, variables
+from tests.cli.command import SECONDS, Place, free_port, line, place, variables
 from tests.support.runs import asked, environ, small
 from tests.support.waiting import gone, until
 
@@ -123,10 +123,10 @@ def test_a_process_that_is_killed_is_a_failure_of_its_source_only(tmp_path: Path
 def test_a_run_that_cannot_open_the_database_is_a_report_as_any_other(here: Place) -> None:
     """As where a server has no connection left for it; the command itself had one."""
     settings = load(here.config, environ=environ())
-    gone = replace(settings, database_url=f"sqlite:///{here.config.parent}")  # a folder
+    gone = replace(settings, database_url=f"postgresql://etl@127.0.0.1:{free_port()}/etl")
     report = sync_alone(gone, "st", Wish(), Watch())
     assert (report.status, report.exit_code, report.run_id) == ("failed", 1, None)
-    assert (report.error or "").startswith("cannot open the database sqlite:///")
+    assert (report.error or "").startswith("cannot open the database postgresql://")
 
 
 def test_nothing_goes_on_when_the_command_is_killed(tmp_path: Path) -> None:
