@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl import __version__
@@ -27,6 +26,7 @@ from etl.db.engine import (
     open_reader,
     reading,
     require_file,
+    sqlite_file,
     store_error,
 )
 from etl.db.queries import freshness, usual_requests
@@ -114,12 +114,11 @@ def open_or_empty(settings: Settings, *, tables: bool = True, absent: bool = Fal
     """The same; an SQLite file that is empty is read as one without rows.
 
     tables: such a one has etl's tables all the same. absent: so is one that is not there yet;
-    otherwise a mistyped path would be told as a database of which all is deleted.
+    otherwise a mistyped path would look like a database of which all is deleted.
     """
     url = settings.database_url
-    if make_url(url).get_backend_name() != "sqlite" or not (
-        absent if is_absent(url) else _is_empty(Path(make_url(url).database or ""))
-    ):
+    path = sqlite_file(url)
+    if path is None or not (absent if is_absent(url) else _is_empty(path)):
         return open_to_read(settings)
     engine = open_empty()
     if tables:

@@ -113,8 +113,11 @@ def _page_after(
     first: Response | None,
     number: int,
 ) -> Page:
-    """The page of a request; a server that sends the page before it again is told from one that
-    mixes up its answers."""
+    """The page of a request.
+
+    Raises ProtocolError where it is the page before it again, also where the answer names another
+    request: such a server repeats itself, and does not mix up its answers (MisdirectedAnswer).
+    """
     try:
         return _page(reader, stream, request, first)
     except MisdirectedAnswer as error:

@@ -290,21 +290,17 @@ class Intake:
 
         Stored rows that it met stay met: they are not looked for elsewhere.
         """
-        self.flush()
         current = self.walk(stream, again(walk))
         give_up(current, "incomplete", reason)
         self._listed[stream].forget(walk.parent_id)
         self._recall.pop((stream, walk.parent_id), None)
         self._touch(stream, current)
-        self._end_segments()
-
-        def write(connection: Connection) -> None:
-            """Rows and the walk's state: a process that dies between them would miss the rows."""
-            staging.drop_staged(connection, self.run.run_id, stream, walk.parent_id)
-            self._write(connection)
-
-        in_transaction(self.engine, write)
-        self._batch, self._met = Batch(), {}
+        # rows and the walk's state: a process that died between them would miss the rows
+        self._flush_and(
+            lambda connection: staging.drop_staged(
+                connection, self.run.run_id, stream, walk.parent_id
+            )
+        )
 
     def meet(self, stream: str, walk: Walk, row_id: int) -> None:
         """A stored row that is known to be there without having come."""
@@ -321,10 +317,19 @@ class Intake:
     def flush(self) -> None:
         """Writes everything that waits, in one transaction."""
         if self._met or len(self._batch):
-            self._end_segments()
-            in_transaction(self.engine, self._write)
-            self._batch, self._met, self._waiting = Batch(), {}, 0
+            self._flush_and(lambda _connection: None)
         self._due = self.tick() + CHECKPOINT_SECONDS
+
+    def _flush_and(self, change: Callable[[Connection], None]) -> None:
+        """Writes everything that waits, and then makes a change, in one transaction."""
+        self._end_segments()
+
+        def write(connection: Connection) -> None:
+            self._write(connection)
+            change(connection)
+
+        in_transaction(self.engine, write)
+        self._batch, self._met, self._waiting = Batch(), {}, 0
 
     def _end_segments(self) -> None:
         """What every list has met since the last checkpoint becomes part of the batch."""

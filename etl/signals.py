@@ -24,7 +24,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 HEARD, HEARD_IN_WAITS, UNHEARD = range(3)
 PIECE = 0.1  # seconds of a wait, after which a signal is heard
 
-QUIET = ("-q", "--quiet")
+QUIET = ("--quiet", "-q")  # of the command line
 
 P = ParamSpec("P")
 T = TypeVar("T")

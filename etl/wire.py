@@ -274,7 +274,7 @@ StoredInteger = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 EpochMillis = Annotated[datetime | None, BeforeValidator(epoch_millis)]
 Rfc3339 = Annotated[datetime | None, BeforeValidator(rfc3339)]
 Number = Annotated[int | float | None, PlainValidator(number)]
-# each fault of a list takes as much memory as many of its items, and only the first one is told
+# each error of a list takes as much memory as many of its items, and only the first is reported
 TextList = Annotated[list[str], FailFast(), BeforeValidator(text_list)]
 NullIsEmptyList = BeforeValidator(absent_list)
 
@@ -416,8 +416,8 @@ def _refuse_depth(body: bytes) -> None:
     raise ValueError(_TOO_DEEP)
 
 
-# a string, closed or not, or what begins another value
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[,\[{]', re.DOTALL)
+_STRING = rb'"(?:[^"\\]++|\\.)*+"?+'  # closed or not
+_TOKEN = re.compile(_STRING + rb"|[,\[{]", re.DOTALL)  # or what begins another value
 
 
 def _refuse_many(body: bytes) -> None:
@@ -436,7 +436,7 @@ def _refuse_many(body: bytes) -> None:
 
 _QUOTE = ord('"')
 _OPENED = frozenset(b"[{")
-_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[\[\]{}]', re.DOTALL)  # or a string
+_BRACKET = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)  # or a string
 
 
 def is_closed(body: bytes) -> bool:

@@ -39,7 +39,7 @@ from etl.cli.quiet import quiet as quietly
 from etl.cli.terminal import BAD, complain
 from etl.errors import FAILED, TRY_AGAIN, ConfigError
 from etl.redaction import redact
-from etl.signals import interruptible
+from etl.signals import QUIET, interruptible
 
 HELP = ["-h", "--help"]
 DAEMONS = ("schedule", "worker")  # nobody sees what they do but for their logs
@@ -90,9 +90,7 @@ def common(
         typer.Option(help="Logs on stderr; default: text of schedule and worker, else off."),
     ] = None,
     log_level: Annotated[Literal["debug", "info", "warning"], typer.Option()] = "info",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="As the option of the command.")
-    ] = False,
+    quiet: Annotated[bool, typer.Option(*QUIET, help="As the option of the command.")] = False,
     _version_wanted: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
     ] = False,
@@ -113,7 +111,7 @@ def _begin_quiet(context: typer.Context) -> None:
     name = context.invoked_subcommand or ""
     command = get_command(app).commands[name]  # type: ignore[attr-defined]  # it is a group
     asked = [command, *getattr(command, "commands", {}).values()]
-    if not any("--quiet" in option.opts for one in asked for option in one.params):
+    if not any(QUIET[0] in option.opts for one in asked for option in one.params):
         raise ConfigError(f"etl {name} prints what it is asked for; leave out --quiet")
     context.with_resource(quietly())
 

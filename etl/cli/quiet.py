@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from etl.errors import OK, TRY_AGAIN, EtlError
+from etl.signals import QUIET
 
 NOTHING_TO_DO = (OK, TRY_AGAIN)  # the next run goes on by itself; `status --max-age` watches
 
@@ -64,8 +65,7 @@ def _begin(context: typer.Context, wanted: bool) -> None:
 Quiet = Annotated[
     bool,
     typer.Option(
-        "--quiet",
-        "-q",
+        *QUIET,
         callback=_begin,
         help="Print nothing unless something is wrong (exit code other than 0 and 75).",
     ),

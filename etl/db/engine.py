@@ -92,15 +92,23 @@ def open_reader(url: str, *, schema: str | None = None, seconds: float | None = 
     return open_sqlite_reader(parsed, Path(parsed.database or ""))
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for the URL of another database."""
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
 def require_file(url: str) -> None:
     """ConfigError where the URL is of an SQLite file that is not there: a mistyped path, mostly."""
+    path = sqlite_file(url)
+    if path is None:
+        return
     if is_absent(url):
         raise ConfigError(
-            f"there is no database {make_url(url).database}; check database.url in the "
-            "configuration, or ETL_DATABASE_URL; `etl sync` makes one"
+            f"there is no database {path}; check database.url in the configuration, or "
+            "ETL_DATABASE_URL; `etl sync` makes one"
         )
-    if make_url(url).get_backend_name() == "sqlite":
-        _refuse_no_file(Path(make_url(url).database or ""))
+    _refuse_no_file(path)
 
 
 def _refuse_no_file(path: Path) -> None:
@@ -118,11 +126,9 @@ def _refuse_no_file(path: Path) -> None:
 
 def is_absent(url: str) -> bool:
     """Whether the URL is of an SQLite file that is not there; what may not be looked at may be."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return False
+    path = sqlite_file(url)
     try:
-        return not Path(parsed.database or "").exists()
+        return path is not None and not path.exists()
     except OSError:
         return False
 
@@ -276,7 +282,7 @@ def lock_events(connection: Connection) -> None:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """A wait for a lock of Postgres that takes longer than a few seconds is told.
+    """Logs a wait for a lock of Postgres that takes longer than a few seconds.
 
     A signal may be heard meanwhile, but not amid the locks of the timer.
     """

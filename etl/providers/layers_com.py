@@ -94,7 +94,7 @@ def project_record(item: Json, _partition: Partition) -> Record:
 
 
 def new_status(wire: WireProject) -> tuple[tuple[str, str], ...]:
-    """A status that is not documented is kept as it is, and told as drift."""
+    """A status that is not documented is kept as it is, and reported as drift."""
     return () if wire.status in STATUSES else (("status", "new value"),)
 
 
