@@ -127,6 +127,13 @@ def databases(
     return database
 
 
+@pytest.fixture
+def store(databases: Databases) -> Iterator[Engine]:
+    """An SQLite file, for tests of what does not depend on the database: it is quicker."""
+    with databases("sqlite") as engine:
+        yield engine
+
+
 @pytest.fixture(params=BOTH)
 def engine(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Engine]:
     """Runs the test on each database."""

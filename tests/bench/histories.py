@@ -27,16 +27,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
-from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Engine, select, text
 
 from etl import app
 from etl.config import Settings
@@ -48,6 +47,7 @@ from etl.db.tables import RECORDS
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from etl.selection import Selection
 from tests.support.compiled import share_compiled_statements
+from tests.support.dying import Killed, dying
 from tests.support.moving import MOVES
 from tests.support.runs import SOURCES, START, settings_for
 
@@ -84,10 +84,6 @@ JUMPS = (timedelta(days=365), timedelta(days=-1), timedelta(hours=-3))
 
 Place = tuple[str, str]  # the parent's id, the record's
 State = dict[tuple[str, str], frozenset[Place]]  # (source, stream) -> what is there
-
-
-class Killed(BaseException):
-    """The process died."""
 
 
 @dataclass(slots=True)
@@ -232,8 +228,6 @@ class History:
                     self.engine, self.settings, source, app.Wish(**wish), clock=self.clock
                 )
         except Killed:
-            with self.engine.begin() as connection:
-                connection.execute(text("UPDATE leases SET process_started = 'an earlier one'"))
             return "killed"
         if told.error:
             self.tell(f"  {told.error}")
@@ -293,22 +287,6 @@ class History:
         self.tell(f"!! {said}")
         self.tally.what[what] += 1
         self.tally.broken.append(said)
-
-
-@contextmanager
-def dying(engine: Engine, commit: int | None) -> Iterator[None]:
-    """That commit and all later ones are never made."""
-    commits = count(1)
-
-    def gone(_connection: object) -> None:
-        if commit is not None and next(commits) >= commit:
-            raise Killed
-
-    event.listen(engine, "commit", gone)
-    try:
-        yield
-    finally:
-        event.remove(engine, "commit", gone)
 
 
 def state_of(world: World) -> State:

@@ -20,7 +20,7 @@ from tests.conftest import Databases
 from tests.contract.generator import Break, breaks, identified, lists_of, valid
 from tests.support.content import differences, stored
 from tests.support.database import contents, rows
-from tests.support.runs import hour
+from tests.support.runs import SOURCES, hour, settings_of
 from tests.support.vendor_schemas import (
     LISTS,
     Content,
@@ -33,7 +33,7 @@ from tests.support.vendor_schemas import (
     records_of,
     schema_of,
 )
-from tests.support.vendors import GONE, SOURCES, Estate, Vendors, settings_of
+from tests.support.vendors import GONE, Estate, Vendors
 
 Json = Any
 STATSIG_PROJECT = {"id": "company_id", "name": "My Project", "source": "st"}
@@ -121,7 +121,8 @@ def test_every_valid_record_is_stored_field_by_field(
     def hold(held: Vendors, page_size: int) -> None:
         sizes = {"page_size": page_size}
         configured = settings_of(
-            ld={"projects": sizes}, st={"layers": sizes}, ly={"projects": sizes}
+            SOURCES,
+            {"ld": {"projects": sizes}, "st": {"layers": sizes}, "ly": {"projects": sizes}},
         )
         with databases(kind) as engine:
             estate = Estate(engine, held, configured)
@@ -171,7 +172,7 @@ def allows(schema: dict[str, Any], value: str) -> bool:
     )
 
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, dict[str, Json]]] = {
     "ld": {
         "projects": {"filter": "query:a,tags:b+c", "sort": "-name", "page_size": 7},
         "layers": {"filter": "reservations.experimentKey contains a"},
@@ -198,7 +199,10 @@ def test_every_option_is_sent_as_the_page_documents_it(
     )
     with databases("sqlite") as engine:
         for source in SOURCES:
-            assert Estate(engine, held, settings_of(**OPTIONS)).sync(source, hour(0)).status == "ok"
+            assert (
+                Estate(engine, held, settings_of(SOURCES, OPTIONS)).sync(source, hour(0)).status
+                == "ok"
+            )
     assert undocumented(held) == []
     sent = {name for _, _, query in held.asked for name, _ in query}
     every = {name for schema in PARENTS for name in schema_of(schema)["x-request"]["parameters"]}
@@ -350,7 +354,9 @@ def test_a_record_that_breaks_one_rule_is_quarantined_with_the_place_and_the_rea
             agree(differences(content_of(schema, items, parent_id), found))
 
         with databases(kind) as engine:
-            estate = Estate(engine, held_by(schema, broken.new + broken.older), settings_of())
+            estate = Estate(
+                engine, held_by(schema, broken.new + broken.older), settings_of(SOURCES)
+            )
             estate.sync(source, hour(0))
             stores(broken.at_first())
             agree(otherwise(engine, at_first))
@@ -431,7 +437,7 @@ def test_a_body_that_breaks_a_rule_is_an_incomplete_list_that_says_why(
     held = held_by(schema, [deepcopy(item[schema])])
     held.envelope = spoiled
     with databases("sqlite") as engine:
-        report = Estate(engine, held, settings_of()).sync(source, hour(0))
+        report = Estate(engine, held, settings_of(SOURCES)).sync(source, hour(0))
         told_of = next(one for one in report.streams if one.stream == stream)
         assert (report.exit_code != 0, told_of.complete) == (True, False), report
         assert reason in f"{report.error} {told_of.incomplete_reason}"
@@ -446,5 +452,5 @@ def test_a_body_without_what_etl_can_do_without_is_read(
     content = expected(held)[source][0]
     held.envelope = spoiled
     with databases("sqlite") as engine:
-        assert Estate(engine, held, settings_of()).sync(source, hour(0)).status == "ok"
+        assert Estate(engine, held, settings_of(SOURCES)).sync(source, hour(0)).status == "ok"
         agree(differences(content, stored(engine, source)))

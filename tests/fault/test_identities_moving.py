@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from etl.config import Settings
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from etl.selection import Selection
-from tests.bench.histories import Killed, dying
 from tests.conftest import Databases
 from tests.support.database import counts, rows
+from tests.support.dying import Killed, dying
 from tests.support.lists import gone
 from tests.support.moving import (
     MOVES,
@@ -152,8 +152,6 @@ def test_a_process_that_dies_while_it_forgets_a_list_misses_nothing(
             sandbox.add_fault(Fault(bare, "status", arg=403))
             with suppress(Killed), dying(engine, commit):
                 sync(engine, told(sandbox), "ld", hour(1))
-            with engine.begin() as connection:
-                connection.execute(text("UPDATE leases SET process_started = 'an earlier one'"))
             sandbox.clear_faults()
             report = sync(engine, told(sandbox), "ld", hour(1) + timedelta(minutes=5))
             assert report.status == "ok"

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Engine, select, text
 
 from etl.db.queries import freshness
 from etl.db.tables import RECORDS
@@ -35,6 +35,7 @@ from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import Databases
 from tests.support.database import contents, counts
+from tests.support.dying import Killed, dying
 from tests.support.history import violations
 from tests.support.moving import MOVES
 from tests.support.runs import SOURCES, hour, settings_for, sync, sync_all
@@ -75,10 +76,6 @@ FAULTS: list[tuple[str, Any]] = [
 
 
 LIES = ("patch", "garble", "empty_list", "duplicate_item")  # what nobody can tell from the truth
-
-
-class Killed(BaseException):
-    """The process died."""
 
 
 class Enough(BaseException):
@@ -273,24 +270,13 @@ class Story(RuleBasedStateMachine):
         self._check(mark, sync(self.engine, self._settings(2, 1), source, self.now))
 
     def _die(self, source: str, commit: int, page_size: int) -> None:
-        commits = count(1)
-
-        def gone(_connection: object) -> None:
-            if next(commits) >= commit:
-                raise Killed
-
-        mark = self.truth.mark()
-        event.listen(self.engine, "commit", gone)
+        mark, report = self.truth.mark(), None
         self.dying = True
         try:
-            report = sync(self.engine, self._settings(page_size, 1), source, self.now)
-        except Killed:
-            report = None
+            with suppress(Killed), dying(self.engine, commit):
+                report = sync(self.engine, self._settings(page_size, 1), source, self.now)
         finally:
-            event.remove(self.engine, "commit", gone)
             self.dying = False
-        with self.engine.begin() as connection:
-            connection.execute(text("UPDATE leases SET process_started = 'an earlier one'"))
         self._check(mark, report)
 
     def teardown(self) -> None:

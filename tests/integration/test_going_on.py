@@ -5,7 +5,6 @@ Providers are dicts here, so that a run stops exactly where a test wants it: at 
 
 import os
 import signal
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,11 +15,10 @@ from etl import intake
 from etl.db.run_tables import runs
 from etl.report import RunReport
 from etl.selection import WHOLE, Selection
-from tests.conftest import Databases
 from tests.support.database import count, rows
 from tests.support.interrupting import heeding
 from tests.support.lists import gone, operations
-from tests.support.runs import hour
+from tests.support.runs import hour, of
 from tests.support.scripted import (
     PROJECTS,
     Vendor,
@@ -36,18 +34,10 @@ from tests.support.scripted import (
     partners,
     statsig,
     statsig_layer,
-    told,
 )
 
 PAGE = "/console/v1/layers?limit=2&page="
 STALE = "another run wrote records of it after it was read; the next run looks for the others"
-
-
-@pytest.fixture
-def store(databases: Databases) -> Iterator[Engine]:
-    """Which list is read again is the same for both databases; SQLite is quicker."""
-    with databases("sqlite") as engine:
-        yield engine
 
 
 def listed(names: str, **changed: str) -> dict[str, Any]:
@@ -96,7 +86,7 @@ def test_a_list_that_was_read_more_than_ten_minutes_ago_is_read_again(
     stopped(vendor, 3, hour(1))
     report = vendor.run(at=later(seconds))
     assert (report.status, report.attempts, pages(vendor)) == ("ok", 2, asked)
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.received, found.unchanged, found.deleted) == (6, 6, 0)
     assert found.oldest_read_at == (hour(1) if asked == [3] else later(seconds))
     assert found.proof == "end mark reached; 6 of 6 came" + (
@@ -109,7 +99,7 @@ def test_a_first_load_keeps_its_lists_whatever_their_age(store: Engine) -> None:
     stopped(vendor, 3, hour(1))
     report = vendor.run(at=later(5 * 3600))
     assert (report.status, pages(vendor), count(store, "layers")) == ("ok", [3], 6)
-    assert told(report, "layers").created == 6
+    assert of(report, "layers").created == 6
 
 
 def test_a_run_that_many_processes_worked_on_keeps_its_lists(store: Engine) -> None:
@@ -118,7 +108,7 @@ def test_a_run_that_many_processes_worked_on_keeps_its_lists(store: Engine) -> N
         stopped(vendor, 3, later(number * 700))
         assert pages(vendor) == ([1, 2, 3] if number < 4 else [3])
     report = vendor.run(at=later(5 * 700))
-    assert (report.attempts, pages(vendor), told(report, "layers").received) == (6, [3], 6)
+    assert (report.attempts, pages(vendor), of(report, "layers").received) == (6, [3], 6)
 
 
 def test_a_list_of_a_clock_that_was_ahead_is_read_again(store: Engine) -> None:
@@ -134,7 +124,7 @@ def test_a_list_that_was_gone_on_with_proves_nothing_by_itself(store: Engine) ->
     vendor.limits = {"delete_confirmations": 1}
     vendor.answers |= listed("abcde")
     stopped(vendor, 3, hour(1))
-    found = told(vendor.run(at=later(1)), "layers")
+    found = of(vendor.run(at=later(1)), "layers")
     assert [key for key, _ in gone(store)] == ["f"]
     assert (found.status, found.received) == ("incomplete", 5)
     assert "more than delete_confirmations" in (found.incomplete_reason or "")
@@ -147,7 +137,7 @@ def test_a_run_may_be_stopped_and_gone_on_with_twice(store: Engine) -> None:
     stopped(vendor, 4, later(1))
     assert pages(vendor) == [2, 3, 4]
     report = vendor.run(at=later(2))
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (pages(vendor), report.attempts, report.status) == ([4], 3, "ok")
     counts = (found.received, found.updated, found.created, found.unchanged, found.deleted)
     assert counts == (8, 3, 1, 4, 1)
@@ -169,7 +159,7 @@ def test_a_record_that_moved_on_with_new_values_counts_once_with_the_newer_ones(
     report = vendor.run(at=later(1))
     assert values(store)["a"] == ("new", 2)
     assert operations(store, "layers", 7) == [("deleted", "f"), ("updated", "a")]
-    assert told(report, "layers").updated == 1
+    assert of(report, "layers").updated == 1
 
 
 def test_a_list_without_totals_is_gone_on_with_in_its_second_walk(store: Engine) -> None:
@@ -182,7 +172,7 @@ def test_a_list_without_totals_is_gone_on_with_in_its_second_walk(store: Engine)
     assert vendor.run(at=hour(1)).status == "parked"
     vendor.answers[last] = answer
     report = vendor.run(at=later(1))
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert vendor.asked[0] == last
     assert (found.created, found.received) == (1, 6)
     assert [key for key, _ in gone(store)] == ["prj_f"]
@@ -198,7 +188,7 @@ def test_pages_that_overlap_prove_also_where_the_run_was_stopped(store: Engine) 
     assert vendor.run(at=hour(1)).status == "parked"
     vendor.answers[target] = answer
     report = vendor.run(at=later(1))
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert vendor.asked[:2] == [target, f"{PROJECTS}/a/layers"]
     assert (found.status, found.received, found.expected_total) == ("ok", 6, 6)
     assert gone(store, "projects") == [("e", "missing from a complete walk")]
@@ -245,7 +235,7 @@ def test_lists_of_projects_are_read_again_with_the_list_they_hang_on(
     assert report.status == "ok"
     confirming = len(asked) == 3  # the list of projects is read once more at the end
     assert lists(vendor)[: len(asked) + 1] == ["projects"] * (1 + confirming) + asked[confirming:]
-    assert told(report, "layers").unchanged == 4
+    assert of(report, "layers").unchanged == 4
 
 
 def test_of_a_first_load_only_the_list_of_projects_is_read_again(store: Engine) -> None:
@@ -254,7 +244,7 @@ def test_of_a_first_load_only_the_list_of_projects_is_read_again(store: Engine) 
     stopped_at_q(vendor, hour(1))
     report = vendor.run(at=later(601))
     assert lists(vendor) == ["projects", "projects", "q"]
-    assert (told(report, "projects").created, told(report, "layers").created) == (2, 4)
+    assert (of(report, "projects").created, of(report, "layers").created) == (2, 4)
 
 
 def test_lists_of_a_project_that_is_gone_by_now_are_forgotten(store: Engine) -> None:
@@ -265,7 +255,7 @@ def test_lists_of_a_project_that_is_gone_by_now_are_forgotten(store: Engine) -> 
     vendor.answers |= offset_list(PROJECTS, [ld_project("q")], size=20)
     report = vendor.run(at=later(601))
     assert (report.status, sorted(values(store))) == ("ok", ["c", "d"])
-    assert told(report, "layers").partitions == 1
+    assert of(report, "layers").partitions == 1
 
 
 def test_a_list_that_failed_in_an_earlier_process_is_asked_for_again(store: Engine) -> None:
@@ -299,7 +289,7 @@ def test_environments_that_came_inside_a_project_are_forgotten_with_it(store: En
     report = vendor.run(at=later(601))
     assert report.status == "ok"
     assert sorted({row["key"] for row in rows(store, "environments")}) == ["one", "three"]
-    assert told(report, "environments").created == 4
+    assert of(report, "environments").created == 4
 
 
 # A backfill keeps its lists, also where another run landed meanwhile.
@@ -311,7 +301,7 @@ def test_what_a_run_that_landed_meanwhile_wrote_is_newer(store: Engine) -> None:
     stopped(vendor, 3, hour(1), backfill=WHOLE)
     vendor.answers |= listed("abcnef", a="new", b="same", n="new")
     landed = vendor.run(at=hour(2))
-    assert (landed.status, told(landed, "layers").created) == ("ok", 1)
+    assert (landed.status, of(landed, "layers").created) == ("ok", 1)
     written = values(store)
     assert (written["a"], written["n"]) == (("new", 2), ("new", 1))
     last = max(row["change_id"] for row in rows(store, "changes"))
@@ -333,7 +323,7 @@ def test_what_it_deleted_meanwhile_stays_deleted_and_is_not_met(store: Engine) -
     assert [key for key, _ in gone(store)] == ["b"]
     assert "b" not in values(store)
     assert operations(store, "layers", 7) == [("created", "g"), ("deleted", "b")]
-    assert told(report, "layers").restored == 0
+    assert of(report, "layers").restored == 0
 
 
 def test_of_a_run_that_did_not_read_all_only_what_it_wrote_is_newer(store: Engine) -> None:
@@ -351,7 +341,7 @@ def test_of_a_run_that_did_not_read_all_only_what_it_wrote_is_newer(store: Engin
     report = vendor.run(at=hour(3), backfill=WHOLE)
     found = values(store)
     assert (found["a"], found["c"], found["n"]) == (("new", 2), ("kept", 2), ("new", 1))
-    assert told(report, "layers").updated == 1
+    assert of(report, "layers").updated == 1
 
 
 def test_where_it_read_all_what_was_staged_before_says_nothing_new(store: Engine) -> None:
@@ -374,7 +364,7 @@ def test_records_missing_from_a_list_that_was_overtaken_are_not_deleted(store: E
     assert vendor.run(at=hour(2)).status == "ok"
     report = vendor.run(at=hour(3), backfill=WHOLE)
     assert (report.status, gone(store)) == ("partial", [])
-    assert told(report, "layers").incomplete_reason == f"p {STALE} (in 1 of 2)"
+    assert of(report, "layers").incomplete_reason == f"p {STALE} (in 1 of 2)"
     assert vendor.run(at=hour(4)).status == "ok"
     assert (gone(store), sorted(values(store))) == ([], list("abcdn"))
 
@@ -476,7 +466,7 @@ def test_a_first_load_that_a_backfill_overtook_reads_its_lists_again(store: Engi
     vendor.answers |= kept
     report = vendor.run(at=later(2))
     assert (report.attempts, pages(vendor)) == (2, [1, 2, 3])
-    assert (told(report, "layers").created, len(values(store))) == (4, 6)
+    assert (of(report, "layers").created, len(values(store))) == (4, 6)
 
 
 def test_what_was_staged_twice_is_written_once(store: Engine) -> None:
@@ -487,7 +477,7 @@ def test_what_was_staged_twice_is_written_once(store: Engine) -> None:
     second = cursor_list([partner("a", status="paused"), *map(partner, "bcn")], size=2)
     vendor.answers |= {t: [first[t], second[t]] for t in first if "projects" in t}
     report = vendor.run(at=hour(1))
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert (found.updated, found.created, found.unchanged, found.received) == (1, 1, 2, 4)
     assert [row["status"] for row in rows(store, "projects", "key = 'prj_a'")] == ["paused"]
     assert count(store, "changes", "operation = 'updated'") == 1
@@ -548,7 +538,7 @@ def test_a_list_in_which_another_run_met_what_this_one_staged_counts_it_as_met(
     stopped(vendor, 4, hour(1), backfill=WHOLE)
     vendor.run(at=hour(2))
     report = vendor.run(at=hour(3), backfill=WHOLE)
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, found.received, found.unchanged, found.created) == ("ok", 8, 8, 0)
     assert pages(vendor) == [4]
     assert count(store, "changes", "key = 'n'") == 1
@@ -582,7 +572,7 @@ def test_only_the_list_whose_project_lost_its_key_is_forgotten(store: Engine) ->
     report = vendor.run(at=hour(1))
     assert (report.status, gone(store)) == ("partial", [])
     assert sorted(values(store)) == ["a", "b", "c", "d", "n"]
-    assert "the key p moved" in (told(report, "layers").incomplete_reason or "")
+    assert "the key p moved" in (of(report, "layers").incomplete_reason or "")
 
 
 def test_nothing_is_kept_for_a_project_that_a_run_of_projects_alone_deleted(
@@ -616,7 +606,7 @@ def test_what_another_run_deleted_does_not_count_as_come(store: Engine) -> None:
     vendor.answers |= listed("acdefg")
     assert vendor.run(at=hour(2)).status == "ok"
     report = vendor.run(at=hour(3), backfill=WHOLE)
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, [key for key, _ in gone(store)]) == ("ok", ["b"])
     assert (pages(vendor), found.received) == ([3, 1, 2, 3], 6)
 
@@ -628,7 +618,7 @@ def test_what_another_run_changed_still_counts_as_come(store: Engine) -> None:
     assert vendor.run(at=hour(2)).status == "ok"
     report = vendor.run(at=hour(3), backfill=WHOLE)
     assert (report.status, pages(vendor)) == ("ok", [3])
-    assert told(report, "layers").received == 6
+    assert of(report, "layers").received == 6
 
 
 def test_environments_that_came_inside_a_project_that_is_gone_by_now_are_not_kept(
@@ -682,7 +672,7 @@ def test_a_page_that_a_signal_took_in_half_is_read_again(
         vendor.run(at=hour(1))
     vendor.answers[f"{PAGE}2"] = answer
     report = vendor.run(at=later(1))
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, pages(vendor)) == ("ok", [2, 3])
     assert (found.received, found.updated, found.unchanged, found.pages) == (6, 2, 4, 3)
     assert found.proof == "end mark reached; 6 of 6 came; gone on from a checkpoint"

@@ -8,7 +8,7 @@ from etl.db.run_tables import rejects
 from etl.db.tables import RECORDS, changes
 from etl.selection import WHOLE
 from tests.support.database import count, rows
-from tests.support.runs import hour
+from tests.support.runs import hour, of
 from tests.support.scripted import (
     PROJECTS,
     Vendor,
@@ -24,7 +24,6 @@ from tests.support.scripted import (
     partners,
     statsig,
     statsig_layer,
-    told,
 )
 
 PARAMETERS = next(
@@ -269,7 +268,7 @@ def test_rejects_are_resolved_by_a_complete_list_only(engine: Engine) -> None:
     assert (found["a"], found["b"]) == ((None, hour(1)), (None, hour(0)))  # it was not whole
     vendor.answers |= cursor_list([bad("a"), partner("b"), partner("c")], size=50)
     report = vendor.run(at=hour(2))
-    assert (report.status, told(report, "projects").complete) == ("partial", True)
+    assert (report.status, of(report, "projects").complete) == ("partial", True)
     found = standing()
     assert (found["a"], found["b"]) == ((None, hour(2)), (hour(2), hour(0)))
     vendor.answers |= cursor_list([partner("a"), partner("b"), partner("c")], size=50)

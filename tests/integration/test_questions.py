@@ -1,7 +1,6 @@
 """What the answers to questions for single missing records decide, and what the run makes of it."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,9 +9,9 @@ from sqlalchemy import Engine
 
 from etl.report import RunReport
 from etl.selection import Selection
-from tests.conftest import Databases
 from tests.support.database import count, rows
 from tests.support.lists import gone
+from tests.support.runs import of
 from tests.support.scripted import (
     PROJECTS,
     Vendor,
@@ -27,19 +26,11 @@ from tests.support.scripted import (
     partners,
     statsig,
     statsig_layer,
-    told,
 )
 
 NOT_FOUND, NOT_LISTED = "the provider answers 404 for it", "missing from a complete walk"
 REPLACED = "its key belongs to another record now"
 WAITING = "records are missing that were not asked for yet: more than delete_confirmations"
-
-
-@pytest.fixture
-def store(databases: Databases) -> Iterator[Engine]:
-    """The answers say the same for both databases; SQLite is quicker."""
-    with databases("sqlite") as engine:
-        yield engine
 
 
 def layers(store: Engine, names: str, *, size: int = 50, **limits: Any) -> Vendor:
@@ -76,7 +67,7 @@ def test_as_many_are_asked_for_as_may_be_and_the_rest_rests_on_the_walk(store: E
     report = left_with(vendor, "a")
     assert questions(vendor) == ["b", "c"]
     assert gone(store) == [("b", NOT_FOUND), ("c", NOT_FOUND), ("d", NOT_LISTED), ("e", NOT_LISTED)]
-    assert (report.status, told(report, "layers").deleted) == ("ok", 4)
+    assert (report.status, of(report, "layers").deleted) == ("ok", 4)
     assert count(store, "staged_deletions") == 0
 
 
@@ -86,7 +77,7 @@ def test_where_the_walk_proves_nothing_only_those_that_were_asked_for_are_gone(
     vendor = layers(store, "abcdef", size=2, delete_confirmations=2)
     report = left_with(vendor, "abc", size=2)
     assert gone(store) == [("d", NOT_FOUND), ("e", NOT_FOUND)]
-    assert told(report, "layers").incomplete_reason == f"p {WAITING}"
+    assert of(report, "layers").incomplete_reason == f"p {WAITING}"
 
 
 def test_one_that_still_answers_leaves_the_rest_in_doubt(store: Engine) -> None:
@@ -101,7 +92,7 @@ def test_one_that_still_answers_leaves_the_rest_in_doubt(store: Engine) -> None:
     assert len(gone(store)) == 49
     assert {reason for _, reason in gone(store)} == {NOT_FOUND}
     assert (report.status, report.exit_code) == ("partial", 5)
-    reason = told(report, "layers").incomplete_reason
+    reason = of(report, "layers").incomplete_reason
     assert reason == f"p {first} is still there though the walk did not bring it"
 
 
@@ -122,7 +113,7 @@ def test_what_is_not_a_404_deletes_nothing(store: Engine, answer: Any, doubt: st
     report = left_with(vendor, "ac", b=answer)
     assert gone(store) == []
     assert (report.status, report.exit_code) == ("partial", 5)
-    assert (told(report, "layers").incomplete_reason or "").startswith(f"p {doubt}")
+    assert (of(report, "layers").incomplete_reason or "").startswith(f"p {doubt}")
 
 
 @pytest.mark.parametrize(("status", "ended"), [(401, ("denied", 4)), (429, ("parked", 75))])
@@ -183,7 +174,7 @@ def test_a_key_that_belongs_to_another_project_now_is_evidence_beside_a_proof(
     report = vendor.run()
     assert ("b", REPLACED) in gone(store, "projects")
     assert gone(store, "layers") == [("of-b", "its project was deleted")]
-    assert (report.status, told(report, "projects").deleted) == ("ok", 1)
+    assert (report.status, of(report, "projects").deleted) == ("ok", 1)
 
 
 @pytest.mark.parametrize("answer", [404, ld_project("b", _id="id-other")])
@@ -194,14 +185,14 @@ def test_a_404_for_a_key_is_no_evidence_without_a_proof(store: Engine, answer: A
     vendor.answers[f"{PROJECTS}/b"] = answer
     report = vendor.run()
     assert (report.status, gone(store)) == ("partial", [])
-    reason = told(report, "projects").incomplete_reason or ""
+    reason = of(report, "projects").incomplete_reason or ""
     assert reason == "the provider counts 3 records, 2 came"
 
 
 def test_children_of_an_incomplete_parent_are_not_complete(store: Engine) -> None:
     vendor = account(store, "abc")
     report = without(vendor, "ac", b=ld_project("b"))
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.status, found.complete) == ("incomplete", False)
     assert found.incomplete_reason == "projects is incomplete, so its parts are"
 
@@ -241,7 +232,7 @@ def test_what_is_held_says_how_much_it_is_and_which_limit(store: Engine) -> None
     assert (report.error or "").startswith(
         "would delete 2 of 4 layers of x (50 %; the limit is 20 % and more than 1, and never all)"
     )
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.status, found.complete, found.deleted) == ("held", True, 0)
 
 
@@ -310,7 +301,7 @@ def test_a_selected_project_with_another_key_is_not_gone(store: Engine) -> None:
     listed = [ld_project("a"), ld_project("new", _id="id-b"), ld_project("c")]
     _, report = gone_by_key(store, whole=offset_list(PROJECTS, listed, size=20))
     assert (report.status, gone(store)) == ("partial", [])
-    reason = told(report, "projects").incomplete_reason
+    reason = of(report, "projects").incomplete_reason
     assert reason == "b is not there under its key, but has the key new now"
 
 
@@ -320,14 +311,14 @@ def test_a_selected_project_may_have_another_key_in_a_list_that_is_not_whole(
     listed = [ld_project("a"), ld_project("c")]
     _, report = gone_by_key(store, whole=offset_list(PROJECTS, listed, size=20, total=3))
     assert (report.status, gone(store)) == ("partial", [])
-    reason = told(report, "projects").incomplete_reason
+    reason = of(report, "projects").incomplete_reason
     assert reason == "b is not there under its key, but may have another one now"
 
 
 def test_a_selected_project_that_no_list_has_is_gone(store: Engine) -> None:
     listed = [ld_project("a"), ld_project("c")]
     _, report = gone_by_key(store, whole=offset_list(PROJECTS, listed, size=20))
-    assert (report.status, told(report, "projects").deleted) == ("ok", 1)
+    assert (report.status, of(report, "projects").deleted) == ("ok", 1)
     assert gone(store, "projects") == [("b", NOT_FOUND)]
     assert gone(store, "layers") == [("of-b", "its project was deleted")]
 
@@ -341,7 +332,7 @@ def test_each_question_is_sent_on_a_connection_of_its_own(store: Engine) -> None
 def test_a_plan_asks_beyond_the_limits_and_tells_what_it_would_delete(store: Engine) -> None:
     vendor = layers(store, "abcd", delete_count=1, delete_percent=20)
     report = left_with(vendor, "ab", dry_run=True, plan=True)
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, found.status, found.deleted, gone(store)) == ("dry_run", "held", 2, [])
     assert questions(vendor) == ["c", "d"]
 
@@ -349,7 +340,7 @@ def test_a_plan_asks_beyond_the_limits_and_tells_what_it_would_delete(store: Eng
 def test_a_plan_whose_missing_records_answer_holds_nothing(store: Engine) -> None:
     vendor = layers(store, "abcd", delete_count=1, delete_percent=20)
     report = left_with(vendor, "ab", dry_run=True, plan=True, c=200, d=200)
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.status, found.deleted) == ("incomplete", 0)
     assert report.error is None
 
@@ -357,7 +348,7 @@ def test_a_plan_whose_missing_records_answer_holds_nothing(store: Engine) -> Non
 def test_a_dry_run_holds_back_what_a_sync_would(store: Engine) -> None:
     vendor = layers(store, "abcd", delete_count=1, delete_percent=20)
     report = left_with(vendor, "ab", dry_run=True)
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.status, found.deleted, questions(vendor)) == ("held", 0, [])
 
 
@@ -429,7 +420,7 @@ def test_in_a_filtered_list_one_that_may_not_be_read_has_not_left_it(store: Engi
         vendor.answers[target + ("&tags=x" if "page=" in target else "")] = answer
     report = vendor.run()
     assert (report.status, rows(store, "outside_scope"), gone(store)) == ("partial", [], [])
-    reason = told(report, "layers").incomplete_reason
+    reason = of(report, "layers").incomplete_reason
     assert reason == "p c may not be read by this key any more (403)"
 
 
@@ -458,4 +449,4 @@ def test_in_a_list_in_an_order_that_moves_a_renamed_project_may_slip_through(
     vendor.answers[f"{PROJECTS}/d"] = answer
     report = vendor.run()
     assert (report.status, gone(store)) == ("partial", [])
-    assert told(report, "projects").incomplete_reason == f"d {doubt}"
+    assert of(report, "projects").incomplete_reason == f"d {doubt}"

@@ -1,15 +1,14 @@
 """Reading page after page: what follows, what ends a run, and what single answers are worth."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from etl.selection import Selection
-from tests.conftest import Databases
 from tests.support.database import rows
 from tests.support.lists import gone
+from tests.support.runs import of
 from tests.support.scripted import (
     PROJECTS,
     Vendor,
@@ -24,15 +23,7 @@ from tests.support.scripted import (
     partners,
     statsig,
     statsig_layer,
-    told,
 )
-
-
-@pytest.fixture
-def store(databases: Databases) -> Iterator[Engine]:
-    """Pages are read the same for both databases; SQLite is quicker."""
-    with databases("sqlite") as engine:
-        yield engine
 
 
 def projects(keys: str) -> dict[str, Any]:
@@ -74,7 +65,7 @@ def test_a_page_that_does_not_follow_is_read_again_from_further_up(store: Engine
     vendor.answers[page(0)] = [before[page(0)], later[page(0)]]
     report = vendor.run()
     assert read(vendor) == ["0", "2", "0", "2", "4"]
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert (found.status, found.received) == ("ok", 9)  # a and b came, and are gone by now
     vendor.answers |= later
     vendor.run()
@@ -89,7 +80,7 @@ def test_a_gap_is_remembered_when_later_pages_follow(store: Engine) -> None:
     listed[page(2)] = {**listed[page(2)], "items": strange, "totalCount": 11}
     vendor.answers |= {f"{PROJECTS}/{key}/layers": {"items": []} for key in "xy"} | listed
     report = vendor.run()
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert (found.status, gone(store)) == ("incomplete", [])
     assert found.incomplete_reason == "4 pages did not follow the page before them"
 
@@ -102,7 +93,7 @@ def test_after_a_gap_the_walk_only_goes_on(store: Engine) -> None:
         strange = [ld_project(key) for key in keys]
         listed[page(offset)] = {**listed[page(offset)], "items": strange}
     vendor.answers |= {f"{PROJECTS}/{key}/layers": {"items": []} for key in "xyzuv"} | listed
-    assert told(vendor.run(), "projects").status == "incomplete"
+    assert of(vendor.run(), "projects").status == "incomplete"
     assert read(vendor)[-4:] == ["2", "4", "6", "8"]
 
 

@@ -1,6 +1,5 @@
 """`etl reprocess` makes every table what the stored payloads say, and leaves ids as they are."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from sqlalchemy import Engine, text
 from etl.db.types import metadata
 from etl.providers import PROVIDERS
 from etl.reprocess import Reprocessed, Wanted, preview, reprocess
-from tests.conftest import Databases
 from tests.support.database import count, rows
 from tests.support.runs import hour
 from tests.support.scripted import (
@@ -27,13 +25,6 @@ from tests.support.scripted import (
 STATSIG = Wanted(source="x", provider=PROVIDERS["statsig"])
 LD = Wanted(source="x", provider=PROVIDERS["launchdarkly"])
 OWN = {"runs", "leases", "run_streams"}
-
-
-@pytest.fixture
-def store(databases: Databases) -> Iterator[Engine]:
-    """Both databases are compared by the other tests of reprocessing; SQLite is quicker."""
-    with databases("sqlite") as engine:
-        yield engine
 
 
 def layer(name: str, description: str = "", **parameters: Any) -> dict[str, Any]:

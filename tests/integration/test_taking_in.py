@@ -1,6 +1,5 @@
 """What the intake makes of pages: checkpoints, what is kept of rejects, lists that come inside."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +11,9 @@ from etl.db.run_tables import rejects, schema_drift
 from etl.db.tables import RECORDS
 from etl.selection import WHOLE, Selection
 from etl.text import parsed_text
-from tests.conftest import Databases
 from tests.support.database import count, rows
 from tests.support.lists import gone, operations
-from tests.support.runs import hour
+from tests.support.runs import hour, of
 from tests.support.scripted import (
     PROJECTS,
     Vendor,
@@ -31,17 +29,9 @@ from tests.support.scripted import (
     partners,
     statsig,
     statsig_layer,
-    told,
 )
 
 PAGE = "/console/v1/layers?limit={}&page={}"
-
-
-@pytest.fixture
-def store(databases: Databases) -> Iterator[Engine]:
-    """What is staged is the same for both databases; SQLite is quicker."""
-    with databases("sqlite") as engine:
-        yield engine
 
 
 def watched(vendor: Vendor, store: Engine, target: str, table: str = "ledger") -> list[int]:
@@ -110,7 +100,7 @@ def test_a_page_of_thousands_of_items_is_taken_whole(store: Engine) -> None:
     layers = [ld_layer(f"l{one:04}") for one in range(2500)]
     vendor = ld(store, ld_account({"p": layers}))
     report = vendor.run(at=hour(0))
-    assert (told(report, "layers").created, count(store, "layers")) == (2500, 2500)
+    assert (of(report, "layers").created, count(store, "layers")) == (2500, 2500)
     stored = sorted(rows(store, "layers"), key=lambda row: row["layer_id"])
     assert [row["key"] for row in stored] == [one["key"] for one in layers]
     edited = [
@@ -118,7 +108,7 @@ def test_a_page_of_thousands_of_items_is_taken_whole(store: Engine) -> None:
     ]
     vendor.answers |= ld_account({"p": edited})
     report = vendor.run(at=hour(1))
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.updated, found.unchanged, found.received) == (1666, 834, 2500)
 
 
@@ -126,7 +116,7 @@ def test_of_an_id_that_comes_twice_in_a_page_the_last_one_counts(store: Engine) 
     listed = [statsig_layer("a", description=one) for one in ("first", "last")]
     vendor = statsig(store, numbered_list([*listed, statsig_layer("b")], size=9, total=2), size=9)
     report = vendor.run()
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, found.created, found.received) == ("ok", 2, 2)
     assert [row["description"] for row in rows(store, "layers", "key = 'a'")] == ["last"]
     (drift,) = rows(store, schema_drift)
@@ -142,11 +132,11 @@ def test_a_thousand_rejects_of_a_list_are_kept_and_more_are_counted(store: Engin
     listed = [bad(f"{one:04}") for one in range(1000)]
     vendor = partners(store, cursor_list(listed, size=200), size=200)
     report = vendor.run()
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert (found.rejected, found.complete, count(store, "rejects")) == (1000, True, 1000)
     vendor.answers |= cursor_list([*listed, bad("more")], size=200)
     report = vendor.run()
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert (found.rejected, found.status, count(store, "rejects")) == (1001, "incomplete", 1000)
     assert found.incomplete_reason == "1001 items were rejected, of which 1 are not kept"
 
@@ -167,7 +157,7 @@ def test_rejects_count_as_met_and_are_no_news(store: Engine) -> None:
     vendor.run()
     vendor.answers |= cursor_list([partner("a"), bad("b"), bad("n")], size=200)
     report = vendor.run()
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert [key for key, _ in gone(store)] == ["prj_c"]
     counts = (found.received, found.unchanged, found.rejected, found.created, found.updated)
     assert counts == (3, 1, 2, 0, 0)
@@ -204,7 +194,7 @@ def test_a_dry_run_writes_no_finding(store: Engine) -> None:
     odd = partner("n", odd="field")
     vendor = partners(store, cursor_list([partner("a"), bad("b"), odd], size=200), size=200)
     report = vendor.run(dry_run=True)
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert (report.status, found.rejected, found.created) == ("dry_run", 1, 2)
     assert [count(store, one) for one in ("rejects", "schema_drift", "projects")] == [0, 0, 0]
     vendor.run()
@@ -240,14 +230,14 @@ def test_environments_of_a_rejected_project_are_neither_taken_nor_deleted(store:
     broken = ld_project("p", name=None)
     inside(vendor, broken, ld_project("q"), p=[three], q=[two, three])
     report = vendor.run()
-    found = told(report, "environments")
+    found = of(report, "environments")
     assert sorted((row["parent_id"], row["key"]) for row in rows(store, "environments")) == [
         ("id-p", "one"),
         ("id-q", "three"),
         ("id-q", "two"),
     ]
     assert (report.status, gone(store), found.created) == ("partial", [], 1)
-    assert told(report, "projects").rejected == 1
+    assert of(report, "projects").rejected == 1
 
 
 def test_environments_rest_on_the_list_that_they_came_inside(store: Engine) -> None:
@@ -257,7 +247,7 @@ def test_environments_rest_on_the_list_that_they_came_inside(store: Engine) -> N
     vendor.run(at=hour(0))
     inside(vendor, ld_project("p"), p=[ld_environment("one")])
     report = vendor.run(at=hour(1))
-    found = told(report, "environments")
+    found = of(report, "environments")
     assert [key for key, _ in gone(store, "environments")] == ["three", "two"]
     assert (found.deleted, found.unchanged, found.status) == (2, 1, "ok")
     assert found.oldest_read_at == hour(1)
@@ -276,7 +266,7 @@ def test_environments_of_many_projects_are_compared_each_with_its_own(store: Eng
     some["p07"] = [ld_environment("one", color="000000"), ld_environment("two")]
     inside(vendor, *projects, **some)
     report = vendor.run()
-    found = told(report, "environments")
+    found = of(report, "environments")
     assert (found.updated, found.unchanged, found.created) == (1, 89, 0)
     assert [row["project_key"] for row in rows(store, "environments", "version = 2")] == ["p07"]
 
@@ -289,7 +279,7 @@ def test_layers_of_many_projects_are_compared_each_with_its_own(store: Engine) -
     account["p24"] = [ld_layer("a")]
     vendor.answers |= ld_account(account)
     report = vendor.run()
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.updated, found.unchanged, found.deleted) == (1, 88, 1)
     told_of = [
         (row["project_key"], row["key"], row["operation"])
@@ -306,7 +296,7 @@ def test_a_backfill_of_a_window_counts_what_it_leaves_out_as_come(store: Engine)
     vendor = statsig(store, numbered_list(listed, size=2), size=2)
     since = datetime(2024, 1, 1, tzinfo=UTC)
     report = vendor.run(backfill=Selection(created_since=since))
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, found.created, found.received, found.unchanged) == ("ok", 2, 5, 0)
     assert sorted(row["key"] for row in rows(store, "layers")) == ["d", "e"]
     assert found.incomplete_reason == "only records created since 2024-01-01 00:00 were asked for"
@@ -320,7 +310,7 @@ def test_what_a_window_leaves_out_may_make_a_list_move(store: Engine) -> None:
     vendor = statsig(store, numbered_list(listed, size=2), size=2)
     until = at - timedelta(days=1)
     report = vendor.run(at=at, backfill=Selection(created_until=until))
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.created, found.received) == (3, 4)
     assert found.proof == "end mark reached; 4 of 4 came; 2 walks"
 
@@ -336,7 +326,7 @@ def test_a_record_that_is_deleted_and_comes_again_is_restored_and_counts_as_new(
     last = max(row["change_id"] for row in rows(store, "changes"))
     vendor.answers |= cursor_list([partner(one) for one in "abc"], size=2)
     report = vendor.run()
-    found = told(report, "projects")
+    found = of(report, "projects")
     assert operations(store, "projects", last) == [("restored", "prj_c")]
     assert (found.restored, found.created, found.unchanged) == (1, 0, 2)
     assert "2 walks" in (found.proof or "")  # something came, so it is walked twice
@@ -347,7 +337,7 @@ def test_a_change_of_a_known_record_makes_no_list_unquiet(store: Engine) -> None
     vendor.run()
     listed = [partner("a", status="archived"), partner("b"), partner("c")]
     vendor.answers |= cursor_list(listed, size=2)
-    found = told(vendor.run(), "projects")
+    found = of(vendor.run(), "projects")
     assert (found.updated, "walks" in (found.proof or "")) == (1, False)
 
 

@@ -3,7 +3,7 @@
 No single record is asked for here (`delete_confirmations = 0`), so that the walk alone decides.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +12,9 @@ from sqlalchemy import Engine
 
 from etl.db.run_tables import run_streams
 from etl.report import RunReport, StreamReport
-from tests.conftest import Databases
 from tests.support.database import rows
 from tests.support.lists import gone
-from tests.support.runs import hour
+from tests.support.runs import hour, of
 from tests.support.scripted import (
     PROJECTS,
     cursor_list,
@@ -29,19 +28,11 @@ from tests.support.scripted import (
     partners,
     statsig,
     statsig_layer,
-    told,
 )
 
 NOT_LISTED = "missing from a complete walk"
 WAITING = "records are missing that were not asked for yet: more than delete_confirmations"
 PAGE = "/console/v1/layers?limit=2&page="
-
-
-@pytest.fixture
-def store(databases: Databases) -> Iterator[Engine]:
-    """What a walk proves is the same for both databases; SQLite is quicker."""
-    with databases("sqlite") as engine:
-        yield engine
 
 
 def named(names: str) -> list[dict[str, Any]]:
@@ -55,7 +46,7 @@ def after(store: Engine, names: str, later: Any, *, size: int = 2) -> StreamRepo
     vendor.limits = {"delete_confirmations": 0}
     assert vendor.run().status == "ok"
     vendor.answers |= later
-    return told(vendor.run(), "layers")
+    return of(vendor.run(), "layers")
 
 
 def live(store: Engine, stream: str = "layers") -> list[str]:
@@ -179,7 +170,7 @@ def test_without_totals_a_list_of_which_something_is_missing_is_walked_twice(sto
     vendor.limits = {"delete_confirmations": 0}
     vendor.run()
     vendor.answers |= cursor_list([partner(n) for n in "abce"], size=2)
-    found = told(vendor.run(), "projects")
+    found = of(vendor.run(), "projects")
     assert (found.status, gone(store)) == ("ok", [("prj_d", NOT_LISTED)])
     assert found.proof == "end mark reached; 4 came, no total is given; 2 walks"
 
@@ -188,7 +179,7 @@ def test_without_totals_a_quiet_list_is_walked_once(store: Engine) -> None:
     vendor = partners(store, cursor_list([partner(n) for n in "abc"], size=2), size=2)
     vendor.run()
     vendor.answers |= cursor_list([partner("a", status="archived"), *map(partner, "bc")], size=2)
-    found = told(vendor.run(), "projects")
+    found = of(vendor.run(), "projects")
     assert (found.status, found.updated, len(vendor.asked)) == ("ok", 1, 2)
     assert found.proof == "end mark reached; 3 came, no total is given"
 
@@ -199,7 +190,7 @@ def test_two_walks_with_as_many_but_other_records_do_not_agree(store: Engine) ->
     vendor.run()
     lists = [cursor_list([partner(n) for n in some], size=2) for some in ("abc", "abd", "abd")]
     vendor.answers |= {t: [one[t] for one in lists] for t in lists[0] if t != "/v1/whoami"}
-    found = told(vendor.run(), "projects")
+    found = of(vendor.run(), "projects")
     assert (found.status, gone(store)) == ("ok", [("prj_e", NOT_LISTED)])  # c came once
     assert found.proof == "end mark reached; 3 came, no total is given; 3 walks"
 
@@ -210,7 +201,7 @@ def test_a_list_that_is_another_one_every_time_is_given_up_after_three_walks(sto
     vendor.run()
     lists = [cursor_list([partner(n) for n in some], size=2) for some in ("abc", "abd", "abe")]
     vendor.answers |= {t: [one[t] for one in lists] for t in lists[0] if t != "/v1/whoami"}
-    found = told(vendor.run(), "projects")
+    found = of(vendor.run(), "projects")
     assert (found.status, gone(store)) == ("incomplete", [])
     assert found.incomplete_reason == "3 walks of it did not agree"
 
@@ -225,7 +216,7 @@ def ld_layers(store: Engine, later: dict[str, Any], **wish: Any) -> RunReport:
 def test_layers_of_launchdarkly_come_in_one_answer_and_rest_on_it(store: Engine) -> None:
     report = ld_layers(store, ld_account({"p": [ld_layer("a")]}))
     assert gone(store) == [("b", NOT_LISTED)]
-    assert told(report, "layers").proof == "end mark reached; 1 of 1 came"
+    assert of(report, "layers").proof == "end mark reached; 1 of 1 came"
 
 
 def overlapping(store: Engine, first: str, later: dict[str, Any]) -> StreamReport:
@@ -238,7 +229,7 @@ def overlapping(store: Engine, first: str, later: dict[str, Any]) -> StreamRepor
     vendor.run()
     vendor.answers |= {f"{PROJECTS}/{key}/layers": {"items": [], "totalCount": 0} for key in "xyz"}
     vendor.answers |= later
-    return told(vendor.run(), "projects")
+    return of(vendor.run(), "projects")
 
 
 def projects(keys: Sequence[str], total: int | None = None) -> dict[str, Any]:
@@ -289,11 +280,11 @@ def test_a_freshness_is_that_of_the_first_walk(store: Engine) -> None:
 
     vendor = partners(store, cursor_list([partner(n) for n in "abc"], size=2), size=2)
     report = vendor.run(clock=clock)  # a first load is walked twice
-    assert "2 walks" in (told(report, "projects").proof or "")
-    read = told(report, "projects").oldest_read_at
+    assert "2 walks" in (of(report, "projects").proof or "")
+    read = of(report, "projects").oldest_read_at
     assert read is not None
     again = vendor.run(clock=clock)
-    later = told(again, "projects").oldest_read_at
+    later = of(again, "projects").oldest_read_at
     assert later is not None
     taken = (report.finished_at - report.started_at).total_seconds()
     assert (read - report.started_at).total_seconds() < taken / 2
@@ -350,7 +341,7 @@ def test_lists_that_are_alike_stand_together_in_order_and_the_others_by_themselv
     layers = {key: [ld_layer("a")] for key in ("q", "p")} | {"r": [ld_layer("a"), ld_layer("b")]}
     report = ld(store, ld_account(layers)).run()
     assert [(one["of"], one["came"]) for one in accounts(store)] == [(["p", "q"], 1), (["r"], 2)]
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.proof, found.expected_total, found.partitions) == (
         "3 of 3 lists to their end",
         4,
@@ -365,7 +356,7 @@ def test_a_failed_list_among_many_is_counted_and_named(store: Engine) -> None:
     vendor.run()
     vendor.answers[f"{PROJECTS}/q/layers"] = 500
     report = vendor.run()
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, found.status, found.incomplete_partitions) == (
         "partial",
         "incomplete",
@@ -394,18 +385,18 @@ def test_lists_that_are_not_offered_are_unavailable(store: Engine) -> None:
     vendor = ld(store, ld_account({"p": [], "q": []}))
     vendor.answers |= {f"{PROJECTS}/{key}/layers": 403 for key in "pq"}
     report = vendor.run()
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, found.status, found.complete) == ("ok", "unavailable", False)
     said = "not available to this key: the provider answers 403 (in 2 of 2)"
     assert found.incomplete_reason == said
     vendor.answers |= ld_account({"p": [ld_layer("a")]})
     vendor.answers |= offset_list(PROJECTS, [ld_project("p"), ld_project("q")], size=20)
-    found = told(vendor.run(), "layers")
+    found = of(vendor.run(), "layers")
     assert (found.status, found.complete, found.created) == ("ok", False, 1)
     assert (found.incomplete_reason or "").endswith("(in 1 of 2)")
     vendor.answers[f"{PROJECTS}/p/layers"] = 403  # what is stored cannot be seen any more
     report = vendor.run()
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, found.status, gone(store)) == ("partial", "incomplete", [])
     assert (found.incomplete_reason or "").startswith("p the provider answers 403")
 
@@ -415,7 +406,7 @@ def test_lists_that_were_walked_again_are_counted(store: Engine) -> None:
     vendor = ld(store, ld_account({"p": [ld_layer("a")], "q": [ld_layer("b"), ld_layer("c")]}))
     vendor.run()
     vendor.answers |= ld_account({"p": [], "q": [ld_layer("b"), ld_layer("c")]})
-    found = told(vendor.run(), "layers")
+    found = of(vendor.run(), "layers")
     assert found.proof == "2 of 2 lists to their end; 1 walked more than once"
     assert [key for key, _ in gone(store)] == ["a"]
 
@@ -425,7 +416,7 @@ def test_parts_of_a_rejected_record_that_is_not_stored_are_not_complete(store: E
     broken = ld_project("q", name=None)
     vendor.answers |= offset_list(PROJECTS, [ld_project("p"), broken], size=20)
     report = vendor.run()
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (report.status, found.status, found.complete) == ("partial", "incomplete", False)
     assert found.incomplete_reason == "1 projects were rejected and are not stored"
 
@@ -437,7 +428,7 @@ def test_parts_of_a_rejected_record_that_is_stored_are_read(store: Engine) -> No
     vendor.answers |= offset_list(PROJECTS, [ld_project("p"), broken], size=20)
     vendor.answers[f"{PROJECTS}/q/layers"] = {"items": [ld_layer("b"), ld_layer("c")]}
     report = vendor.run()
-    found = told(report, "layers")
+    found = of(report, "layers")
     assert (found.status, found.complete, found.created) == ("ok", True, 1)
 
 
@@ -447,6 +438,6 @@ def test_what_came_new_in_both_walks_is_new_in_the_second_one_too(store: Engine)
     vendor.run()
     lists = [cursor_list([partner(n) for n in some], size=2) for some in ("abcn", "abn", "abn")]
     vendor.answers |= {t: [one[t] for one in lists] for t in lists[0] if t != "/v1/whoami"}
-    found = told(vendor.run(), "projects")
+    found = of(vendor.run(), "projects")
     assert (found.status, found.created, gone(store)) == ("ok", 1, [])
     assert found.proof == "end mark reached; 3 came, no total is given; 3 walks"

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +12,12 @@ from sqlalchemy import Engine
 
 from etl import app
 from etl.config import Settings, load
+from etl.extract import Reader
+from etl.pipeline import Shell, run
+from etl.process import lives, this_process
 from etl.report import RunReport, StreamReport
 from etl.sandbox import KEYS, Sandbox, Sizes, World
+from etl.stream import Traffic
 
 SOURCES = {"ld": "launchdarkly", "st": "statsig", "ly": "layers"}
 LIMITS = {"attempts": 1}  # no test waits for a second try
@@ -48,10 +52,51 @@ def settings_for(
     sandbox: Sandbox, *, keys: Mapping[str, str] | None = None, **tables: Any
 ) -> Settings:
     """The settings of all three sources at that sandbox."""
+    return _loaded(config_text(sandbox, **tables), environ(**(keys or {})))
+
+
+def settings_of(
+    sources: Mapping[str, str],
+    tables: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    *,
+    key: str = "k",
+) -> Settings:
+    """The settings of sources (name -> provider) without a network; tables: by source and name."""
+    lines = ["[database]", 'url = "sqlite:///unused.db"']
+    for name, provider in sources.items():
+        lines += [f"[sources.{name}]", f'provider = "{provider}"', 'api_key = { env = "KEY" }']
+        for table, values in (tables or {}).get(name, {}).items():
+            lines += [f"[sources.{name}.{table}]", *_toml(values)]
+    return _loaded("\n".join(lines), {"KEY": key})
+
+
+def _loaded(text: str, variables: Mapping[str, str]) -> Settings:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "etl.toml"
-        path.write_text(config_text(sandbox, **tables))
-        return load(path, environ=environ(**(keys or {})))
+        path.write_text(text)
+        return load(path, environ=variables)
+
+
+def run_with(
+    engine: Engine,
+    settings: Settings,
+    name: str,
+    reader: Reader,
+    *,
+    clock: Callable[[], datetime],
+    traffic: Traffic | None = None,
+    **wish: Any,
+) -> RunReport:
+    """One run of a source whose requests `reader` answers, without a network."""
+    shell = Shell(
+        engine=engine,
+        reader=reader,
+        traffic=traffic or Traffic(),
+        holder=this_process(),
+        alive=lives,
+        clock=clock,
+    )
+    return run(app.job_of(settings.sources[name], settings, app.Wish(**wish)), shell)
 
 
 def sync(

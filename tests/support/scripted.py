@@ -10,27 +10,22 @@ What has no answer is a 404.
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import Engine
 
-from etl.app import Wish, job_of
-from etl.config import Settings, load
+from etl.config import Settings
 from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError, TransientError
 from etl.extract import Reader
-from etl.pipeline import Shell, run
-from etl.process import lives, this_process
-from etl.report import RunReport, StreamReport
+from etl.report import RunReport
 from etl.stream import Request, Response, Traffic
 from etl.wire import fingerprint_with
-from tests.support.runs import START, hour
+from tests.support.runs import START, hour, run_with, settings_of
 
 Answers = dict[str, Any]
 CREATED = "2026-01-01T00:00:00Z"
@@ -82,15 +77,7 @@ class Vendor:
     def settings(self) -> Settings:
         """The configuration of the source."""
         tables = {**self.options, "limits": {"delete_percent": 100, **self.limits}}
-        lines = ['[database]\nurl = "sqlite:///unused.db"', f"[sources.{self.name}]"]
-        lines += [f'provider = "{self.provider}"', 'api_key = { env = "KEY" }']
-        for table, values in tables.items():
-            lines += [f"[sources.{self.name}.{table}]"]
-            lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "etl.toml"
-            path.write_text("\n".join(lines))
-            return load(path, environ={"KEY": self.key})
+        return settings_of({self.name: self.provider}, {self.name: tables}, key=self.key)
 
     def run(
         self,
@@ -106,21 +93,21 @@ class Vendor:
         self.traffic = Traffic()
         self._turns.clear()
         now = at or hour(next(self._hours))
-        settings = self.settings
-        shell = Shell(
-            engine=self.engine,
-            reader=Reader(
-                fetch=self.fetch,
-                fingerprint=fingerprint_with("scripted"),
-                concurrency=concurrency,
-                keep=self.keep,
-            ),
-            traffic=self.traffic,
-            holder=this_process(),
-            alive=lives,
-            clock=clock or (lambda: now),
+        reader = Reader(
+            fetch=self.fetch,
+            fingerprint=fingerprint_with("scripted"),
+            concurrency=concurrency,
+            keep=self.keep,
         )
-        return run(job_of(settings.sources[self.name], settings, Wish(**wish)), shell)
+        return run_with(
+            self.engine,
+            self.settings,
+            self.name,
+            reader,
+            clock=clock or (lambda: now),
+            traffic=self.traffic,
+            **wish,
+        )
 
 
 def refusal(status: int) -> SourceError:
@@ -133,11 +120,6 @@ def refusal(status: int) -> SourceError:
     if status >= 500:
         return TransientError(said, status=status)
     return RequestRejected(said, status=status)
-
-
-def told(report: RunReport, stream: str) -> StreamReport:
-    """What the report says of a stream."""
-    return next(one for one in report.streams if one.stream == stream)
 
 
 def cursor_list(items: Sequence[Any], *, size: int, then: Any = None) -> Answers:

@@ -22,6 +22,7 @@ from etl.db.tables import RECORDS, change_fields, changes
 from etl.report import RunReport
 from etl.sandbox import World
 from tests.support.content import differences, stored
+from tests.support.runs import SOURCES
 from tests.support.vendor_schemas import (
     COLUMNS,
     LISTS,
@@ -34,7 +35,6 @@ from tests.support.vendor_schemas import (
     records_of,
 )
 
-SOURCES = {"ld": "launchdarkly", "st": "statsig", "ly": "layers"}
 ABSENT = object()
 
 Record = tuple[str, str, str]  # stream, parent id, id

@@ -5,29 +5,24 @@ may be anything that is JSON; where one has no usable key, nothing hangs on it.
 """
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from sqlalchemy import Engine
 
-from etl.app import Wish, job_of
-from etl.config import Settings, load
+from etl.config import Settings
 from etl.errors import RequestRejected
 from etl.extract import Reader
-from etl.pipeline import Shell, run
-from etl.process import lives, this_process
 from etl.report import RunReport
-from etl.stream import Request, Response, Traffic
+from etl.stream import Request, Response
+from tests.support.runs import SOURCES, run_with
 from tests.support.vendor_schemas import cleaned, digest
 
 Json = Any
 GONE: Json = object()
-SOURCES = {"ld": "launchdarkly", "st": "statsig", "ly": "layers"}
 
 
 @dataclass(slots=True)
@@ -129,34 +124,12 @@ class Estate:
 
     def sync(self, source: str, at: datetime, **wish: Any) -> RunReport:
         """One run of a source at that moment."""
-        configured = self.settings.sources[source]
         provider = SOURCES[source]
-        job = job_of(configured, self.settings, Wish(force_deletes=True, **wish))
-        shell = Shell(
-            engine=self.engine,
-            reader=Reader(
-                fetch=lambda request: self.vendors.fetch(provider, request), fingerprint=digest
-            ),
-            traffic=Traffic(),
-            holder=this_process(),
-            alive=lives,
-            clock=lambda: at,
+        reader = Reader(
+            fetch=lambda request: self.vendors.fetch(provider, request), fingerprint=digest
         )
-        return run(job, shell)
-
-
-def settings_of(**tables: Any) -> Settings:
-    """The settings of three sources; `st={"layers": {"page_size": 2}}` adds options to one."""
-    lines = ["[database]", 'url = "sqlite:///unused.db"']
-    for name, provider in SOURCES.items():
-        lines += [f"[sources.{name}]", f'provider = "{provider}"', 'api_key = { env = "KEY" }']
-        for table, options in tables.get(name, {}).items():
-            lines.append(f"[sources.{name}.{table}]")
-            lines += [f"{option} = {json.dumps(value)}" for option, value in options.items()]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "etl.toml"
-        path.write_text("\n".join(lines))
-        return load(path, environ={"KEY": "k"})
+        wish = {"force_deletes": True, **wish}
+        return run_with(self.engine, self.settings, source, reader, clock=lambda: at, **wish)
 
 
 def _linked(items: Sequence[Json], query: dict[str, str], path: str) -> Json:
