@@ -14,6 +14,7 @@ EtlError
 ├── UnsafeChange           deletions held back                                     3
 ├── PlanOutOfDate          the database moved on since the plan was made           3
 └── StoreError             the database                                            1
+    ├── NoRoom             the temporary folder cannot be written                  1
     ├── SchemaOutOfDate    run `etl db upgrade`                                    2
     └── RunInProgress      another run holds the lease of this source             75
         └── LeaseLost      another run took the lease while this one worked       75
@@ -144,6 +145,10 @@ class PlanOutOfDate(EtlError):
 
 class StoreError(EtlError):
     """The database refused, is locked, full or unreachable; nothing is half-applied."""
+
+
+class NoRoom(StoreError):
+    """The temporary folder cannot be written; nothing was committed."""
 
 
 class SchemaOutOfDate(StoreError):

@@ -17,6 +17,7 @@ from etl.db.scopes import StoredScope
 from etl.db.staging import Batch, RunKey
 from etl.errors import UnsafeChange
 from etl.report import RunReport
+from etl.spool import Spool
 from etl.stream import Stream
 
 
@@ -43,16 +44,19 @@ class Landing:
 def land(connection: Connection, landing: Landing, observed_at: datetime) -> None:
     """Readers see it when the caller commits; the run is closed and its staging emptied."""
     run, report = landing.run, landing.report
-    events = merge(connection, run, landing.streams, observed_at) if report.changed else None
-    whole = [stream.stream for stream in report.streams if stream.complete]
-    runs.resolve_rejects(connection, run, whole, observed_at)
-    for name in landing.streams:
-        scopes.leave(connection, run.source, name, landing.left.get(name, ()), run.run_id)
-        scopes.enter(connection, run.source, name, landing.back.get(name, ()))
-        if name in landing.scopes:
-            scopes.store(connection, run.source, name, landing.scopes[name], run.run_id)
-    runs.close_run(connection, report, observed_at=observed_at)
-    staging.clear(connection, run.run_id, but=staged_deletions)
-    if events is not None:
-        write_events(connection, events)  # last: other runs wait for this transaction now
+    with Spool() as fields:
+        events = None
+        if report.changed:
+            events = merge(connection, run, landing.streams, observed_at, fields)
+        whole = [stream.stream for stream in report.streams if stream.complete]
+        runs.resolve_rejects(connection, run, whole, observed_at)
+        for name in landing.streams:
+            scopes.leave(connection, run.source, name, landing.left.get(name, ()), run.run_id)
+            scopes.enter(connection, run.source, name, landing.back.get(name, ()))
+            if name in landing.scopes:
+                scopes.store(connection, run.source, name, landing.scopes[name], run.run_id)
+        runs.close_run(connection, report, observed_at=observed_at)
+        staging.clear(connection, run.run_id, but=staged_deletions)
+        if events is not None:
+            write_events(connection, events)  # last: other runs wait for this transaction now
     staging.clear_deletions(connection, run.run_id)

@@ -25,10 +25,12 @@ from etl.errors import (
     AccessDenied,
     EtlError,
     LeaseLost,
+    NoRoom,
     ProtocolError,
     RateLimited,
     RunInProgress,
     SourceError,
+    StoreError,
     TransientError,
     UnsafeChange,
 )
@@ -103,18 +105,20 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
     try:
         yield opened
     except SQLAlchemyError as error:
-        _note_failure(job, shell, opened, error)
+        _note_failure(shell, opened, store_error(error, f"syncing {job.source}"))
+        raise
+    except NoRoom as error:
+        _note_failure(shell, opened, error)
         raise
     finally:
         _release(job, shell)
 
 
 @to_its_end
-def _note_failure(job: Job, shell: Shell, opened: OpenRun, error: SQLAlchemyError) -> None:
-    """A run that the database broke off stands as parked, with the reason; the next goes on."""
-    why = str(store_error(error, f"syncing {job.source}"))
+def _note_failure(shell: Shell, opened: OpenRun, why: StoreError) -> None:
+    """A run that could not be stored stands as parked, with the reason; the next goes on."""
     with suppress(SQLAlchemyError), shell.engine.begin() as connection:
-        runs.break_off(connection, opened.key.run_id, why, shell.clock())
+        runs.break_off(connection, opened.key.run_id, str(why), shell.clock())
 
 
 def _opened(job: Job, shell: Shell) -> OpenRun:

@@ -16,6 +16,7 @@ from etl.db.staging import Batch, RunKey
 from etl.db.versions import Moment
 from etl.load import Outcome, compare
 from etl.record import Reject
+from etl.spool import Spool
 from etl.stream import Json, Partition, Provider, Stream
 from etl.text import type_at
 from etl.transform import identify
@@ -52,7 +53,8 @@ class Rebuild:
         for name, reasons in gone.items():
             staging.settle(self.connection, run.run_id, name)
             absent.stage_deletions(self.connection, run.run_id, name, reasons)
-        write_events(self.connection, merge(self.connection, run, streams, moment.at))
+        with Spool() as fields:
+            write_events(self.connection, merge(self.connection, run, streams, moment.at, fields))
         staging.clear(self.connection, run.run_id)
 
     def _take(self, stream: Stream, versions: Sequence[Any], batch: Batch) -> dict[int, str]:

@@ -4,7 +4,7 @@ So `change_id` increases in the order of commits, whatever the source: a consume
 largest one it has read misses nothing. Whoever inserts into `changes` calls `lock_events` first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,22 +12,32 @@ from typing import Any
 from sqlalchemy import Connection, Text, and_, case, func, insert, literal, null, select
 
 from etl.db.engine import lock_events
-from etl.db.field_changes import WITH_FIELDS, FieldRow
+from etl.db.field_changes import WITH_FIELDS
 from etl.db.run_tables import staged_deletions
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import UtcDateTime
-from etl.db.upsert import copy_rows, parts
+from etl.db.upsert import Row, copy_rows
+from etl.spool import Spool
+
+AT_ONCE = 5000  # events
+
+FieldsOf = tuple[int, Sequence[tuple[str, str | None, str | None]]]
+"""Record id, its field diffs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
-    """The events of a merge, not yet written. fields: stream -> field diffs of its records."""
+    """The events of a merge, not yet written.
+
+    fields: [record id, [[path, old, new], …]] of each record that was updated or restored, stream
+    by stream in the order of ids; old and new as JSON text.
+    """
 
     run: RunKey
     now: datetime
     streams: Sequence[str]
-    fields: Mapping[str, Sequence[FieldRow]]
+    fields: Spool
 
 
 def write_events(connection: Connection, events: Events) -> None:
@@ -36,10 +46,10 @@ def write_events(connection: Connection, events: Events) -> None:
     Nothing but the commit should follow: until then other runs wait to write theirs.
     """
     lock_events(connection)
+    fields = iter(events.fields)
     for name in events.streams:
-        tables = RECORDS[name]
-        _insert_events(connection, tables, events)
-        _insert_fields(connection, events.run, name, events.fields.get(name, ()))
+        _insert_events(connection, RECORDS[name], events)
+        _insert_fields(connection, events.run, name, fields)
 
 
 def _insert_events(connection: Connection, tables: RecordTables, events: Events) -> None:
@@ -78,20 +88,32 @@ def _insert_events(connection: Connection, tables: RecordTables, events: Events)
 
 
 def _insert_fields(
-    connection: Connection, run: RunKey, stream: str, fields: Sequence[FieldRow]
+    connection: Connection, run: RunKey, stream: str, fields: Iterator[FieldsOf]
 ) -> None:
-    if not fields:
-        return
-    query = select(changes.c.record_id, changes.c.change_id).where(
-        changes.c.run_id == run.run_id,
-        changes.c.stream == stream,
-        changes.c.operation.in_(WITH_FIELDS),
+    """Takes from `fields` what belongs to this stream."""
+    query = (
+        select(changes.c.record_id, changes.c.change_id)
+        .where(
+            changes.c.run_id == run.run_id,
+            changes.c.stream == stream,
+            changes.c.operation.in_(WITH_FIELDS),
+        )
+        .order_by(changes.c.record_id)
     )
-    ids = {row.record_id: row.change_id for row in connection.execute(query)}
     columns = ("change_id", "path", "old_value", "new_value")
-    for part in parts(fields):
-        rows = [(ids[record_id], *values) for record_id, *values in part]
+    found = connection.execute(query.execution_options(yield_per=AT_ONCE))
+    for part in found.partitions():
+        rows = _field_rows(part, fields)
         copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
+
+
+def _field_rows(events: Sequence[Any], fields: Iterator[FieldsOf]) -> Iterator[Row]:
+    for event in events:
+        record_id, found = next(fields)
+        if event.record_id != record_id:
+            raise AssertionError(f"the fields of record {record_id} belong to no event")
+        for change in found:
+            yield event.change_id, *change
 
 
 def _actor(tables: RecordTables) -> Any:

@@ -4,7 +4,7 @@ A field that no record has any more, or whose values came to have another type, 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,64 +22,51 @@ from sqlalchemy import (
 )
 
 from etl.db.run_tables import schema_drift
+from etl.db.sized import in_pieces, size_of
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, RecordTables
 from etl.diff import MISSING, VANISHED, field_changes, reshaped
+from etl.spool import Spool
 from etl.stream import Stream
 from etl.text import json_text
 from etl.transform import content_of
 
-AT_ONCE = 20  # pairs of payloads, which may be large
+MOST_SHAPES = 10_000  # of a run and stream that are looked at; of others nothing is noted
 MOST_GONE = 20  # fields of a run and stream that are looked for in all records
 
 _FIRST = 1000  # records of a stream
 
 WITH_FIELDS = ("updated", "restored")  # operations whose events tell fields
 
-FieldRow = tuple[int, str, str | None, str | None]
-"""(record id, path, old value, new value), the values as JSON text."""
-
 Shapes = Counter[tuple[str, str, str]]
 """(path, vanished or retyped, JSON types) -> in how many records."""
 
 
 def read_fields(
-    connection: Connection, run: RunKey, stream: Stream, now: datetime
-) -> list[FieldRow]:
-    """The field diffs of every record that was updated or restored; notes the drift they show.
+    connection: Connection, run: RunKey, stream: Stream, now: datetime, fields: Spool
+) -> None:
+    """Adds the field diffs of each record that was updated or restored, in the order of their ids.
 
-    Called after the merge of the rows and before their events are written.
+    Notes the drift they show. Called after the merge of the rows and before their events are
+    written.
     """
     tables = RECORDS[stream.name]
     current, history = tables.current, tables.history
-    pairs: Select[Any] = (
-        select(current.c[tables.id], history.c.raw, current.c.raw)
-        .select_from(
-            current.join(
-                history,
-                and_(
-                    history.c[tables.id] == current.c[tables.id],
-                    history.c.version == current.c.version - 1,
-                ),
-            )
-        )
-        .where(current.c.run_id == run.run_id, current.c.operation.in_(WITH_FIELDS))
-        .order_by(current.c[tables.id])
-    )
+    row_id = current.c[tables.id]
+    before = and_(history.c[tables.id] == row_id, history.c.version == current.c.version - 1)
+    changed = current.c.run_id == run.run_id, current.c.operation.in_(WITH_FIELDS)
+    both = current.join(history, before)
+    sizes = select(row_id, size_of(history.c.raw, current.c.raw)).select_from(both).where(*changed)
+    pairs = select(row_id, history.c.raw, current.c.raw).select_from(both).order_by(row_id)
     shapes: Shapes = Counter()
-    found = connection.execute(pairs.execution_options(yield_per=AT_ONCE)).partitions()
-    rows = [row for part in found for row in _field_rows(part, stream, shapes)]
+    for ids in in_pieces(connection, sizes.order_by(row_id)):
+        for record_id, old, new in connection.execute(pairs.where(row_id.in_(ids))):
+            found = field_changes(content_of(old, stream), content_of(new, stream), stream.keyed)
+            for shape in reshaped(found):
+                if shape in shapes or len(shapes) < MOST_SHAPES:
+                    shapes[shape] += 1
+            fields.add([record_id, [[one.path, _value(one.old), _value(one.new)] for one in found]])
     _note(connection, run, tables, shapes, now)
-    return rows
-
-
-def _field_rows(pairs: Sequence[Any], stream: Stream, shapes: Shapes) -> Iterator[FieldRow]:
-    for record_id, old, new in pairs:
-        before, after = content_of(old, stream), content_of(new, stream)
-        found = field_changes(before, after, stream.keyed)
-        shapes.update(reshaped(found))
-        for change in found:
-            yield record_id, change.path, _value(change.old), _value(change.new)
 
 
 def _value(value: Any) -> str | None:

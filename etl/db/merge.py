@@ -34,6 +34,7 @@ from etl.db.staged import Kinds, changed_ids, gone_ids, kinds
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, ChildTables, RecordTables
 from etl.db.types import Flag, UtcDateTime
+from etl.spool import Spool
 from etl.stream import Stream
 
 
@@ -56,11 +57,15 @@ class Moment:
 
 
 def merge(
-    connection: Connection, run: RunKey, streams: Mapping[str, Stream], now: datetime
+    connection: Connection,
+    run: RunKey,
+    streams: Mapping[str, Stream],
+    now: datetime,
+    fields: Spool,
 ) -> Events:
     """Applies everything a run has staged and returns its change events, not yet written.
 
-    `now` must be later than every earlier merge.
+    `now` must be later than every earlier merge. fields: takes the field diffs of the events.
     """
     moment = Moment(run=run, now=now)
     staged = kinds(connection, run.run_id)
@@ -71,14 +76,11 @@ def merge(
             _follow_projects(connection, tables, staged["projects"], moment)
         for child in tables.children:
             _merge_children(connection, tables, child, here, moment)
-    fields = {
-        name: read_fields(connection, run, stream, now)
-        for name, stream in streams.items()
-        if staged[name].changed
-    }
-    return Events(
-        run=run, now=now, streams=[name for name in RECORDS if staged[name]], fields=fields
-    )
+    found = [name for name in RECORDS if staged[name]]
+    for name in found:
+        if staged[name].changed:
+            read_fields(connection, run, streams[name], now, fields)
+    return Events(run=run, now=now, streams=found, fields=fields)
 
 
 def _merge_rows(connection: Connection, tables: RecordTables, here: Kinds, moment: Moment) -> None:

@@ -24,6 +24,7 @@ from etl.text import json_text
 Row = tuple[Any, ...]
 T = TypeVar("T")
 MAX_TEXTS = 2**20  # letters of JSON that are written at once
+MAX_ROWS = 10_000
 LOOKUP = 500  # values of one IN list; SQLite's oldest limit is 999 parameters
 
 
@@ -74,7 +75,7 @@ def _pieces(rows: Iterator[Row], made: Sequence[int]) -> Iterator[list[Row]]:
     for row in rows:
         piece.append(row)
         size += sum(len(row[place] or "") for place in made)
-        if size > MAX_TEXTS:
+        if size > MAX_TEXTS or len(piece) == MAX_ROWS:
             yield piece
             piece, size = [], 0
     if piece:

@@ -13,7 +13,7 @@ from etl.walk import MAX_REJECTS
 from tests.conftest import Databases
 from tests.support import hostile
 from tests.support.database import count, rows
-from tests.support.hostile import Body, Ended, Vendor, answering, configured, limited
+from tests.support.hostile import Body, Ended, Pages, Vendor, answering, configured, limited
 from tests.support.waiting import until
 
 MB = 10**6
@@ -125,6 +125,48 @@ def test_so_do_several_at_once_that_do_not_say_how_long_they_are(
     body = hostile.OF_LAUNCHDARKLY_LAYERS[name]()
     with databases("sqlite") as engine:
         proved(read(hostile.LAYERS, body, engine, tmp_path, closing=True))
+
+
+@pytest.mark.slow
+@pytest.mark.row(32)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("name", hostile.CHANGES)
+def test_however_much_changed_a_run_takes_a_bounded_memory(
+    name: str, kind: str, databases: Databases, tmp_path: Path
+) -> None:
+    pages = Pages(*hostile.CHANGES[name])
+    with databases(kind) as engine, pages.serving() as server:
+        config = configured(tmp_path, url_of(engine), "layers", server.url)
+        first = limited(config, "sync", "it", "--json")
+        proved(first)
+        pages.state = 1
+        second = limited(config, "sync", "it", "--json")
+        proved(second)
+        records = count(engine, "projects")
+        assert count(engine, "changes") == 2 * records
+        assert count(engine, "change_fields") >= records
+
+
+@pytest.mark.row(46)
+def test_a_temporary_folder_without_room_stops_the_run_and_loses_nothing(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """Where the field changes of a run wait; the server of PostgreSQL has no such limit."""
+    pages = Pages(hostile.much_changed, 1)
+    with databases("postgres") as engine, pages.serving() as server:
+        config = configured(tmp_path, url_of(engine), "layers", server.url)
+        assert limited(config, "sync", "it").code == 0
+        pages.state = 1
+        ended = limited(config, "sync", "it", most_file=2 * 2**20)
+        why = "cannot be written: File too large; free some space there, or set TMPDIR to another"
+        said = " ".join(ended.out.split())
+        assert (ended.code, ended.err) == (1, "")
+        assert "the temporary folder /" in said
+        assert f"{why} folder" in said
+        assert (count(engine, "change_fields"), count(engine, "staged_projects")) == (0, 4000)
+        assert rows(engine, "runs")[-1]["error"].endswith(f"{why} folder")
+        assert limited(config, "sync", "it").code == 0
+        assert count(engine, "change_fields") == 41 * 4000
 
 
 @pytest.mark.parametrize("name", ["projects of Layers.com", "objects of one key"])

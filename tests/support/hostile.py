@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from etl.config import Limits
 from etl.load import MAX_ITEM
@@ -291,6 +292,76 @@ def answering(
     return tls.serving(talk)
 
 
+@dataclass(slots=True)
+class Pages:
+    """Layers.com's list of projects: `page(number, state)`, so many of them."""
+
+    page: Callable[[int, int], bytes]
+    number: int
+    state: int = 0
+
+    def serving(self) -> AbstractContextManager[tls.Server]:
+        """Answers with the pages as they are in this state."""
+        return tls.serving(self._talk)
+
+    def _talk(self, _server: tls.Server, connection: socket.socket) -> None:
+        url = urlsplit(tls.head_of(connection).split(b" ")[1].decode())
+        if not url.path.endswith("/projects"):
+            connection.sendall(tls.answer(EMPTY))
+            return
+        number = int(dict(parse_qsl(url.query)).get("cursor", 0))
+        more = f'], "nextCursor": "{number + 1}"}}' if number + 1 < self.number else "]}"
+        body = self.page(number, self.state).removesuffix(TAIL) + more.encode()
+        connection.sendall(tls.answer(packed(body), "200 OK", GZIP))
+
+
+def many_changed(number: int, state: int) -> bytes:
+    """10,000 projects of which one field changes."""
+    return items(
+        *(
+            LAYERS_PROJECT % {"n": n} + f',"x":{state}}}'
+            for n in range(number * 10_000, (number + 1) * 10_000)
+        )
+    )
+
+
+def much_changed(number: int, state: int) -> bytes:
+    """4,000 projects of which 41 fields change."""
+    fields = "".join(f',"x{n}":{state}' for n in range(41))
+    return items(
+        *(
+            LAYERS_PROJECT % {"n": n} + fields + "}"
+            for n in range(number * 4_000, (number + 1) * 4_000)
+        )
+    )
+
+
+def large_changed(number: int, state: int) -> bytes:
+    """Three projects of almost 2 MiB of which a long text changes."""
+    text = str(state) + "a" * (MAX_ITEM - 999)
+    return items(
+        *(LAYERS_PROJECT % {"n": n} + f',"x":"{text}"}}' for n in range(number * 3, number * 3 + 3))
+    )
+
+
+def other_names(number: int, state: int) -> bytes:
+    """100 projects that lose 2,000 fields each, which no other has, and get others."""
+    return items(
+        *(
+            LAYERS_PROJECT % {"n": n} + "," + repeated(f'"{n}-{state}-%(m)d":0', times=2000) + "}"
+            for n in range(number * 100, (number + 1) * 100)
+        )
+    )
+
+
+CHANGES = {
+    "many records": (many_changed, 10),
+    "records of many fields": (much_changed, 13),
+    "large records": (large_changed, 5),
+    "fields of other names": (other_names, 5),
+}
+"""Pages whose records change, and how many of them there are."""
+
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -336,9 +407,17 @@ def configured(folder: Path, database: str, provider: str, base_url: str) -> Pat
     return config
 
 
-def limited(config: Path, *words: str, seconds: float = 300) -> Ended:
-    """A command of etl in a process that cannot reserve more than `MOST_DATA`."""
+def limited(config: Path, *words: str, seconds: float = 300, most_file: int = -1) -> Ended:
+    """A command of etl in a process that cannot reserve more than `MOST_DATA`.
+
+    most_file: bytes that a file may have which it writes; -1: any number.
+    """
     peak = config.with_name("peak")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_DATA, MOST_DATA))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_file, most_file))
+
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(peak), "--config", str(config), *words],
         capture_output=True,
@@ -346,7 +425,7 @@ def limited(config: Path, *words: str, seconds: float = 300) -> Ended:
         text=True,
         timeout=seconds,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MOST_DATA, MOST_DATA)),
+        preexec_fn=limit,
     )
     assert "MemoryError" not in done.stderr, done.stderr[-2000:]
     return Ended(done.returncode, int(peak.read_text()) * 1024, done.stdout, done.stderr)

@@ -1,0 +1,68 @@
+"""Values that are kept in a temporary file, not in memory, until they are written elsewhere."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from tempfile import SpooledTemporaryFile, gettempdir
+from types import TracebackType
+from typing import Any, Self
+
+from etl.errors import NoRoom
+from etl.text import parsed_text
+
+IN_MEMORY = 2**20  # bytes; with more the file is in TMPDIR, without a name, for its process only
+
+
+class Spool:
+    """JSON values in the order in which they were added; may be read more than once.
+
+    Raises NoRoom where the file cannot be written.
+    """
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  closed by __exit__
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):  # what was not written is not needed any more
+            self._file.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, value: Any) -> None:
+        """Adds a value at the end."""
+        self._write(parsed_text(value) + b"\n")
+        self._count += 1
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values from the first on. Nothing may be added before the last one is read."""
+        self._rewind()
+        return map(json.loads, self._file)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise _no_room(error) from error
+
+    def _rewind(self) -> None:
+        try:
+            self._file.seek(0)  # writes what is still in its buffer
+        except OSError as error:
+            raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> NoRoom:
+    return NoRoom(
+        f"the temporary folder {gettempdir()} cannot be written: {error.strerror or error}; free "
+        "some space there, or set TMPDIR to another folder"
+    )
