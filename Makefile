@@ -41,9 +41,9 @@ fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff format -q .
 
 fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
-	$(TESTS) -m "slow or not bench" tests/fault
+	$(TESTS) -m "not clients" tests/fault
 	$(POOLED) $(CORE) $(MORE)
-	@$(ON_OLDEST) -m "slow or not bench" $(CORE) $(MORE) $(LOST) && \
+	@$(ON_OLDEST) -m "not clients" $(CORE) $(MORE) $(LOST) && \
 	  TEST_POSTGRES=$(OLDEST) $(POOLED) $(CORE) $(MORE); fi
 
 mutants: .venv/dev ## Breaks the logic on purpose in 396 places, tells what no test notices; an hour
@@ -65,19 +65,19 @@ pictures: .venv/dev browser ## Makes the screenshots of docs/ anew: the console,
 	$(BIN)/python -m tests.support.pictures docs/pictures
 
 console: .venv/dev ## The times of the web console's pages over a million layers
-	$(BIN)/pytest -q -s -m bench tests/bench/test_console.py
+	$(BIN)/pytest -q -s bench/test_console.py
 
 bench: .venv/dev .bench-venv/ready ## Compares with dlt and the floor, writes docs/benchmarks.md; SIZES=large takes 70 minutes
-	$(BIN)/python -m tests.bench.compare $(SIZES)
+	$(BIN)/python -m bench.compare $(SIZES)
 
 clients: .venv/dev .clients-venv/ready ## DuckDB, pandas and dlt on what etl keeps and exports
 	$(BIN)/pytest -q -m clients tests/clients
 
 soak: .venv/dev ## A week of the daemon in 35 minutes; writes docs/soak.md
-	$(BIN)/pytest -q -s -m bench tests/bench/test_soak.py
+	$(BIN)/pytest -q -s bench/test_soak.py
 
 histories: .venv/dev ## Random histories against the truth, 10 minutes for 2000; writes docs/histories.md. N=200 plays fewer
-	$(BIN)/python -m tests.bench.histories $(or $(N),2000)
+	$(BIN)/python -m bench.histories $(or $(N),2000)
 
 # The pins stay as they are; UPGRADE=--upgrade takes the newest releases.
 LOCK = .lock-venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -114,10 +114,10 @@ INSTALL := $(BIN)/pip install -q --disable-pip-version-check --require-hashes --
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.bench-venv/ready: tests/bench/dlt-requirements.txt
+.bench-venv/ready: bench/dlt-requirements.txt
 	@echo "setting up .bench-venv (once) ..."
 	@test -x .bench-venv/bin/python || $(PYTHON) -m venv .bench-venv
-	@.bench-venv/bin/pip install -q --disable-pip-version-check -r tests/bench/dlt-requirements.txt
+	@.bench-venv/bin/pip install -q --disable-pip-version-check -r bench/dlt-requirements.txt
 	@touch $@
 
 .clients-venv/ready: tests/clients/requirements.txt

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.bench.histories import some
+from tests.support.histories import some
 
 
 @pytest.mark.row(53, 56, 57, 58, 59)

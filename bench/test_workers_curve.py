@@ -27,8 +27,6 @@ from tests.cli.command import line, variables
 from tests.conftest import Databases
 from tests.support.database import count
 
-pytestmark = pytest.mark.bench
-
 SOURCES = int(os.environ.get("WORKERS_SOURCES", "1000"))
 LATENCY = float(os.environ.get("WORKERS_LATENCY", "0.1"))
 PROCESSES = [int(number) for number in os.environ.get("WORKERS_OF", "1,2,4").split(",")]
@@ -66,7 +64,7 @@ class Cost:
 def server() -> Iterator[str]:
     """The URL of a fast server that answers late."""
     command = [sys.executable, str(SERVER), json.dumps(SIZES), str(LATENCY)]
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[1])
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
     ) as serving:

@@ -1,6 +1,6 @@
 """The daemon with its time sped up: what `etl schedule` puts together, on a clock of its own.
 
-`python -m tests.support.soaking CONFIG STARTED_AT BEGAN SPEED`: virtual time was STARTED_AT when
+`python -m bench.soaking CONFIG STARTED_AT BEGAN SPEED`: virtual time was STARTED_AT when
 it was BEGAN (both epoch seconds), and runs SPEED times as fast. Clocks and pauses of the whole
 process are made so before anything of etl is imported; the vendors' answers, the database, signals
 and threads are as slow as they are.
@@ -71,7 +71,7 @@ def main(config: Path, started_at: float, began: float, speed: float) -> None:
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     signal.signal(signal.SIGHUP, lambda *_: schedule.reload())
     schedule.start()
-    print("started", flush=True)  # noqa: T201
+    print("started", flush=True)
     asked.wait()
     schedule.stop()
     engine.dispose()

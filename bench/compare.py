@@ -1,6 +1,6 @@
 """`make bench`: etl, dlt and the floor on the same served data; writes docs/benchmarks.md.
 
-`python -m tests.bench.compare [SIZE…] [--rounds N] [--without-dlt]`. Each size is kept in
+`python -m bench.compare [SIZE…] [--rounds N] [--without-dlt]`. Each size is kept in
 docs/benchmarks.json when it is done, so are those that are not asked for; the page shows them all.
 """
 
@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.bench import contestants, page, stages
-from tests.bench.contestants import ENVIRON, EVERYONE, PEER, PHASES, ROOT, Contestant
-from tests.bench.measure import Cost, Failed, asked, measured, served
+from bench import contestants, page, stages
+from bench.contestants import ENVIRON, EVERYONE, PEER, PHASES, ROOT, Contestant
+from bench.measure import Cost, Failed, asked, measured, served
 from tests.support import postgres
 
 SIZES = {

@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import make_url
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parent
 PEER = ROOT / ".bench-venv" / "bin" / "python"
 PHASES = {"initial": 0, "unchanged": 0, "1 % changed": 1}  # -> the state of the world
 BOOKKEEPING = ("runs", "run_streams", "leases", "ledger", "rate_budgets")  # of etl's runs

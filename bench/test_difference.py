@@ -19,8 +19,6 @@ from etl.db.between import differences
 from etl.db.engine import open_engine, snapshot
 from etl.db.evidence import Asked
 
-pytestmark = pytest.mark.bench
-
 LAYERS, HOURS, AN_HOUR = 100_000, 900, 1000
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,14 +10,14 @@ Results = Mapping[str, Any]
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; change `tests/bench/page.py`, not this page. Every figure of a table is the
+Written by `make bench`; change `bench/page.py`, not this page. Every figure of a table is the
 median of its rounds, the contestants take turns, and all read the same bytes from the same server
 process on loopback. A process is measured from its start to its end, with all its imports.
 
-- **floor**: a script (`tests/bench/floor.py`) with one synchronous httpx client: fetch, parse, hash,
+- **floor**: a script (`bench/floor.py`) with one synchronous httpx client: fetch, parse, hash,
   and write what is new into one table, in one transaction. No history, no events, no child rows, no
   checkpoints, no proofs, no deletions. *bare socket* is the same without httpx, for information.
-- **dlt**: its rest_api source (`tests/bench/peer.py`) with parquet files, nested values kept as JSON
+- **dlt**: its rest_api source (`bench/peer.py`) with parquet files, nested values kept as JSON
   (so without rows for reservations and parameters), projects fetched side by side, no telemetry.
   *merge* keeps one row a record, *scd2* keeps history, *child rows* is a merge with the tables that dlt
   makes of lists inside of records (reservations, which are not in a list, become columns). It does not

@@ -21,7 +21,6 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-import pytest
 from sqlalchemy import Engine
 
 from etl.db import schema
@@ -30,8 +29,6 @@ from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import counts, rows
 from tests.support.history import violations
 from tests.support.runs import SOURCES, config_text, settings_for, sync_all
-
-pytestmark = pytest.mark.bench
 
 DAYS = float(os.environ.get("SOAK_DAYS", "7"))
 SPEED = float(os.environ.get("SOAK_SPEED", "300"))  # virtual seconds in a second
@@ -47,7 +44,7 @@ FAULTS = (
     ("short_total", 1),
     ("rate_limited", "120"),
 )
-PAGE = Path(__file__).parents[2] / "docs" / "soak.md"
+PAGE = Path(__file__).parents[1] / "docs" / "soak.md"
 
 
 @dataclass(slots=True)
@@ -68,7 +65,7 @@ class Soak:
 
     def start(self) -> None:
         """The daemon runs; a recovery of all sources begins."""
-        command = [sys.executable, "-m", "tests.support.soaking", str(self.config)]
+        command = [sys.executable, "-m", "bench.soaking", str(self.config)]
         self.daemon = subprocess.Popen(
             [*command, str(STARTED_AT), str(self.began), str(SPEED)],
             stdout=subprocess.PIPE,

@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench.contestants import ENVIRON, PHASES, Contestant, alone, fresh, upgrade
-from tests.bench.measure import asked
+from bench.contestants import ENVIRON, PHASES, Contestant, alone, fresh, upgrade
+from bench.measure import asked
 
 # what a function's place says of its work; the first that fits
 STAGES = (

@@ -12,12 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench import million
 from etl.db import schema
 from etl.db.engine import open_engine
-from tests.support import million
 from tests.support.console import served
-
-pytestmark = pytest.mark.bench
 
 ROUNDS = 9
 LIMIT = 300  # ms

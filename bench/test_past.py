@@ -21,8 +21,6 @@ from sqlalchemy import Connection, Engine, func, select
 from etl.db import asof, relations, reports, schema
 from etl.db.engine import open_engine, snapshot
 
-pytestmark = pytest.mark.bench
-
 SHAPES = ((100_000, 10), (500_000, 2))  # layers, versions of each
 PROJECTS, ROUNDS, SHOWN = 100, 3, 51
 START = datetime(2026, 1, 1, tzinfo=UTC)

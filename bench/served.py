@@ -1,6 +1,6 @@
 """The benchmarks' server: three vendors' lists as ready bytes, in a process of its own.
 
-`python tests/bench/served.py SIZES [LATENCY]` prints its URL. Every item is JSON before the first
+`python bench/served.py SIZES [LATENCY]` prints its URL. Every item is JSON before the first
 request; a page is a join of them. It holds two worlds: state 0, and state 1 in which 1 % of the
 records changed and 0.1 % are gone; `/_bench/state?n=1` switches, `/_bench/requests` counts.
 """
