@@ -17,7 +17,7 @@ from etl.db.scopes import StoredScope
 from etl.db.staging import RunKey
 from etl.errors import OK, PARTIAL, ConfigError
 from etl.landing import Landing, land
-from etl.plan_file import PlannedReject, PlannedScope, SourcePlan
+from etl.plan_file import PlannedChanges, PlannedReject, PlannedScope, SourcePlan
 from etl.process import at_work, lives
 from etl.providers import PROVIDERS
 from etl.report import RunReport, StreamReport
@@ -41,6 +41,8 @@ def plan(
     job = job_of(settings.sources[name], settings, wish)
 
     def note(connection: Connection, landing: Landing, observed_at: datetime) -> None:
+        made.clear()  # where the connection was lost, it is made again
+        changes = planned.staged_changes(connection, landing.run, landing.streams)
         made.append(
             SourcePlan(
                 source=name,
@@ -51,13 +53,13 @@ def plan(
                 observed_at=observed_at,
                 standing=planned.standing(connection, name),
                 report=landing.report,
-                changes=list(planned.staged_changes(connection, landing.run, landing.streams)),
                 held={error.stream: error.much for error in landing.held},
                 left={stream: sorted(found) for stream, found in landing.left.items() if found},
                 back={stream: sorted(found) for stream, found in landing.back.items() if found},
                 scopes=_scopes(landing),
-                rejects=_rejects(landing),
                 drift=[(*what, type_) for what, type_ in landing.unwritten.drift.items()],
+                changes=PlannedChanges(changes),
+                rejects=_rejects(landing),
             )
         )
 

@@ -40,13 +40,28 @@ class Spool:
 
     def add(self, value: Any) -> None:
         """Adds a value at the end."""
-        self._write(parsed_text(value) + b"\n")
+        self._write(parsed_text(value))
+        self._write(b"\n")
         self._count += 1
 
     def __iter__(self) -> Iterator[Any]:
         """The values from the first on. Nothing may be added before the last one is read."""
         self._rewind()
         return map(json.loads, self._file)
+
+    def batches(self, count: int, size: int) -> Iterator[list[Any]]:
+        """The same, at most so many at a time, of at most so many bytes; a larger one alone."""
+        self._rewind()
+        batch: list[Any] = []
+        room = size
+        for line in self._file:
+            if batch and (len(batch) == count or len(line) > room):
+                yield batch
+                batch, room = [], size
+            batch.append(json.loads(line))
+            room -= len(line)
+        if batch:
+            yield batch
 
     def _write(self, line: bytes) -> None:
         try:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -56,7 +56,6 @@ def plan(
 ) -> None:
     """Show what a sync would change, field by field, deletions with their evidence; save it."""
     from etl.app import Wish, having, utc_now, without_keys
-    from etl.plan_file import as_document
 
     settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     engine = context.database(ctx.obj)
@@ -76,14 +75,13 @@ def plan(
         raise typer.Exit(sync.STOPPED) from None
     finally:
         engine.dispose()
-    document = as_document(plans, __version__)
     if out is not None and plans:
-        _save(document, out)
+        _save(plans, out)
     if as_json_document:
-        print(json.dumps({"plan": document, "runs": [as_json(one) for one in reports]}))
+        _print(plans, reports)
     else:
         _conclude(plans, out)
-    would_change = detailed_exitcode and any(one.changes for one in plans)
+    would_change = detailed_exitcode and any(one.changes.counts for one in plans)
     raise typer.Exit(exit_code_of(reports) or (CHANGES if would_change else OK))
 
 
@@ -115,10 +113,9 @@ def apply(
     Refused, with nothing written: exit 3 when the database moved on since, exit 2 when the file was
     edited, is of another etl, or the configuration asks for something else now.
     """
-    from etl.plan_file import from_bytes
     from etl.planning import apply as apply_all
 
-    plans = from_bytes(_content(file), str(file), __version__)
+    plans = _read(file)
     settings = context.settings(ctx.obj, notices=True)
     engine = context.database(ctx.obj, make=False)
     reports: list[RunReport] = []
@@ -141,25 +138,33 @@ def apply(
     raise typer.Exit(exit_code_of(reports))
 
 
-def _content(file: Path) -> bytes:
-    from etl.files import content
-    from etl.plan_file import MAX_BYTES
+def _read(path: Path) -> "list[SourcePlan]":
+    from etl.plan_file import read_plans
 
     try:
-        return content(file, most=MAX_BYTES)
+        with path.open("rb") as file:
+            return read_plans(file, str(path), __version__)
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise ConfigError(f"{file} is larger than a plan may be ({MAX_BYTES:,} bytes)") from None
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _save(document: Any, out: Path) -> None:
+def _save(plans: "Sequence[SourcePlan]", out: Path) -> None:
     """The file is there whole or not at all, and only its owner may read it."""
     from etl.files import FOR_OWNER, whole_file
-    from etl.plan_file import as_bytes
+    from etl.plan_file import write_plans
 
     with whole_file(out, force=True, mode=FOR_OWNER) as file:
-        file.write(as_bytes(document, out.name))
+        write_plans(file, plans, __version__, packed=out.name.endswith(".gz"))
+
+
+def _print(plans: "Sequence[SourcePlan]", reports: Sequence[RunReport]) -> None:
+    """One JSON document: the plan as in its file, and the reports."""
+    from etl.plan_file import as_lines
+
+    print('{"plan": ', end="")
+    for line in as_lines(plans, __version__):
+        print(line.decode(), end="")
+    print(f', "runs": {json.dumps([as_json(one) for one in reports])}}}')
 
 
 def _show(report: RunReport, made: "SourcePlan | None") -> None:
@@ -197,7 +202,7 @@ def _show_change(change: "PlannedChange") -> None:
 
 
 def _conclude(plans: "Sequence[SourcePlan]", out: Path | None) -> None:
-    counts = Counter(change.operation for one in plans for change in one.changes)
+    counts = sum((one.changes.counts for one in plans), Counter[str]())
     told = ", ".join(_told(counts)) or "nothing would change"
     terminal.say(f"plan: {told}")
     if out is not None and plans:

@@ -79,12 +79,19 @@ def _in_pieces(connection: Connection, ids: Select[Any]) -> Iterator[int]:
 def stage_deletions(
     connection: Connection, run_id: int, stream: str, reasons: Mapping[int, str]
 ) -> None:
-    """Row id -> reason: these will be tombstones when the run is merged."""
+    """Row id -> reason: these, and no others, will be tombstones when the run is merged."""
     connection.execute(
         delete(staged_deletions).where(
             staged_deletions.c.run_id == run_id, staged_deletions.c.stream == stream
         )
     )
+    add_deletions(connection, run_id, stream, reasons)
+
+
+def add_deletions(
+    connection: Connection, run_id: int, stream: str, reasons: Mapping[int, str]
+) -> None:
+    """Row id -> reason: these will be tombstones too."""
     rows = [(run_id, stream, row_id, reason) for row_id, reason in reasons.items()]
     copy_rows(connection, staged_deletions, ("run_id", "stream", "row_id", "reason"), rows)
 

@@ -2,16 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, groupby
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
 
 from etl.db import absent, schema, scopes, staging
 from etl.db.run_tables import rejects, runs, schema_drift, staged_deletions
+from etl.db.sized import in_pieces, size_of
 from etl.db.staging import Batch, RunKey
 from etl.db.tables import RECORDS
 from etl.db.upsert import parts
-from etl.diff import field_changes
+from etl.diff import FieldChange, field_changes
 from etl.errors import PlanOutOfDate
 from etl.load import Head, Staged, compare
 from etl.plan_file import PlannedChange, SourcePlan, Standing, fields_as_json
@@ -103,27 +106,34 @@ def _written(connection: Connection, run: RunKey, stream: Stream) -> Iterator[Pl
             current.c.version,
             current.c.raw.label("old"),
         )
-        .outerjoin(current, current.c[tables.id] == staged.c.row_id)
+        .select_from(staged.outerjoin(current, current.c[tables.id] == staged.c.row_id))
         .where(staged.c.run_id == run.run_id)
         .order_by(staged.c.ordinal)
     )
-    for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
-        before = {} if row.old is None else content_of(row.old, stream)
-        after = content_of(row.raw, stream)
-        fields = [] if row.old is None else field_changes(before, after, stream.keyed)
-        yield PlannedChange(
-            stream=stream.name,
-            operation=row.operation,
-            parent_id=row.parent_id,
-            project_key=row.project_key or "",
-            external_id=row.external_id,
-            key=row.key,
-            row_id=row.row_id,
-            version=row.version or 0,
-            content_hash=row.content_hash,
-            raw=row.raw,
-            fields=fields_as_json(fields),
-        )
+    sizes = query.with_only_columns(staged.c.ordinal, size_of(staged.c.raw, current.c.raw))
+    for ordinals in in_pieces(connection, sizes):
+        for row in connection.execute(query.where(staged.c.ordinal.in_(ordinals))):
+            yield _change(row, stream)
+
+
+def _change(row: Any, stream: Stream) -> PlannedChange:
+    fields: Sequence[FieldChange] = ()
+    if row.old is not None:
+        before, after = content_of(row.old, stream), content_of(row.raw, stream)
+        fields = field_changes(before, after, stream.keyed)
+    return PlannedChange(
+        stream=stream.name,
+        operation=row.operation,
+        parent_id=row.parent_id,
+        project_key=row.project_key or "",
+        external_id=row.external_id,
+        key=row.key,
+        row_id=row.row_id,
+        version=row.version or 0,
+        content_hash=row.content_hash,
+        raw=row.raw,
+        fields=fields_as_json(fields),
+    )
 
 
 def _deleted(connection: Connection, run: RunKey, stream: Stream) -> Iterator[PlannedChange]:
@@ -143,7 +153,7 @@ def _deleted(connection: Connection, run: RunKey, stream: Stream) -> Iterator[Pl
         .where(staged_deletions.c.run_id == run.run_id, staged_deletions.c.stream == stream.name)
         .order_by(current.c[tables.id])
     )
-    for row in connection.execute(query):
+    for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
         yield PlannedChange(
             stream=stream.name,
             operation="deleted",
@@ -164,31 +174,54 @@ def _project_key(table: Any) -> Any:
 def restage(
     connection: Connection, run: RunKey, plan: SourcePlan, streams: Mapping[str, Stream]
 ) -> None:
-    """The plan is staged as that run's; PlanOutOfDate when a record is not as it was."""
-    batch = Batch(
-        rejects=[(one.stream, one.parent_id, one.reject) for one in plan.rejects],
-        drift={(stream, path, kind): type_ for stream, path, kind, type_ in plan.drift},
-    )
-    for name, stream in streams.items():
-        changes = [change for change in plan.changes if change.stream == name]
-        _raise_if_changed(connection, plan.source, name, changes)
-        written = [change for change in changes if change.operation != "deleted"]
-        stored = _heads(connection, plan.source, name, written)
-        for ordinal, change in enumerate(written, 1):
-            batch.staged[name].append((ordinal, _staged(change, stored, stream)))
-        gone = {change.row_id: change.reason for change in changes if change not in written}
-        reasons = {row: why for row, why in gone.items() if row is not None and why is not None}
-        absent.stage_deletions(connection, run.run_id, name, reasons)
-    staging.write(connection, run, batch, plan.observed_at)
+    """The plan is staged as that run's, some of it at a time.
+
+    Raises PlanOutOfDate when a record is not as it was.
+    """
+    for part in parts(plan.rejects):
+        rejects = [(one.stream, one.parent_id, one.reject) for one in part]
+        staging.write(connection, run, Batch(rejects=rejects), plan.observed_at)
+    drift = {(stream, path, kind): type_ for stream, path, kind, type_ in plan.drift}
+    staging.write(connection, run, Batch(drift=drift), plan.observed_at)
+    ordinals = count(1)
+    for changes in plan.changes.batches():
+        batch = Batch()
+        for name, group in groupby(changes, key=attrgetter("stream")):
+            batch.staged[name] += _restaged(connection, run, streams[name], list(group), ordinals)
+        staging.write(connection, run, batch, plan.observed_at)
+
+
+def _restaged(
+    connection: Connection,
+    run: RunKey,
+    stream: Stream,
+    changes: Sequence[PlannedChange],
+    ordinals: Iterator[int],
+) -> list[tuple[int, Staged]]:
+    """Rows to stage of some changes of one stream; its deletions are staged."""
+    _raise_if_changed(connection, run.source, stream.name, changes)
+    gone = {
+        change.row_id: change.reason
+        for change in changes
+        if change.operation == "deleted" and change.row_id is not None and change.reason is not None
+    }
+    absent.add_deletions(connection, run.run_id, stream.name, gone)
+    written = [change for change in changes if change.operation != "deleted"]
+    stored = _heads(connection, run.source, stream.name, written)
+    return [(next(ordinals), _staged(change, stored, stream)) for change in written]
 
 
 def _heads(
     connection: Connection, source: str, stream: str, changes: Sequence[PlannedChange]
 ) -> Mapping[tuple[str, str], Head]:
+    """What is stored of the changed records; parent by parent, or all of each would be read."""
     wanted: dict[str, list[str]] = defaultdict(list)
     for change in changes:
         wanted[change.parent_id].append(change.external_id)
-    return staging.heads(connection, stream, source, wanted)
+    stored: dict[tuple[str, str], Head] = {}
+    for parent, ids in wanted.items():
+        stored |= staging.heads(connection, stream, source, {parent: ids})
+    return stored
 
 
 def _staged(

@@ -5,10 +5,13 @@ import json
 import re
 import sqlite3
 import stat
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from etl.sandbox import Fault
-from tests.cli.command import ESCAPE, Place
+from tests.cli.command import ESCAPE, Place, line, variables
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -79,6 +82,18 @@ def test_an_old_plan_is_exit_3_and_an_edited_one_exit_2(done: Place, tmp_path: P
 
 def test_a_file_that_is_not_there_is_exit_2(done: Place) -> None:
     assert done.etl("apply", "nowhere.json").code == 2
+
+
+@pytest.mark.parametrize("name", ["plan.json", "plan.json.gz"])
+def test_a_plan_may_come_from_stdin(done: Place, tmp_path: Path, name: str) -> None:
+    changed(done)
+    file = tmp_path / name
+    done.etl("plan", "ly", "--out", str(file))
+    words = line("--config", str(done.config), "apply", "/dev/stdin")
+    ended = subprocess.run(
+        words, input=file.read_bytes(), env=variables(), capture_output=True, check=True
+    )
+    assert ended.stdout.startswith(b"ly: ok, 1 change")
 
 
 def test_a_plan_is_its_owners_alone_to_read(done: Place, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The memory of a run is bounded, whatever is sent: each hostile body is read by a real process."""
 
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -9,11 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from etl.plan_file import MAX_BYTES, MAX_LINE
 from etl.walk import MAX_REJECTS
 from tests.conftest import Databases
 from tests.support import hostile
 from tests.support.database import count, rows
 from tests.support.hostile import Body, Ended, Pages, Vendor, answering, configured, limited
+from tests.support.planning import change, lines_of, plan_of
 from tests.support.waiting import until
 
 MB = 10**6
@@ -145,6 +149,77 @@ def test_however_much_changed_a_run_takes_a_bounded_memory(
         records = count(engine, "projects")
         assert count(engine, "changes") == 2 * records
         assert count(engine, "change_fields") >= records
+
+
+PLANS = [
+    pytest.param(kind, name, file, id=f"{name}-{kind}-{file}")
+    for name in ("many records", "large records")
+    for kind, file in (("sqlite", "plan.json"), ("postgres", "plan.json.gz"))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.row(32)
+@pytest.mark.parametrize(("kind", "name", "file"), PLANS)
+def test_however_much_changed_its_plan_takes_a_bounded_memory(
+    kind: str, name: str, file: str, databases: Databases, tmp_path: Path
+) -> None:
+    pages = Pages(*hostile.CHANGES[name])
+    with databases(kind) as engine, pages.serving() as server:
+        config = configured(tmp_path, url_of(engine), "layers", server.url)
+        assert limited(config, "sync", "it").code == 0
+        records = count(engine, "projects")
+        pages.state = 1
+        place = str(tmp_path / file)
+        planned = [
+            limited(config, "plan", "it", "--out", place, seconds=600),
+            limited(config, "plan", "it", "--json"),
+        ]
+        applied = limited(config, "apply", place)
+        for ended in (*planned, applied):
+            assert (ended.code, ended.err) == (0, "")
+            assert ended.peak < MOST, ended.peak
+        assert f"plan: {records:,} to update" in planned[0].out
+        assert len(json.loads(planned[1].out)["plan"]["sources"][0]["changes"]) == records
+        assert count(engine, "changes", "operation = 'updated'") == records
+        assert count(engine, "staged_projects") == 0
+        assert limited(config, "sync", "it").out.startswith("it: ok, nothing changed")
+
+
+@pytest.mark.slow
+@pytest.mark.row(32)
+def test_a_plan_that_unpacks_to_very_much_is_refused_in_a_bounded_memory(tmp_path: Path) -> None:
+    """Each line is as long as it may be and right; there are too many of them."""
+    one = change(raw="a" * (MAX_LINE - 1000))
+    first, source, line, *_ = lines_of(plan_of(one))
+    place = tmp_path / "plan.json.gz"
+    with gzip.open(place, "wb", compresslevel=1) as file:
+        file.writelines([first, source, *[line.rstrip() + b",\n"] * (MAX_BYTES // MAX_LINE + 1)])
+    config = configured(tmp_path, f"sqlite:///{tmp_path / 'etl.db'}", "layers", "http://127.0.0.1")
+    ended = limited(config, "apply", str(place))
+    assert (ended.code, ended.out) == (2, "")
+    assert "is larger than a plan may be (536,870,912 bytes)" in " ".join(ended.err.split())
+    assert ended.peak < MOST, ended.peak
+
+
+@pytest.mark.row(46)
+def test_a_temporary_folder_without_room_stops_a_plan_and_loses_nothing(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """Where the changes wait, of those that are found and of those that are read."""
+    pages, place = Pages(hostile.much_changed, 1), str(tmp_path / "plan.json.gz")
+    with databases("postgres") as engine, pages.serving() as server:
+        config = configured(tmp_path, url_of(engine), "layers", server.url)
+        few = limited(config, "plan", "it", "--quiet", "--out", place, most_file=2 * 2**20)
+        assert (few.code, Path(place).exists()) == (1, False)
+        assert limited(config, "plan", "it", "--quiet", "--out", place).code == 0
+        ended = limited(config, "apply", place, most_file=2 * 2**20)
+        assert ended.code == 1
+        for said in (few.out, ended.err):
+            assert "cannot be written: File too large; free some space" in " ".join(said.split())
+        assert (count(engine, "projects"), count(engine, "staged_projects")) == (0, 0)
+        assert limited(config, "apply", place).code == 0
+        assert count(engine, "projects") == 4000
 
 
 @pytest.mark.row(46)

@@ -3,6 +3,7 @@
 Freshness is the time of the oldest read that a complete snapshot rests on; never in the future.
 """
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,6 @@ from etl.db import queries
 from etl.db.engine import reading
 from etl.db.relations import relation
 from etl.notify import tell
-from etl.plan_file import as_document
 from etl.planning import apply, plan
 from etl.replay import load_archive, plan_load
 from etl.report import RunReport
@@ -26,6 +26,7 @@ from etl.sandbox import Fault, Sandbox, World
 from etl.selection import Selection
 from tests.support.database import contents, counts, rows
 from tests.support.history import violations
+from tests.support.planning import file_of
 from tests.support.runs import asked, hour, of, settings_for, small, sync, sync_all
 
 ONE_BY_ONE: dict[str, Any] = {
@@ -226,7 +227,7 @@ def test_a_plan_that_is_applied_later_is_as_fresh_as_its_reads(engine: Engine) -
         sandbox.add_fault(Fault(LAYERS, "mutate", after=1, times=1, arg=hours))
         _, made = plan(engine, settings, "ly", app.Wish(), clock=lambda: now[0])
         assert made is not None
-        assert as_document([made], "1")["sources"]
+        assert json.loads(file_of([made]))["sources"]
         assert made.observed_at == hour(3)
         (report,) = apply(engine, settings, [made], clock=lambda: hour(6))
         assert report.changed
