@@ -1,5 +1,8 @@
 """`--quiet`: nothing when all is well, everything when it is not."""
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,44 @@ def test_what_passes_by_itself_is_quiet(tmp_path: Path) -> None:
         logged = here.etl("--log", "json", "sync", "--quiet", "ly")
         assert (logged.code, logged.out) == (75, "")
         assert '"status": "parked"' in logged.err
+
+
+PRINTS_MUCH = """
+import sys, typer
+from etl.cli.quiet import quiet
+try:
+    with quiet():
+        for number in range(3000):
+            print(number, "long" * 1000)
+            print(number, "\\udcff", file=sys.stderr)
+        raise typer.Exit(7)
+except typer.Exit as end:
+    sys.exit(end.exit_code)
+"""
+
+
+def printing_much(most_file: int) -> subprocess.CompletedProcess[str]:
+    """3000 long lines on stdout and short ones on stderr; most_file: bytes of a file it writes."""
+    return subprocess.run(
+        [sys.executable, "-c", PRINTS_MUCH],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_file, most_file)),
+    )
+
+
+def test_a_failure_after_much_output_is_printed_whole() -> None:
+    ended = printing_much(-1)
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == [str(n) for n in range(3000)]
+    assert ended.stdout.count("long") == 3000 * 1000
+    assert ended.returncode == 7
+    assert ended.stderr.splitlines() == [f"{n} \\udcff" for n in range(3000)]
+
+
+def test_where_much_output_has_no_room_the_exit_code_stays_and_the_reason_is_told() -> None:
+    ended = printing_much(2 * 2**20)
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("etl: not everything could be printed: the temporary folder /")
+    assert "File too large; free some space there" in ended.stderr
+    assert ended.returncode == 7

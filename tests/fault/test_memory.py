@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from etl.load import MAX_ITEM
 from etl.plan_file import MAX_BYTES, MAX_LINE
 from etl.walk import MAX_REJECTS
 from tests.conftest import Databases
@@ -184,6 +185,23 @@ def test_however_much_changed_its_plan_takes_a_bounded_memory(
         assert count(engine, "changes", "operation = 'updated'") == records
         assert count(engine, "staged_projects") == 0
         assert limited(config, "sync", "it").out.startswith("it: ok, nothing changed")
+
+
+@pytest.mark.slow
+@pytest.mark.row(32)
+def test_what_waits_to_be_printed_takes_a_bounded_memory(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """With --quiet, until it is known that the exit code is 7."""
+    pages = Pages(hostile.large_changed, 10)
+    with databases("sqlite") as engine, pages.serving() as server:
+        config = configured(tmp_path, url_of(engine), "layers", server.url)
+        assert limited(config, "sync", "it").code == 0
+        pages.state = 1
+        ended = limited(config, "plan", "it", "--quiet", "--detailed-exitcode")
+    assert ended.code == 7
+    assert ended.out.count("a" * (MAX_ITEM - 999)) == 2 * 30
+    assert ended.peak < MOST, ended.peak
 
 
 @pytest.mark.slow
