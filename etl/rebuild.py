@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,6 +12,7 @@ from etl.db import absent, staging
 from etl.db.events import write_events
 from etl.db.merge import merge
 from etl.db.recompute import hashed_form
+from etl.db.sized import together
 from etl.db.staging import Batch, RunKey
 from etl.db.versions import Moment
 from etl.load import Outcome, compare
@@ -44,7 +45,7 @@ class Rebuild:
         streams = {stream.name: stream for stream in self.provider.streams}
         gone: dict[str, dict[int, str]] = {name: {} for name in streams}
         self.ordinal = 0
-        while part := list(islice(moment.versions, AT_ONCE)):
+        for part in together(moment.versions, attrgetter("size"), most=AT_ONCE):
             batch = Batch()
             for name, stream in streams.items():
                 versions = [one for one in part if one.stream == name]

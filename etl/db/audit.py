@@ -12,8 +12,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Connection, Table, Text, cast, inspect, select
 
 from etl.audit import Finding, Violation, finding
-from etl.db import invariants, recompute, schema
-from etl.db.invariants import stream_rows
+from etl.db import invariants, recompute, schema, sized
 from etl.db.types import metadata
 from etl.wire import SECRET_FIELDS, redact
 
@@ -85,7 +84,7 @@ def references(connection: Connection) -> Iterator[Violation]:
                 .outerjoin(target, there == key.parent)
                 .where(key.parent.is_not(None), there.is_(None))
             )
-            for row in stream_rows(connection, query):
+            for row in sized.rows(connection, query):
                 what = f"there is no {key.column.table.name} {row.lost}"
                 yield Violation(where=_place(table, row), what=what)
 
@@ -96,7 +95,7 @@ def secrets(connection: Connection) -> Iterator[Violation]:
         texts = [column for column in table.c if isinstance(column.type, Text | JSON)]
         primary = _primary(table)
         query = select(*primary, *(_text(column) for column in texts))
-        for row in stream_rows(connection, query):
+        for row in sized.rows(connection, query, *texts):
             found = row[len(primary) :]
             if not _is_secret("\n".join(text for text in found if text)):
                 continue

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Text, and_, case, cast, func, not_, or_, select
 
-from etl.db.relations import AT_ONCE, bytewise, value_of
+from etl.db import sized
+from etl.db.relations import bytewise, value_of
 from etl.db.retention import known_since
 from etl.db.tables import RECORDS, RecordTables, changes
 from etl.diff import FieldChange, field_changes
@@ -61,14 +62,15 @@ def differences(
     for tables in RECORDS.values():
         if stream in (None, tables.stream):
             touched = touched_between(tables.stream, first, second, source)
-            query = _pairs(connection, tables, touched)
+            query, raws = _pairs(connection, tables, touched)
             query = query.where(tables.current.c.source.not_in(pruned))
-            with connection.execute(query.execution_options(yield_per=AT_ONCE)) as found:
-                for row in found:
-                    yield from _difference(row, tables)
+            for row in sized.rows(connection, query, *raws):
+                yield from _difference(row, tables)
 
 
-def _pairs(connection: Connection, tables: RecordTables, touched: Any) -> Select[Any]:
+def _pairs(
+    connection: Connection, tables: RecordTables, touched: Any
+) -> tuple[Select[Any], Sequence[Any]]:
     """The two states of each record that was touched, where they are not the same."""
     current, last = tables.current, changes.alias("last")
     before, closed = tables.history.alias("before"), tables.history.alias("closed")
@@ -85,7 +87,7 @@ def _pairs(connection: Connection, tables: RecordTables, touched: Any) -> Select
         else_="updated",
     )
     place = [after("project_key")] if tables.has_project else [after("key")]
-    return (
+    query = (
         select(
             *(current.c[name] for name in ("source", "provider", "parent_id", "external_id")),
             *(place[0].label("project_key"), after("key").label("key")),
@@ -118,6 +120,7 @@ def _pairs(connection: Connection, tables: RecordTables, touched: Any) -> Select
             touched.c.record_id,
         )
     )
+    return query, (before.c.raw, closed.c.raw, current.c.raw)
 
 
 def touched_between(

@@ -21,8 +21,8 @@ from sqlalchemy import (
     update,
 )
 
+from etl.db import sized
 from etl.db.run_tables import schema_drift
-from etl.db.sized import in_pieces, size_of
 from etl.db.staging import RunKey
 from etl.db.tables import RECORDS, RecordTables
 from etl.diff import MISSING, VANISHED, field_changes, reshaped
@@ -56,16 +56,15 @@ def read_fields(
     before = and_(history.c[tables.id] == row_id, history.c.version == current.c.version - 1)
     changed = current.c.run_id == run.run_id, current.c.operation.in_(WITH_FIELDS)
     both = current.join(history, before)
-    sizes = select(row_id, size_of(history.c.raw, current.c.raw)).select_from(both).where(*changed)
-    pairs = select(row_id, history.c.raw, current.c.raw).select_from(both).order_by(row_id)
+    raws = history.c.raw, current.c.raw
+    pairs = select(row_id, *raws).select_from(both).where(*changed).order_by(row_id)
     shapes: Shapes = Counter()
-    for ids in in_pieces(connection, sizes.order_by(row_id)):
-        for record_id, old, new in connection.execute(pairs.where(row_id.in_(ids))):
-            found = field_changes(content_of(old, stream), content_of(new, stream), stream.keyed)
-            for shape in reshaped(found):
-                if shape in shapes or len(shapes) < MOST_SHAPES:
-                    shapes[shape] += 1
-            fields.add([record_id, [[one.path, _value(one.old), _value(one.new)] for one in found]])
+    for record_id, old, new in sized.rows(connection, pairs, *raws):
+        found = field_changes(content_of(old, stream), content_of(new, stream), stream.keyed)
+        for shape in reshaped(found):
+            if shape in shapes or len(shapes) < MOST_SHAPES:
+                shapes[shape] += 1
+        fields.add([record_id, [[one.path, _value(one.old), _value(one.new)] for one in found]])
     _note(connection, run, tables, shapes, now)
 
 

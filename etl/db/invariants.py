@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     Subquery,
     and_,
     case,
@@ -25,23 +24,17 @@ from sqlalchemy import (
 )
 
 from etl.audit import Violation
+from etl.db import sized
 from etl.db.run_tables import horizons, leases, run_streams, runs
 from etl.db.runs import unended
 from etl.db.tables import RECORDS, STAGING, RecordTables, change_fields, changes
 from etl.db.types import UtcDateTime
-
-AT_ONCE = 500
 
 # Reasons of deletions (etl.proof, etl.db.staging; a test holds them equal) that need no walk.
 PROOFS = ("the provider answers 404 for it", "its key belongs to another record now")
 ORPHANED = "its project was deleted"
 
 _OPERATIONS = ("created", "updated", "deleted", "restored")
-
-
-def stream_rows(connection: Connection, query: Select[Any]) -> Iterator[Any]:
-    """The rows of a query, a few at a time in memory."""
-    return iter(connection.execute(query.execution_options(yield_per=AT_ONCE)))
 
 
 def version_numbers(connection: Connection) -> Iterator[Violation]:
@@ -54,9 +47,7 @@ def version_numbers(connection: Connection) -> Iterator[Violation]:
             .outerjoin(horizons, horizons.c.source == versions.c.source)
             .subquery()
         )
-        for row in stream_rows(
-            connection, select(placed).where(placed.c.version != placed.c.place)
-        ):
+        for row in sized.rows(connection, select(placed).where(placed.c.version != placed.c.place)):
             what = f"it is the {row.place}. version of its record"
             yield _violation(tables.stream, row, what)
 
@@ -70,14 +61,14 @@ def intervals(connection: Connection) -> Iterator[Violation]:
         begin, end, then = timed.c.valid_from, timed.c.valid_to, timed.c.next_from
         closed = and_(end.is_not(None), or_(then.is_(None), then != end, begin >= end))
         wrong = or_(closed, and_(end.is_(None), then.is_not(None)))
-        for row in stream_rows(connection, select(timed).where(wrong)):
+        for row in sized.rows(connection, select(timed).where(wrong)):
             what = f"valid from {row.valid_from} to {row.valid_to}, the next from {row.next_from}"
             yield _violation(tables.stream, row, what)
         current = tables.current
         late = select(versions).join(current, current.c[tables.id] == versions.c.record_id)
         late = late.where(versions.c.version == 1)
         differs = versions.c.valid_from != current.c.first_seen_at
-        for row in stream_rows(connection, late.where(differs)):
+        for row in sized.rows(connection, late.where(differs)):
             yield _violation(tables.stream, row, "it does not begin when the record was first seen")
 
 
@@ -97,7 +88,7 @@ def operations(connection: Connection) -> Iterator[Violation]:
             lives.c.is_deleted != (now == gone),
             now.not_in(_OPERATIONS),
         )
-        for row in stream_rows(connection, select(lives).where(wrong)):
+        for row in sized.rows(connection, select(lives).where(wrong)):
             state = "deleted" if row.is_deleted else "live"
             what = f"{row.operation} after {row.before or 'nothing'}, and it is {state}"
             yield _violation(tables.stream, row, what)
@@ -109,13 +100,13 @@ def identities(connection: Connection) -> Iterator[Violation]:
         current, history = tables.current, tables.history
         identity = (current.c.source, current.c.parent_id, current.c.external_id)
         twice = select(*identity, func.count().label("rows")).group_by(*identity)
-        for row in stream_rows(connection, twice.having(func.count() > 1)):
+        for row in sized.rows(connection, twice.having(func.count() > 1)):
             where = f"{tables.stream} of {row.source}, {row.parent_id}/{row.external_id}"
             yield Violation(where=where, what=f"it has {row.rows} current rows")
         versions = select(history.c[tables.id].label("record_id"), history).join(current)
         names = ("source", "provider", "parent_id", "external_id")
         moved = or_(*(history.c[name] != current.c[name] for name in names))
-        for row in stream_rows(connection, versions.where(moved)):
+        for row in sized.rows(connection, versions.where(moved)):
             yield _violation(tables.stream, row, "its source or ids are not those of its record")
 
 
@@ -131,7 +122,7 @@ def tombstone_times(connection: Connection) -> Iterator[Violation]:
                     table.c.deleted_at != table.c.changed_at,
                 )
             )
-            for row in stream_rows(connection, query):
+            for row in sized.rows(connection, query):
                 where = f"{table.name} {row.row_id} ({row.source} {row.key})"
                 yield Violation(where=where, what="is_deleted and deleted_at do not fit")
 
@@ -151,7 +142,7 @@ def events(connection: Connection) -> Iterator[Violation]:
             *(changes.c[name] != versions.c[name] for name in names),
         )
         told = select(versions, changes.c.change_id).select_from(versions.outerjoin(changes, same))
-        for row in stream_rows(connection, told.where(or_(changes.c.change_id.is_(None), differs))):
+        for row in sized.rows(connection, told.where(or_(changes.c.change_id.is_(None), differs))):
             event = f"event {row.change_id} tells something else of it"
             yield _violation(stream, row, event if row.change_id else "it has no event")
         lost = select(changes).where(changes.c.stream == stream)
@@ -162,10 +153,10 @@ def events(connection: Connection) -> Iterator[Violation]:
                     table.c.version == changes.c.version,
                 )
             )
-        for row in stream_rows(connection, lost):
+        for row in sized.rows(connection, lost):
             yield _violation(stream, row, f"event {row.change_id} tells of it, it is not there")
     unknown = select(changes).where(changes.c.stream.not_in(RECORDS))
-    for row in stream_rows(connection, unknown):
+    for row in sized.rows(connection, unknown):
         yield _violation(row.stream, row, f"event {row.change_id} is of an unknown stream")
 
 
@@ -175,7 +166,7 @@ def fieldless_events(connection: Connection) -> Iterator[Violation]:
         changes.c.operation.not_in(("updated", "restored")),
         changes.c.change_id.in_(select(change_fields.c.change_id)),
     )
-    for row in stream_rows(connection, query):
+    for row in sized.rows(connection, query):
         yield _violation(row.stream, row, f"event {row.change_id} ({row.operation}) has fields")
 
 
@@ -198,7 +189,7 @@ def parts_of_layers(connection: Connection) -> Iterator[Violation]:
                     ),
                 )
             )
-            for row in stream_rows(connection, query):
+            for row in sized.rows(connection, query):
                 where = f"{table.name} {row.row_id} ({row.source})"
                 yield Violation(
                     where=where, what=f"it is live, layer {row.layer_id} is not its own"
@@ -225,7 +216,7 @@ def parts_of_projects(connection: Connection) -> Iterator[Violation]:
         query = select(part.c[tables.id].label("record_id"), *columns).outerjoin(project, own)
         stray = and_(project.c.project_id.is_(None), part.c.project_id.is_not(None))
         wrong = or_(stray, and_(project.c.project_id.is_not(None), ~fits))
-        for row in stream_rows(connection, query.where(wrong)):
+        for row in sized.rows(connection, query.where(wrong)):
             what = f"its project, said to be {row.project_key}, has another id or key, or is gone"
             yield _violation(tables.stream, row, what)
 
@@ -253,7 +244,7 @@ def evidence(connection: Connection) -> Iterator[Violation]:
             .where(changes.c.stream == tables.stream, changes.c.operation == "deleted")
             .where(~func.coalesce(proved, False))
         )
-        for row in stream_rows(connection, query):
+        for row in sized.rows(connection, query):
             why = f"its reason ({row.reason or 'none'}) is not borne out by run {row.run_id}"
             yield _violation(tables.stream, row, why)
 
@@ -270,7 +261,7 @@ def unended_runs(connection: Connection) -> Iterator[Violation]:
         later.c.observed_at.is_not(None),
     )
     query = select(runs).where(runs.c.status == "running", passed, ~held, *(~one for one in staged))
-    for row in stream_rows(connection, query):
+    for row in sized.rows(connection, query):
         where = f"run {row.run_id} of {row.source}"
         yield Violation(where=where, what="it is running, without a lease and with nothing staged")
 
@@ -280,7 +271,7 @@ def leftovers(connection: Connection) -> Iterator[Violation]:
     going_on = select(runs.c.run_id).where(unended())
     for table in STAGING:
         query = select(table.c.run_id, func.count().label("rows")).group_by(table.c.run_id)
-        for row in stream_rows(connection, query.where(table.c.run_id.not_in(going_on))):
+        for row in sized.rows(connection, query.where(table.c.run_id.not_in(going_on))):
             yield Violation(
                 where=f"{table.name}, run {row.run_id}", what=f"{row.rows} rows, the run has ended"
             )
@@ -293,7 +284,7 @@ def merge_times(connection: Connection) -> Iterator[Violation]:
     """
     off = select(changes).join(runs, runs.c.run_id == changes.c.run_id)
     off = off.where(or_(runs.c.observed_at.is_(None), runs.c.observed_at != changes.c.observed_at))
-    for row in stream_rows(connection, off):
+    for row in sized.rows(connection, off):
         what = f"event {row.change_id} is not of the time of its run {row.run_id}"
         yield _violation(row.stream, row, what)
     first = select(changes.c.run_id, func.min(changes.c.change_id).label("event"))
@@ -313,12 +304,12 @@ def merge_times(connection: Connection) -> Iterator[Violation]:
         ordered.c.observed_at <= ordered.c.earlier,
         or_(reprocessed.is_(None), ordered.c.earlier > reprocessed),
     )
-    for row in stream_rows(connection, back):
+    for row in sized.rows(connection, back):
         where = f"run {row.run_id} of {row.source}"
         yield Violation(where=where, what="it was merged at no later time than the one before")
     at = (runs.c.source, runs.c.observed_at)
     twice = select(*at, func.count().label("runs")).where(runs.c.observed_at.is_not(None))
-    for row in stream_rows(connection, twice.group_by(*at).having(func.count() > 1)):
+    for row in sized.rows(connection, twice.group_by(*at).having(func.count() > 1)):
         what = f"{row.runs} runs were merged at {row.observed_at}"
         yield Violation(where=f"runs of {row.source}", what=what)
 

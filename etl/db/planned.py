@@ -8,9 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
 
-from etl.db import absent, schema, scopes, staging
+from etl.db import absent, schema, scopes, sized, staging
 from etl.db.run_tables import rejects, runs, schema_drift, staged_deletions
-from etl.db.sized import in_pieces, size_of
 from etl.db.staging import Batch, RunKey
 from etl.db.tables import RECORDS
 from etl.db.upsert import parts
@@ -110,10 +109,8 @@ def _written(connection: Connection, run: RunKey, stream: Stream) -> Iterator[Pl
         .where(staged.c.run_id == run.run_id)
         .order_by(staged.c.ordinal)
     )
-    sizes = query.with_only_columns(staged.c.ordinal, size_of(staged.c.raw, current.c.raw))
-    for ordinals in in_pieces(connection, sizes):
-        for row in connection.execute(query.where(staged.c.ordinal.in_(ordinals))):
-            yield _change(row, stream)
+    for row in sized.rows(connection, query, staged.c.raw, current.c.raw):
+        yield _change(row, stream)
 
 
 def _change(row: Any, stream: Stream) -> PlannedChange:

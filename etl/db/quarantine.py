@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
+from etl.db import sized
 from etl.db.run_tables import rejects, schema_drift
 from etl.db.tables import RECORDS
 from etl.diff import RETYPED, VANISHED
@@ -18,7 +19,6 @@ from etl.record import Reject
 from etl.stream import Partition
 from etl.transform import identify, transform
 
-AT_ONCE = 200  # payloads may be large
 KINDS = ("added", RETYPED, VANISHED, "new value", "unusable", "one id twice in a page")
 
 
@@ -88,6 +88,7 @@ def quarantined(
     )
     query = (
         select(rejects, project.c.key.label("project_key"))
+        .select_from(rejects)
         .outerjoin(project, own)
         .order_by(rejects.c.source, rejects.c.stream, rejects.c.parent_id, rejects.c.item)
     )
@@ -95,7 +96,7 @@ def quarantined(
         query = query.where(rejects.c.source == source)
     if not resolved:
         query = query.where(rejects.c.resolved_at.is_(None))
-    for row in connection.execute(query.execution_options(yield_per=AT_ONCE)):
+    for row in sized.rows(connection, query, rejects.c.payload):
         values = row._mapping  # noqa: SLF001  SQLAlchemy's documented way
         yield Quarantined(**{name: values[name] for name in Quarantined.__dataclass_fields__})
 

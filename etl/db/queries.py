@@ -3,6 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Row as SqlRow
 
+from etl.db import sized
 from etl.db.run_tables import run_streams, runs
 from etl.db.tables import RECORDS, change_fields, changes
 from etl.diff import MISSING
@@ -333,13 +335,15 @@ def _feed() -> Select[Any]:
             cast(change_fields.c.old_value, Text).label("old_text"),
             cast(change_fields.c.new_value, Text).label("new_text"),
         )
+        .select_from(changes)
         .outerjoin(change_fields, change_fields.c.change_id == changes.c.change_id)
         .order_by(changes.c.change_id, change_fields.c.path)
     )
 
 
 def _changes(connection: Connection, query: Select[Any]) -> Generator[Change, None, None]:
-    with connection.execute(query.execution_options(yield_per=1000)) as found:
+    values = change_fields.c.old_value, change_fields.c.new_value
+    with closing(sized.rows(connection, query, *values)) as found:
         for row in found:
             yield Change(
                 change_id=row.change_id,

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, select
 
 from etl.audit import Violation
-from etl.db.invariants import AT_ONCE, stream_rows
+from etl.db import sized
 from etl.db.tables import RECORDS, ChildTables, RecordTables, change_fields, changes
 from etl.diff import MISSING, field_changes
 from etl.providers import PROVIDERS
@@ -65,8 +65,7 @@ def children(connection: Connection) -> Iterator[Violation]:
             continue
         table = tables.current
         query = select(table).where(~table.c.is_deleted).order_by(table.c[tables.id])
-        result = connection.execute(query.execution_options(yield_per=AT_ONCE))
-        for rows in result.partitions():
+        for rows in sized.pieces(connection, query, table.c.raw):
             for child in tables.children:
                 yield from _children(connection, tables, child, rows)
 
@@ -74,9 +73,8 @@ def children(connection: Connection) -> Iterator[Violation]:
 def field_diffs(connection: Connection) -> Iterator[Violation]:
     """Events of updates and returns whose fields are not the diff of the two versions."""
     for tables in RECORDS.values():
-        for query in _pairs(tables):
-            result = connection.execute(query.execution_options(yield_per=AT_ONCE))
-            for rows in result.partitions():
+        for query, raws in _pairs(tables):
+            for rows in sized.pieces(connection, query, *raws):
                 told = _fields(connection, [row.change_id for row in rows])
                 for row in rows:
                     stream = _stream(row.provider, tables)
@@ -92,7 +90,7 @@ def _stored(connection: Connection, tables: RecordTables) -> Iterator[tuple[Any,
     """Every version, the current ones first, and how it is called."""
     for table in (tables.current, tables.history):
         order = (table.c[tables.id], table.c.version)
-        for row in stream_rows(connection, select(table).order_by(*order)):
+        for row in sized.rows(connection, select(table).order_by(*order), table.c.raw):
             record_id = getattr(row, tables.id)
             name = f"{tables.stream} {record_id} ({row.source} {row.key}) version {row.version}"
             yield row, name
@@ -182,17 +180,18 @@ def _same_child(
     )
 
 
-def _pairs(tables: RecordTables) -> Iterator[Select[Any]]:
+def _pairs(tables: RecordTables) -> Iterator[tuple[Select[Any], Sequence[Any]]]:
     """Events that have fields, with the payloads of their version and of the one before."""
     before = tables.history.alias("before")
     for table in (tables.current, tables.history):
-        yield (
+        query = (
             select(
                 *(changes.c[name] for name in ("change_id", "record_id", "version")),
                 *(changes.c[name] for name in ("source", "provider", "key")),
                 before.c.raw.label("old"),
                 table.c.raw.label("new"),
             )
+            .select_from(changes)
             .join(
                 table,
                 and_(
@@ -211,6 +210,7 @@ def _pairs(tables: RecordTables) -> Iterator[Select[Any]]:
             .where(changes.c.operation.in_(("updated", "restored")))
             .order_by(changes.c.change_id)
         )
+        yield query, (before.c.raw, table.c.raw)
 
 
 _Diff = Mapping[str, tuple[str | None, str | None]]

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType, TypeEngine
 
-from etl.db import asof, run_tables
+from etl.db import asof, run_tables, sized
 from etl.db.tables import RECORDS, change_fields, changes
 from etl.db.types import BigId, Document, Flag, UtcDateTime
 from etl.diff import MISSING
@@ -41,7 +41,6 @@ from etl.errors import ConfigError
 from etl.export import Column, Kind
 from etl.text import near_or_some
 
-AT_ONCE = 1000  # rows in memory
 EVENTS = ("changes", "change_feed")  # known at a moment by their times
 
 TABLES: MappingProxyType[str, Table] = MappingProxyType(
@@ -210,9 +209,9 @@ def batches(
         *(cast(one, Text).label(one.name) if _as_text(one) else one for one in rows.c)
     )
     places = [place for place, one in enumerate(rows.c) if _json(one)]
-    with connection.execute(query.execution_options(yield_per=AT_ONCE)) as found:
-        for part in found.partitions():
-            yield [_parsed(row, places) for row in part]
+    documents = [one for one in rows.c if _json(one)]
+    for part in sized.pieces(connection, query, *documents):
+        yield [_parsed(row, places) for row in part]
 
 
 def _json(one: Any) -> bool:

@@ -4,6 +4,7 @@ Records are matched by what they are, so that row ids and ids of events stay. Va
 etl.db.recompute does. The caller's transaction.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from json import loads
@@ -18,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    func,
     insert,
     select,
     update,
@@ -26,6 +28,7 @@ from sqlalchemy import (
 from etl.db.engine import lock_events
 from etl.db.recompute import in_doubles
 from etl.db.run_tables import outside_scope, rejects, schema_drift
+from etl.db.sized import size_of, together
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import Document
 from etl.db.upsert import copy_rows, parts
@@ -75,7 +78,7 @@ class Rewrite:
     def stream(self, tables: RecordTables) -> Iterator[Difference]:
         """All of one stream; after the projects, to which the others refer."""
         new, gone = self.match(tables)
-        for part in parts(new):
+        for part in _readable(self.there, tables, new):
             yield from self._add(tables, part)
         ids = self.ids[tables.stream]
         versions = _Kind(table=tables.history, id=tables.id, key=(tables.id, "version"))
@@ -83,7 +86,7 @@ class Rewrite:
             _Kind(table=child.current, id="layer_id", key=("layer_id", "external_id"), own=child.id)
             for child in tables.children
         ]
-        for part in parts(list(ids)):
+        for part in _readable(self.there, tables, list(ids)):
             some = {row_id: ids[row_id] for row_id in part}
             yield from self._level(
                 _Kind(table=tables.current, id=tables.id, key=(tables.id,)), some
@@ -92,7 +95,7 @@ class Rewrite:
             yield from self._events(tables, some)
             for child in children:
                 yield from self._level(child, some)
-        for part in parts(gone):
+        for part in _readable(self.here, tables, gone):
             yield from self._remove(tables, part)
 
     def match(self, tables: RecordTables) -> tuple[list[int], list[int]]:
@@ -290,6 +293,20 @@ class _Kind:
     id: str
     key: tuple[str, ...]
     own: str = ""
+
+
+def _readable(
+    connection: Connection, tables: RecordTables, row_ids: Sequence[int]
+) -> Iterator[Sequence[int]]:
+    """Records, as many at a time as may be read together with all their versions."""
+    for part in parts(row_ids):
+        sizes: Counter[int] = Counter()
+        for table in (tables.current, tables.history):
+            row_id = table.c[tables.id]
+            size = func.sum(size_of(connection, table.c.raw))
+            query = select(row_id, size).where(row_id.in_(part)).group_by(row_id)
+            sizes.update({one: int(much) for one, much in connection.execute(query)})
+        yield from together(part, sizes.__getitem__, most=len(part))
 
 
 def _identities(connection: Connection, tables: RecordTables, source: str) -> dict[Any, int]:

@@ -1,34 +1,68 @@
 """Reading rows with large documents few at a time, so that their size does not add up in memory."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Text, cast, func
+from sqlalchemy import Connection, Row, Select, Text, case, cast, func
 
-from etl.db.upsert import LOOKUP
-
+T = TypeVar("T")
 MOST_TEXT = 2**20  # characters of JSON that are read at once; a document that is larger, alone
+MOST_ROWS = 500
 _AT_ONCE = 5000  # sizes
 
 
-def size_of(*documents: Any) -> Any:
-    """The size of these columns' JSON together, in characters, as a SQL value."""
-    sizes = (func.coalesce(func.length(cast(column, Text)), 0) for column in documents)
-    return sum(sizes, 0)
+def pieces(
+    connection: Connection, query: Select[Any], *documents: Any
+) -> Generator[Sequence[Row[Any]], None, None]:
+    """The rows of a query, as many at a time as may be in memory together.
 
-
-def in_pieces(connection: Connection, sizes: Executable) -> Iterator[list[Any]]:
-    """The keys of rows, as many at a time as may be read together.
-
-    sizes: selects (key, size of its documents).
+    documents: the columns whose values may be large, as the query's tables name them. Their sizes
+    are read first, by a second cursor over the same rows.
     """
-    piece: list[Any] = []
+    streamed = query.execution_options(yield_per=MOST_ROWS)
+    with connection.execute(streamed) as found:
+        if not documents:
+            yield from found.partitions()
+            return
+        size = size_of(connection, *documents)
+        sizes = query.with_only_columns(size)
+        with connection.execute(sizes.execution_options(yield_per=_AT_ONCE)) as measured:
+            for some in together(measured.scalars(), lambda size: size, most=MOST_ROWS):
+                yield found.fetchmany(len(some))
+
+
+def rows(connection: Connection, query: Select[Any], *documents: Any) -> Generator[Any, None, None]:
+    """The same, row by row."""
+    for piece in pieces(connection, query, *documents):
+        yield from piece
+
+
+def together(values: Iterable[T], size: Callable[[T], int], *, most: int) -> Iterator[list[T]]:
+    """The values in lists, each as long as the sizes in it leave room for one more."""
+    some: list[T] = []
     room = MOST_TEXT
-    for key, size in connection.execute(sizes.execution_options(yield_per=_AT_ONCE)):
-        if piece and (size > room or len(piece) == LOOKUP):
-            yield piece
-            piece, room = [], MOST_TEXT
-        piece.append(key)
-        room -= size
-    if piece:
-        yield piece
+    for value in values:
+        needed = size(value)
+        if some and (needed > room or len(some) == most):
+            yield some
+            some, room = [], MOST_TEXT
+        some.append(value)
+        room -= needed
+    if some:
+        yield some
+
+
+def size_of(connection: Connection, *documents: Any) -> Any:
+    """The size of these columns' JSON together, about in characters, as a SQL value."""
+    one = _on_postgres if connection.dialect.name == "postgresql" else _in_characters
+    return sum((func.coalesce(one(column), 0) for column in documents), 0)
+
+
+def _in_characters(column: Any) -> Any:
+    return func.length(cast(column, Text))
+
+
+def _on_postgres(column: Any) -> Any:
+    """As stored; of a value that is compressed the text's, which takes time."""
+    compressed = func.pg_column_compression(column).is_not(None)
+    return case((compressed, _in_characters(column)), else_=func.pg_column_size(column))

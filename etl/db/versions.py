@@ -10,13 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, literal, select
 
-from etl.db.invariants import stream_rows
+from etl.db import sized
 from etl.db.tables import RECORDS, RecordTables, changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What one run observed: rows with stream, parent_id, raw, content_hash, is_deleted, reason.
+    """What one run observed: rows with stream, parent_id, raw and its size, content_hash,
+    is_deleted, reason.
 
     versions: the projects' first; they are to be read before the next moment is asked for.
     """
@@ -77,10 +78,12 @@ def _ordered(
             at.label("at"),
             *(table.c[name] for name in ("run_id", "parent_id", "is_deleted", "content_hash")),
             table.c.raw,
+            sized.size_of(connection, table.c.raw).label("size"),
             changes.c.reason,
         )
+        .select_from(table)
         .outerjoin(changes, event)
         .where(table.c.source == source)
         .order_by(at, table.c[tables.id])
     )
-    return stream_rows(connection, query)
+    return sized.rows(connection, query, table.c.raw)

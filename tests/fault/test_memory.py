@@ -152,6 +152,30 @@ def test_however_much_changed_a_run_takes_a_bounded_memory(
         assert count(engine, "change_fields") >= records
 
 
+ASKED = (
+    *(["export", table, "--out"] for table in ("projects", "project_history", "change_fields")),
+    *(["changes"], ["history", "projects", "1"], ["reprocess", "it"]),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.row(32)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_large_records_are_read_few_at_a_time_by_every_command(
+    kind: str, databases: Databases, tmp_path: Path
+) -> None:
+    pages = Pages(hostile.large_changed, 12)
+    with databases(kind) as engine, pages.serving() as server:
+        config = configured(tmp_path, url_of(engine), "layers", server.url)
+        for pages.state in range(3):
+            assert limited(config, "sync", "it").code == 0
+        for number, words in enumerate(ASKED):
+            out = [str(tmp_path / f"{number}.jsonl")] if words[-1] == "--out" else []
+            ended = limited(config, *words, *out)
+            assert (ended.code, ended.err) == (0, ""), words
+            assert ended.peak < MOST, words
+
+
 PLANS = [
     pytest.param(kind, name, file, id=f"{name}-{kind}-{file}")
     for name in ("many records", "large records")

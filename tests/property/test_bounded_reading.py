@@ -1,17 +1,13 @@
 """What keeps a merge's memory bounded: values in a temporary file, rows read by their size."""
 
-import json
 from collections.abc import Sequence
 from itertools import zip_longest
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
-from sqlalchemy.pool import StaticPool
 
 from etl import spool
-from etl.db.sized import MOST_TEXT, in_pieces
-from etl.db.upsert import LOOKUP
+from etl.db.sized import MOST_ROWS, MOST_TEXT, together
 from etl.spool import Spool
 from tests.property.strategies import JSON
 
@@ -31,20 +27,16 @@ def test_a_spool_gives_back_what_was_added(values: Sequence[object], large: bool
         assert len(kept) == len(before) + len(values)
 
 
-@given(st.lists(SIZES, max_size=30), st.integers(0, 2 * LOOKUP))
+@given(st.lists(SIZES, max_size=30), st.integers(0, 2 * MOST_ROWS))
 def test_each_row_is_read_once_and_few_large_ones_together(
     sizes: Sequence[int], small: int
 ) -> None:
     sizes = [*sizes, *[1] * small]
-    rows = text("SELECT key, value FROM json_each(:sizes) ORDER BY key")
-    engine = create_engine("sqlite://", poolclass=StaticPool)
-    with engine.connect() as connection:
-        pieces = list(in_pieces(connection, rows.bindparams(sizes=json.dumps(sizes))))
-    engine.dispose()
+    pieces = list(together(range(len(sizes)), sizes.__getitem__, most=MOST_ROWS))
     assert [key for piece in pieces for key in piece] == list(range(len(sizes)))
     for piece, after in zip_longest(pieces, pieces[1:]):
         size = sum(sizes[key] for key in piece)
         assert size <= MOST_TEXT or len(piece) == 1
-        assert len(piece) <= LOOKUP
-        full = after is None or size + sizes[after[0]] > MOST_TEXT or len(piece) == LOOKUP
+        assert len(piece) <= MOST_ROWS
+        full = after is None or size + sizes[after[0]] > MOST_TEXT or len(piece) == MOST_ROWS
         assert full, "more would have had room"
