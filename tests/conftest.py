@@ -16,6 +16,7 @@ from etl import redaction
 from etl.db import schema
 from etl.db.engine import open_engine
 from tests.support import postgres
+from tests.support.cached import share_authorities, share_comparisons
 from tests.support.compiled import share_compiled_statements
 from tests.support.forks import Fork, forks
 from tests.support.pgbouncer import Pool, pgbouncer
@@ -27,6 +28,8 @@ POOLED = "TEST_POOLED"  # PostgreSQL is reached through PgBouncer
 Databases = Callable[[str], AbstractContextManager[Engine]]
 
 share_compiled_statements()
+share_comparisons()
+share_authorities()
 
 
 def pytest_configure() -> None:

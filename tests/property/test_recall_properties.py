@@ -2,23 +2,21 @@
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from etl.app import Wish, job_of
 from etl.config import Settings, load
-from etl.db import schema
-from etl.db.engine import open_engine
 from etl.extract import Reader
 from etl.pipeline import Shell, run
 from etl.process import lives, this_process
 from etl.report import RunReport
 from etl.stream import Request, Response, Traffic
+from tests.conftest import Databases
 from tests.support.database import contents, rows
 from tests.support.runs import hour
 
@@ -106,29 +104,23 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return load(path, environ={"KEY": "api-00000000-bench"})
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, deadline=None)
 @given(LISTS, st.lists(st.tuples(LISTS, SCRIPTS), min_size=1, max_size=2))
 def test_equal_pages_need_not_be_read_again(
     config: Settings,
-    tmp_path: Path,
+    databases: Databases,
     first: List,
     later: Sequence[tuple[List, dict[int, tuple[str, Any]]]],
 ) -> None:
     found = []
     for twice in (False, True):
-        path = tmp_path / f"{twice}.db"
-        path.unlink(missing_ok=True)
-        engine = open_engine(f"sqlite:///{path}")
-        schema.ensure(engine)
-        reports = [synced(engine, config, served(first, {}), 0, twice=twice)]
-        for number, (listed, script) in enumerate(later, 1):
-            reports.append(synced(engine, config, served(listed, script), number, twice=twice))
-        told = [(one.status, one.error, [repr(s) for s in one.streams]) for one in reports]
-        rejects = [
-            (row["item"], row["reason"], row["resolved_at"]) for row in rows(engine, "rejects")
-        ]
-        found.append((told, contents(engine), rejects))
-        engine.dispose()
+        with databases("sqlite") as engine:
+            reports = [synced(engine, config, served(first, {}), 0, twice=twice)]
+            for number, (listed, script) in enumerate(later, 1):
+                reports.append(synced(engine, config, served(listed, script), number, twice=twice))
+            told = [(one.status, one.error, [repr(s) for s in one.streams]) for one in reports]
+            rejects = [
+                (row["item"], row["reason"], row["resolved_at"]) for row in rows(engine, "rejects")
+            ]
+            found.append((told, contents(engine), rejects))
     assert found[0] == found[1]
