@@ -1,5 +1,6 @@
 """Places for the tests of commands: one with a past that is only read, one fresh for each test."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,10 +41,28 @@ def here(tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> Iterator[Place]:
-    """A place whose sources were synced once."""
-    with synced(tmp_path) as found:
+def migrated(here: Place, sqlite_template: Path) -> Place:
+    """A place whose database has its tables already, and no rows."""
+    shutil.copy(sqlite_template, here.database)
+    return here
+
+
+@pytest.fixture(scope="session")
+def synced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A place whose sources were synced once; `done` is a copy of it."""
+    with synced(tmp_path_factory.mktemp("synced")) as found:
         yield found
+
+
+@pytest.fixture
+def done(tmp_path: Path, synced_once: Place) -> Place:
+    """A place whose sources were synced once; nothing happened at the vendors since."""
+    sandbox = synced_once.sandbox  # the same, as its address is part of what was synced
+    sandbox.clear_faults()
+    sandbox.reset()
+    found = place(tmp_path, sandbox)
+    shutil.copy(synced_once.database, found.database)
+    return found
 
 
 def _first(world: World, provider: str, stream: str) -> str:

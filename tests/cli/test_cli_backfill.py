@@ -31,15 +31,15 @@ def test_the_examples_of_the_readme_run(here: Place) -> None:
     assert (ended.code, "has ended (ok)" in ended.err) == (2, True)
 
 
-def test_a_forecast_comes_first_and_the_report_last(here: Place) -> None:
-    ended = here.etl("backfill", "st")
+def test_a_forecast_comes_first_and_the_report_last(migrated: Place) -> None:
+    ended = migrated.etl("backfill", "st")
     assert ended.code == 0
     assert ended.err.startswith("st: about 3 requests; ")
     assert ended.out.startswith("st: ok, ")
 
 
-def test_json_is_one_report_on_stdout(here: Place) -> None:
-    ended = here.etl("backfill", "ld", "--project", "search", "--json")
+def test_json_is_one_report_on_stdout(migrated: Place) -> None:
+    ended = migrated.etl("backfill", "ld", "--project", "search", "--json")
     (run,) = ended.json["runs"]
     assert (ended.err, run["kind"], run["status"]) == ("", "backfill", "ok")
     assert {one["stream"]: one["created"] for one in run["streams"]} == {
@@ -77,22 +77,22 @@ def test_a_signal_keeps_what_was_read(tmp_path: Path, here: Place) -> None:
     assert found.etl("backfill", "st", "--resume", "1").code == 0
 
 
-def test_other_options_beside_resume_are_refused(here: Place) -> None:
-    ended = here.etl("backfill", "st", "--resume", "1", "--stream", "layers")
+def test_other_options_beside_resume_are_refused(migrated: Place) -> None:
+    ended = migrated.etl("backfill", "st", "--resume", "1", "--stream", "layers")
     assert (ended.code, "give no other option" in ended.err) == (2, True)
 
 
-def test_a_window_that_ends_before_it_begins_is_refused(here: Place) -> None:
-    ended = here.etl("backfill", "st", "--created-since", "1d", "--created-until", "2d")
+def test_a_window_that_ends_before_it_begins_is_refused(migrated: Place) -> None:
+    ended = migrated.etl("backfill", "st", "--created-since", "1d", "--created-until", "2d")
     assert (ended.code, "is not before" in ended.err) == (2, True)
 
 
-def test_the_state_of_a_stream_is_not_that_of_a_backfilled_part(here: Place) -> None:
-    assert here.etl("sync", "ld").code == 0
-    before = here.etl("status", "ld", "--json").json
-    assert here.etl("backfill", "ld", "--project", "search").code == 0
-    after = here.etl("status", "ld", "--json").json
+def test_the_state_of_a_stream_is_not_that_of_a_backfilled_part(migrated: Place) -> None:
+    assert migrated.etl("sync", "ld").code == 0
+    before = migrated.etl("status", "ld", "--json").json
+    assert migrated.etl("backfill", "ld", "--project", "search").code == 0
+    after = migrated.etl("status", "ld", "--json").json
     for row in (*before, *after):
         del row["age_seconds"]
     assert after == before
-    assert "backfill" in here.etl("runs", "ld").out
+    assert "backfill" in migrated.etl("runs", "ld").out

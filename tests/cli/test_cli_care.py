@@ -14,12 +14,12 @@ NEW = Fault("layers /v1/projects[?]*", "patch", times=1, arg=(("newThing",), {"d
 
 
 @pytest.fixture
-def odd(here: Place) -> Place:
+def odd(migrated: Place) -> Place:
     """A place whose vendors sent an item of no known shape, and an unknown field."""
-    here.sandbox.add_fault(BAD)
-    here.sandbox.add_fault(NEW)
-    assert here.etl("sync").code == 5
-    return here
+    migrated.sandbox.add_fault(BAD)
+    migrated.sandbox.add_fault(NEW)
+    assert migrated.etl("sync").code == 5
+    return migrated
 
 
 def alter(place: Place, statement: str) -> None:

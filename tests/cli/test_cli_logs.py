@@ -48,16 +48,24 @@ def documents(ended: Ended) -> list[dict[str, object]]:
     return [json.loads(line) for line in ended.err.split("\n") if line.startswith("{")]
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 500, 503])
-@pytest.mark.parametrize("form", ["off", "text", "json"])
-@pytest.mark.parametrize("command", [("sync", "ly"), ("check", "ly"), ("sync", "--quiet", "ly")])
+FORMS = ("off", "text", "json")
+ASKING = (("sync", "ly"), ("check", "ly"), ("sync", "--quiet", "ly"))
+
+
+@pytest.mark.parametrize(
+    ("command", "form", "status"),  # every two of them together
+    [
+        (ASKING[(place + number) % len(ASKING)], form, status)
+        for number, status in enumerate([400, 401, 404, 500, 503])
+        for place, form in enumerate(FORMS)
+    ],
+)
 def test_what_a_vendor_says_begins_no_line_and_commands_no_terminal(
-    tmp_path: Path, command: tuple[str, ...], form: str, status: int
+    migrated: Place, command: tuple[str, ...], form: str, status: int
 ) -> None:
-    with Sandbox(small()) as sandbox, answering(status, MESSAGE) as url:
-        here = place(tmp_path, sandbox, ly=ONCE)
-        here.config.write_text(here.config.read_text().replace(sandbox.url, url))
-        ended = here.etl("--log", form, *command)
+    with answering(status, MESSAGE) as url:
+        migrated.config.write_text(migrated.config.read_text().replace(migrated.sandbox.url, url))
+        ended = migrated.etl("--log", form, *command)
     for said in (ended.out, ended.err):
         assert not any(line.lstrip().startswith(FORGED) for line in said.split("\n"))
         assert not COMMANDS & set(said)

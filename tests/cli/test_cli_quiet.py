@@ -28,17 +28,11 @@ QUIET = [
 ]
 
 
-@pytest.fixture
-def synced_place(here: Place) -> Place:
-    assert here.etl("sync").code == 0
-    return here
-
-
-def test_nothing_is_printed_when_all_is_well(synced_place: Place) -> None:
+def test_nothing_is_printed_when_all_is_well(done: Place) -> None:
     for words in QUIET:
-        ended = synced_place.etl(*words, "--quiet")
+        ended = done.etl(*words, "--quiet")
         assert (ended.code, ended.out, ended.err) == (0, "", ""), words
-        ended = synced_place.etl("--quiet", *words)
+        ended = done.etl("--quiet", *words)
         assert (ended.code, ended.out, ended.err) == (0, "", ""), words
 
 
@@ -47,17 +41,17 @@ def test_a_first_sync_is_quiet_in_a_process_of_its_own(here: Place) -> None:
     assert (ended.code, ended.out, ended.err) == (0, "", "")
 
 
-def test_a_failure_is_printed_as_without_it(synced_place: Place) -> None:
-    with_it = synced_place.etl("sync", "--quiet", "ly", ly="another")
-    without = synced_place.etl("sync", "ly", ly="another")
+def test_a_failure_is_printed_as_without_it(done: Place) -> None:
+    with_it = done.etl("sync", "--quiet", "ly", ly="another")
+    without = done.etl("sync", "ly", ly="another")
     assert (with_it.code, without.code) == (4, 4)
     assert [line.split()[:2] for line in with_it.out.splitlines()] == [
         line.split()[:2] for line in without.out.splitlines()
     ]
 
 
-def test_stale_streams_are_named(synced_place: Place) -> None:
-    ended = synced_place.etl("status", "--max-age", "0s", "--quiet")
+def test_stale_streams_are_named(done: Place) -> None:
+    ended = done.etl("status", "--max-age", "0s", "--quiet")
     assert ended.code == 6
     assert all(name in ended.out for name in ("ld", "st", "ly"))
     assert "stale" in ended.err
@@ -66,8 +60,8 @@ def test_stale_streams_are_named(synced_place: Place) -> None:
 @pytest.mark.parametrize(
     "words", [("sync", "--quiet", "nobody"), ("--quiet", "sync", "nobody"), ("--quiet", "report")]
 )
-def test_an_error_is_printed(synced_place: Place, words: tuple[str, ...]) -> None:
-    ended = synced_place.etl(*words)
+def test_an_error_is_printed(done: Place, words: tuple[str, ...]) -> None:
+    ended = done.etl(*words)
     assert (ended.code, ended.err.startswith("etl: ")) == (2, True)
 
 

@@ -31,9 +31,9 @@ def test_a_second_sync_says_that_nothing_changed(done: Place) -> None:
     assert done.etl("sync", "ly").out.startswith("ly: ok, nothing changed, ")
 
 
-def test_sync_of_named_sources_asks_only_those(here: Place) -> None:
-    here.etl("sync", "ly", "st")
-    assert {seen.provider for seen in here.sandbox.requests} == {"layers", "statsig"}
+def test_sync_of_named_sources_asks_only_those(migrated: Place) -> None:
+    migrated.etl("sync", "ly", "st")
+    assert {seen.provider for seen in migrated.sandbox.requests} == {"layers", "statsig"}
 
 
 def test_without_a_config_exit_2_names_init(tmp_path: Path) -> None:
@@ -42,23 +42,23 @@ def test_without_a_config_exit_2_names_init(tmp_path: Path) -> None:
     assert "etl init" in ended.err
 
 
-def test_an_unknown_source_is_exit_2_and_names_the_near_one(here: Place) -> None:
-    ended = here.etl("sync", "lds")
+def test_an_unknown_source_is_exit_2_and_names_the_near_one(migrated: Place) -> None:
+    ended = migrated.etl("sync", "lds")
     assert ended.code == 2
     assert "did you mean ld" in ended.err
 
 
-def test_an_unknown_stream_is_exit_2_and_names_the_known(here: Place) -> None:
-    ended = here.etl("sync", "st", "--stream", "flags")
+def test_an_unknown_stream_is_exit_2_and_names_the_known(migrated: Place) -> None:
+    ended = migrated.etl("sync", "st", "--stream", "flags")
     assert ended.code == 2
     assert "projects, layers" in ended.out
 
 
-def test_a_missing_secret_is_exit_2_and_named(here: Place) -> None:
-    ended = here.etl("sync", ly="")
+def test_a_missing_secret_is_exit_2_and_named(migrated: Place) -> None:
+    ended = migrated.etl("sync", ly="")
     assert ended.code == 2
     assert "sources.ly.api_key" in ended.err
-    assert "layers" not in {seen.provider for seen in here.sandbox.requests}
+    assert "layers" not in {seen.provider for seen in migrated.sandbox.requests}
 
 
 def test_an_emptied_list_is_exit_3_and_deletes_nothing(done: Place) -> None:
@@ -89,20 +89,20 @@ def test_force_deletes_makes_the_deletions_that_were_held_back(done: Place) -> N
     assert _count(done, "projects_current", "provider = 'layers'") == 0
 
 
-def test_a_wrong_key_is_exit_4(here: Place) -> None:
-    ended = here.etl("sync", "st", st="console-wrong")
+def test_a_wrong_key_is_exit_4(migrated: Place) -> None:
+    ended = migrated.etl("sync", "st", st="console-wrong")
     assert ended.code == 4
     assert ended.out.startswith("st: denied")
 
 
-def test_a_list_that_cannot_be_read_is_exit_5_and_the_rest_lands(here: Place) -> None:
-    here.sandbox.add_fault(
+def test_a_list_that_cannot_be_read_is_exit_5_and_the_rest_lands(migrated: Place) -> None:
+    migrated.sandbox.add_fault(
         Fault("launchdarkly */my-project/layers*", "status", times=None, arg=500)
     )
-    ended = here.etl("sync", "ld")
+    ended = migrated.etl("sync", "ld")
     assert ended.code == 5
     assert "layers not complete: my-project" in ended.out
-    assert _count(here, "layers_current") == 4 * 4
+    assert _count(migrated, "layers_current") == 4 * 4
 
 
 def test_a_long_wait_is_exit_75_and_says_until_when(tmp_path: Path) -> None:
@@ -123,9 +123,9 @@ def test_a_run_that_the_rate_limits_make_long_is_forecast(tmp_path: Path) -> Non
     assert ", in 10 min" in ended.err
 
 
-def test_the_exit_code_is_that_which_most_needs_a_person(here: Place) -> None:
-    here.sandbox.add_fault(Fault("layers", "status", times=None, arg=503))
-    ended = here.etl("sync", st="console-wrong")
+def test_the_exit_code_is_that_which_most_needs_a_person(migrated: Place) -> None:
+    migrated.sandbox.add_fault(Fault("layers", "status", times=None, arg=503))
+    ended = migrated.etl("sync", st="console-wrong")
     assert ended.code == 4
     told = [text.split(":")[0] for text in ended.out.splitlines() if text[0] != " "]
     assert sorted(told) == ["ld", "ly", "st"]  # as they come to their ends
@@ -169,8 +169,8 @@ def test_json_is_one_document_with_the_numbers_of_the_runs(here: Place) -> None:
     assert len(told) == 6
 
 
-def test_json_of_a_run_has_what_scripts_ask_for(here: Place) -> None:
-    (run,) = here.etl("sync", "ly", "--json").json["runs"]
+def test_json_of_a_run_has_what_scripts_ask_for(migrated: Place) -> None:
+    (run,) = migrated.etl("sync", "ly", "--json").json["runs"]
     assert {name: run[name] for name in ("source", "status", "exit_code", "changed")} == {
         "source": "ly",
         "status": "ok",
@@ -179,41 +179,41 @@ def test_json_of_a_run_has_what_scripts_ask_for(here: Place) -> None:
     }
 
 
-def test_json_of_a_failed_run_tells_its_error(here: Place) -> None:
-    ended = here.etl("sync", "st", "--json", st="console-wrong")
+def test_json_of_a_failed_run_tells_its_error(migrated: Place) -> None:
+    ended = migrated.etl("sync", "st", "--json", st="console-wrong")
     (run,) = ended.json["runs"]
     assert (ended.code, run["status"], run["exit_code"]) == (4, "denied", 4)
     assert "401" in run["error"]
 
 
-def test_a_dry_run_tells_everything_and_changes_nothing(here: Place) -> None:
-    ended = here.etl("sync", "--dry-run", "--json")
+def test_a_dry_run_tells_everything_and_changes_nothing(migrated: Place) -> None:
+    ended = migrated.etl("sync", "--dry-run", "--json")
     assert ended.code == 0
     assert sum(run["changed"] for run in ended.json["runs"]) > 0
-    assert {name: _count(here, name) for name in DATA} == dict.fromkeys(DATA, 0)
+    assert {name: _count(migrated, name) for name in DATA} == dict.fromkeys(DATA, 0)
 
 
 DATA = ("projects", "environments", "layers", "layer_reservations", "layer_parameters", "changes")
 
 
-def test_the_sync_after_a_dry_run_does_what_that_one_told(here: Place) -> None:
+def test_the_sync_after_a_dry_run_does_what_that_one_told(migrated: Place) -> None:
     told, made = (
         [(run["source"], stream["stream"], stream["created"]) for stream in run["streams"]]
         for wish in (["--dry-run"], [])
-        for run in here.etl("sync", "ld", "--json", *wish).json["runs"]
+        for run in migrated.etl("sync", "ld", "--json", *wish).json["runs"]
     )
     assert told == made
 
 
-def test_stream_reads_only_that_and_what_it_hangs_on(here: Place) -> None:
-    ended = here.etl("sync", "ld", "--stream", "layers", "--json")
+def test_stream_reads_only_that_and_what_it_hangs_on(migrated: Place) -> None:
+    ended = migrated.etl("sync", "ld", "--stream", "layers", "--json")
     (run,) = ended.json["runs"]
     assert [stream["stream"] for stream in run["streams"]] == ["projects", "layers"]
-    assert _count(here, "environments") == 0
+    assert _count(migrated, "environments") == 0
 
 
-def test_stream_may_be_repeated(here: Place) -> None:
-    ended = here.etl("sync", "ld", "--stream", "layers", "--stream", "environments", "--json")
+def test_stream_may_be_repeated(migrated: Place) -> None:
+    ended = migrated.etl("sync", "ld", "--stream", "layers", "--stream", "environments", "--json")
     assert len(ended.json["runs"][0]["streams"]) == 3
 
 
@@ -236,11 +236,11 @@ def test_an_outage_is_exit_75_and_the_next_sync_goes_on(tmp_path: Path) -> None:
     assert (ended.code, "gone on from the checkpoint" in ended.out) == (0, True)
 
 
-def test_rejected_items_are_told_and_kept(here: Place) -> None:
-    here.sandbox.add_fault(Fault("layers", "patch", times=None, arg=(("name",), 7)))
-    ended = here.etl("sync", "ly")
+def test_rejected_items_are_told_and_kept(migrated: Place) -> None:
+    migrated.sandbox.add_fault(Fault("layers", "patch", times=None, arg=(("name",), 7)))
+    ended = migrated.etl("sync", "ly")
     assert ended.code == 5
-    rejected = _count(here, "rejects")
+    rejected = _count(migrated, "rejects")
     assert rejected > 0
     assert f"{rejected} rejected" in ended.out
 
@@ -260,8 +260,8 @@ def test_text_logs_have_no_escape_codes_off_a_terminal(here: Place) -> None:
     assert ESCAPE not in ended.err
 
 
-def test_without_log_nothing_is_logged(here: Place) -> None:
-    assert here.etl("sync", "ly").err == ""
+def test_without_log_nothing_is_logged(migrated: Place) -> None:
+    assert migrated.etl("sync", "ly").err == ""
 
 
 def test_without_log_a_failed_run_is_told_once(here: Place) -> None:
