@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-# as many workers as tests/conftest.py says, each with a PostgreSQL of its own; a file stays together
-TESTS := $(BIN)/pytest -q -n auto --dist loadfile
+# As many workers as tests/conftest.py says, each with a PostgreSQL of its own; a file stays together.
+# They begin in the order of tests/conftest.py. What Python compiled is kept, wherever the environment
+# says otherwise: each worker and each process that a test starts would compile it all again.
+TESTS := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 # the oldest supported PostgreSQL, what is tested on it by every `make check`, and by `make fault`
 OLDEST := 15

@@ -24,6 +24,12 @@ from tests.support.pgbouncer import Pool, pgbouncer
 TEMPLATE = "etl_test_template"
 BOTH = ("sqlite", "postgres")
 POOLED = "TEST_POOLED"  # PostgreSQL is reached through PgBouncer
+LONGEST = (  # files that take more than ten seconds, the longest first
+    *("test_state_machine", "test_web_browser", "test_audit", "test_records_texts"),
+    *("test_cli_printing", "test_process_schema", "test_web_connections", "test_reprocess_archive"),
+    *("test_cli_install", "test_replay", "test_cli_side_by_side", "test_vendor_schemas"),
+    *("test_identities_moving", "test_budget", "test_retention", "test_every_command"),
+)
 
 Databases = Callable[[str], AbstractContextManager[Engine]]
 
@@ -46,6 +52,21 @@ def _ignore(_number: int, _frame: object) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than processors, as tests wait for other processes too; at most four."""
     return min(len(os.sched_getaffinity(0)) + 1, 4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the quick ones last: no worker is alone at the end.
+
+    With --no-loadscope-reorder, as files are else begun by how many tests they have.
+    """
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.stem
+    if name in LONGEST:
+        return LONGEST.index(name)
+    return len(LONGEST) + (item.path.parent.name in ("unit", "sandbox"))
 
 
 def pytest_collection_finish() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,6 +130,8 @@ def served(
     engine = open_reader(url)
     console = application(engine, clock=lambda: now, **door)
     listening = listen("127.0.0.1", 0)
+    # the kernel keeps little of what a client does not read; its sockets inherit that
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
     running = server(console, patience=patience)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()

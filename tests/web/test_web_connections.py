@@ -15,12 +15,13 @@ from sqlalchemy import Engine, insert, select
 from etl.db.engine import open_reader
 from etl.db.tables import changes
 from etl.web.connection import Patience
+from etl.web.feeds import AT_ONCE
 from etl.web.guard import Token
 from tests.conftest import BOTH, Databases
 from tests.support.console import ask, console_of, served, tell_briefly, url_of
 
 CLIENTS = 20  # more than the pool has connections
-MORE = 8000  # changes, for a file of more than the kernel keeps for a socket
+MORE = 3 * AT_ONCE  # changes, for a file of several pieces, more than is kept for a socket
 HASTY = Patience(request_seconds=0.2, stalled_seconds=0.2)
 
 
