@@ -13,19 +13,20 @@ from etl.audit import Finding, Violation, finding
 from etl.db import invariants
 from etl.db.audit import CHECKS, Check, findings
 from etl.db.engine import snapshot
-from etl.sandbox import Fault, Sandbox
+from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import BOTH, Databases
 from tests.support.database import count
 from tests.support.runs import settings_for, small, sync, sync_all
 
 KEY = "sdk-00000000-0000-4000-8000-0000000000aa"
+SIZES = Sizes(ld_projects=3, ld_environments=2, ld_layers=3, statsig_layers=8, layers_projects=8)
 STATSIG = "statsig /console/v1/layers[?]*"
 
 
 @pytest.fixture(scope="module", params=BOTH)
 def evolved(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Engine]:
     """A database after six syncs of a changing world; what a test changes is rolled back."""
-    with Sandbox(small(11)) as sandbox, databases(request.param) as engine:
+    with Sandbox(World(11, SIZES)) as sandbox, databases(request.param) as engine:
         settings = settings_for(sandbox)
         for number in range(6):
             sync_all(engine, settings)

@@ -82,6 +82,6 @@ def share_authorities() -> None:
 
 def _authorities() -> Hashable:
     paths = ssl.get_default_verify_paths()
-    places = [place for place in (paths.cafile, paths.capath) if place is not None]
+    places = filter(None, (paths.cafile, paths.capath))
     names = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     return names, *((place, Path(place).stat().st_mtime_ns) for place in places)

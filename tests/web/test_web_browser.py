@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
 from etl.shown import safe
 from etl.web.guard import Token
@@ -302,8 +302,8 @@ def test_on_a_narrow_screen_navigation_is_one_line_and_so_is_a_short_tag(
         assert len(set(places)) == 1
 
 
-WIDE = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 800}
+WIDE: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 800}
 PAPER = {"width": 720, "height": 1000}  # A4 without its margins
 EVERYWHERE = (
     *(*PAGES, "/estate", "/estate?stream=environments", "/estate?stream=layers&state=all"),
