@@ -153,19 +153,18 @@ class Story(RuleBasedStateMachine):
     @rule(at=st.integers(0, 20), shown=st.sampled_from([None, "", "sdk-****", "true"]))
     def hide_or_show_keys(self, at: int, shown: str | None) -> None:
         """The keys of an environment may not be seen, or may be again."""
-        self._show_keys(at, shown)
+        found = self.sandbox.world.records("launchdarkly", "environments")
+        if found:
+            self._show_keys(found[at % len(found)], shown)
+            self.truth.note()
 
-    def _show_keys(self, at: int, shown: str | None) -> None:
-        world = self.sandbox.world
-        found = world.records("launchdarkly", "environments")
-        if not found:
-            return
-        one = found[at % len(found)]
+    def _show_keys(self, one: dict[str, Any], shown: str | None) -> None:
         held = {name: one[name] for name in ("apiKey", "mobileKey")}
         keys = self.keys.setdefault(one["_id"], held)
         fields: dict[str, Any] = keys if shown == "true" else dict.fromkeys(keys, shown)
-        world.update("launchdarkly", "environments", one["key"], one["_project_key"], **fields)
-        self.truth.note()
+        self.sandbox.world.update(
+            "launchdarkly", "environments", one["key"], one["_project_key"], **fields
+        )
 
     @rule(
         source=st.sampled_from(list(SOURCES)),
@@ -289,8 +288,9 @@ class Story(RuleBasedStateMachine):
     def _end(self) -> None:
         self.mend()
         self._time_passes()
-        for at in range(len(self.sandbox.world.records("launchdarkly", "environments"))):
-            self._show_keys(at, "true")
+        for one in self.sandbox.world.records("launchdarkly", "environments"):
+            self._show_keys(one, "true")
+        self.truth.note()
         told = self._settings(50, 4)
         for source in SOURCES:
             mark = self.truth.mark()

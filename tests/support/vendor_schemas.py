@@ -131,6 +131,8 @@ def cleaned(value: Json) -> Json:
     if isinstance(value, list):
         return [cleaned(inner) for inner in value]
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
         plain = value.replace("\0", "\N{SYMBOL FOR NULL}")
         return "".join("\ufffd" if 0xD800 <= ord(one) < 0xE000 else one for one in plain)
     return int(value) if isinstance(value, float) and value.is_integer() else value
