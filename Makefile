@@ -12,6 +12,7 @@ OLDEST := 15
 CORE := $(addprefix tests/integration/test_,sync.py schema.py postgres_place.py)
 MORE := $(addprefix tests/integration/test_,asof.py changes.py deletions.py history.py plan_apply.py \
   proofs.py reports.py)
+TWINS := $(addprefix tests/integration/test_,outages.py quarantine.py rejects.py)
 LOST := tests/fault/test_pgbouncer.py tests/fault/test_lost_connections.py
 # the same through PgBouncer in transaction mode
 POOLED := TEST_POOLED=1 $(BIN)/pytest -q -n 2 --dist loadfile -k postgres
@@ -43,7 +44,7 @@ fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff format -q .
 
 fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
-	$(TESTS) -m "not clients" tests/fault
+	$(TESTS) -m "not clients" tests/fault $(TWINS)
 	$(POOLED) $(CORE) $(MORE)
 	@$(ON_OLDEST) -m "not clients" $(CORE) $(MORE) $(LOST) && \
 	  TEST_POSTGRES=$(OLDEST) $(POOLED) $(CORE) $(MORE); fi

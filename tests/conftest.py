@@ -23,6 +23,11 @@ from tests.support.pgbouncer import Pool, pgbouncer
 
 TEMPLATE = "etl_test_template"
 BOTH = ("sqlite", "postgres")
+TWINS = (  # files about what a vendor sends, and when: decided before a database sees it
+    *("test_pages_", "test_records_", "test_answers_", "test_identities_"),
+    *("test_process_clock", "test_process_freshness"),
+    *("test_outages", "test_quarantine", "test_rejects"),
+)
 POOLED = "TEST_POOLED"  # PostgreSQL is reached through PgBouncer
 LONGEST = (  # files that take more than ten seconds, the longest first
     *("test_state_machine", "test_web_browser", "test_audit", "test_records_texts"),
@@ -54,12 +59,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(len(os.sched_getaffinity(0)) + 1, 4)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, the quick ones last: no worker is alone at the end.
 
-    With --no-loadscope-reorder, as files are else begun by how many tests they have.
+    With --no-loadscope-reorder, as files are else begun by how many tests they have. Of twins
+    `make test` asks SQLite, `make fault` asks PostgreSQL as well.
     """
     items.sort(key=_place)
+    for item in items:
+        if item.path.name.startswith(TWINS) and "postgres" in item.name:
+            item.add_marker(pytest.mark.slow)
 
 
 def _place(item: pytest.Item) -> int:

@@ -91,17 +91,6 @@ class Tally:
 TALLIES = pytest.StashKey[dict[int, Tally]]()
 
 
-TWINS = ("test_pages_", "test_records_", "test_answers_", "test_identities_")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a vendor sends is sorted out before a database sees it: `make test` asks SQLite,
-    `make fault` asks PostgreSQL as well."""
-    for item in items:
-        if item.path.name.startswith(TWINS) and "postgres" in item.name:
-            item.add_marker(pytest.mark.slow)
-
-
 def pytest_itemcollected(item: pytest.Item) -> None:
     for tally in _of(item):
         tally.tests += 1

@@ -23,8 +23,8 @@ def fields(engine: Engine, stream: str, operation: str = "updated") -> list[tupl
     return [(row["key"], row["path"]) for row in sorted(found, key=lambda row: row["change_id"])]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_the_feed_tells_what_evolved_and_nothing_else(engine: Engine, seed: int) -> None:
+def test_the_feed_tells_what_evolved_and_nothing_else(engine: Engine) -> None:
+    seed = 1 if engine.dialect.name == "postgresql" else 0  # two stories, each on one database
     with Sandbox(small(seed)) as sandbox:
         settings = settings_for(sandbox)
         sync_all(engine, settings)
