@@ -254,8 +254,8 @@ def test_logs_are_json_lines_on_stderr(here: Place) -> None:
     assert ("ly", "/v1/projects") in read
 
 
-def test_text_logs_have_no_escape_codes_off_a_terminal(here: Place) -> None:
-    ended = here.process("--log", "text", "sync", "ly")
+def test_text_logs_have_no_escape_codes_off_a_terminal(migrated: Place) -> None:
+    ended = migrated.etl("--log", "text", "sync", "ly")
     assert "ly: projects walked" in ended.err
     assert ESCAPE not in ended.err
 
@@ -269,15 +269,14 @@ def test_without_log_a_failed_run_is_told_once(here: Place) -> None:
     assert (ended.code, ended.err) == (2, "")
 
 
-def test_the_config_may_come_from_the_environment(here: Place, tmp_path: Path) -> None:
-    ended = process("sync", "ly", at=tmp_path, keys={"ETL_CONFIG": str(here.config)})
-    assert ended.code == 0
+def test_the_config_may_come_from_the_environment(migrated: Place) -> None:
+    assert etl("sync", "ly", more={"ETL_CONFIG": str(migrated.config)}).code == 0
 
 
 def test_the_database_of_the_environment_wins(here: Place, tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     keys = {"ETL_CONFIG": str(here.config), "ETL_DATABASE_URL": f"sqlite:///{other}"}
-    assert process("sync", "ly", at=tmp_path, keys=keys).code == 0
+    assert etl("sync", "ly", more=keys).code == 0
     assert other.is_file()
     assert not here.database.exists()
 

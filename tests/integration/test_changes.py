@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from sqlalchemy import Engine
 
 from etl.sandbox import Fault, Sandbox, World

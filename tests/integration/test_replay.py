@@ -27,7 +27,7 @@ from tests.conftest import Databases
 from tests.support.database import contents, count, differing, rows
 from tests.support.runs import SOURCES, hour, settings_for, sync, sync_all
 
-DAYS = 30
+DAYS = 15
 
 
 FEW = Sizes(ld_projects=4, ld_environments=1, ld_layers=2, statsig_layers=10, layers_projects=8)
@@ -45,7 +45,7 @@ def load(engine: Engine, settings: Settings, name: str, folder: Path, **wish) ->
 
 @dataclass(frozen=True)
 class Month:
-    """Thirty daily syncs, and their archive."""
+    """Daily syncs, and their archive."""
 
     folder: Path
     settings: Settings
@@ -60,7 +60,7 @@ def month(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Ite
         for day in range(DAYS):
             sync_all(engine, settings, hour(24 * day))
             if day % 3:  # on some days nothing happens
-                sandbox.world.evolve(changed=0.1, deleted=2, renamed=1, created=2, restored=1)
+                sandbox.world.evolve(changed=0.1, deleted=4, renamed=2, created=4, restored=3)
         yield Month(folder=folder, settings=settings, engine=engine)
 
 
@@ -70,9 +70,7 @@ def sqlite(databases: Databases) -> Iterator[Engine]:
         yield engine
 
 
-def test_thirty_daily_dumps_give_the_history_of_thirty_daily_syncs(
-    month: Month, engine: Engine
-) -> None:
+def test_daily_dumps_give_the_history_of_daily_syncs(month: Month, engine: Engine) -> None:
     # LaunchDarkly's has every kind of change; the two others are loaded on one database only
     names = SOURCES if engine.dialect.name == "sqlite" else ["ld"]
     for name in names:
@@ -121,7 +119,7 @@ def test_dumps_older_than_what_is_known_are_refused_with_the_moments(
     with Sandbox(World(3, FEW)) as sandbox:
         sync(sqlite, settings_for(sandbox), "st", hour(24 * 40))
     with pytest.raises(
-        StoreError, match=r"30 dumps, the first of 2026-11-01 00:00:00Z.*known from"
+        StoreError, match=rf"{DAYS} dumps, the first of 2026-11-01 00:00:00Z.*known from"
     ):
         plan_load(sqlite, month.settings, "st", month.folder)
 

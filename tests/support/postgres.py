@@ -57,8 +57,11 @@ def started(configuration: str = "") -> Iterator[Any]:
 
 
 def create(admin: Engine, name: str, template: str = "template0") -> str:
-    """A new database as a copy of the template; -> its URL."""
-    _execute(admin, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    """A new database as a copy of the template; -> its URL.
+
+    Its files are copied, which takes half of what it takes to write them to the log, too.
+    """
+    _execute(admin, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     return admin.url.set(database=name).render_as_string(hide_password=False)
 
 
