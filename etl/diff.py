@@ -7,10 +7,13 @@ named by their key, so that an insertion does not look like a change of everythi
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from etl.text import Json, field_step, json_text, json_type
 
+MOST_CHANGES = 10_000  # of a record; a body may hold 250,000 values
+_ANY_DEPTH = -1
 MOST_PATH = 500  # letters; a path is part of a primary key, and an index entry has its limit
 
 VANISHED, RETYPED = "vanished", "retyped"
@@ -38,23 +41,33 @@ class FieldChange:
 def field_changes(old: Json, new: Json, keyed: Mapping[str, Sequence[str]]) -> list[FieldChange]:
     """Every smallest difference between two JSON values, in the order of their paths.
 
-    One whose path would be too long is told by its parent.
+    One whose path would be too long is told by its parent. Of more than `MOST_CHANGES` only the
+    top-level fields are told; of more than that of them, the record as a whole, whose path is "".
     """
-    return sorted(_differences(old, new, "", keyed), key=lambda change: change.path)
+    for depth in (_ANY_DEPTH, 1):
+        found = _differences(old, new, "", keyed, depth)
+        changes = list(islice(found, MOST_CHANGES + 1))
+        if len(changes) <= MOST_CHANGES:
+            return sorted(changes, key=lambda change: change.path)
+    return [FieldChange("", old, new)]
 
 
 def _differences(
-    old: Json, new: Json, path: str, keyed: Mapping[str, Sequence[str]]
+    old: Json, new: Json, path: str, keyed: Mapping[str, Sequence[str]], depth: int
 ) -> Iterator[FieldChange]:
     if old is new or (type(old) is type(new) and old == new and json_text(old) == json_text(new)):
         return
-    before, after, listed = _parts(old, new, path, keyed)
-    paths = {name: _below(path, name, listed=listed) for name in {**before, **after}}
-    if not paths or any(len(inner) > MOST_PATH for inner in paths.values()):
+    if depth == 0:
         yield FieldChange(path, old, new)
         return
-    for name, inner in paths.items():
-        yield from _differences(before.get(name, MISSING), after.get(name, MISSING), inner, keyed)
+    before, after, listed = _parts(old, new, path, keyed)
+    names = {**before, **after}
+    if not names or any(len(_below(path, name, listed=listed)) > MOST_PATH for name in names):
+        yield FieldChange(path, old, new)
+        return
+    for name in names:  # their paths are made one by one: of many long ones all would take much
+        values = before.get(name, MISSING), after.get(name, MISSING)
+        yield from _differences(*values, _below(path, name, listed=listed), keyed, depth - 1)
     order = [name for name in before if name in after]
     if listed and order != [name for name in after if name in before]:
         yield FieldChange(path, list(before), list(after))

@@ -354,10 +354,17 @@ def other_names(number: int, state: int) -> bytes:
     )
 
 
+def one_changed(number: int, state: int) -> bytes:
+    """A project of 150,000 fields under a long name, all of which change."""
+    fields = repeated(f'"%(m)d":{state}', times=150_000)
+    return items(LAYERS_PROJECT % {"n": number} + f',"{"n" * 470}":{{{fields}}}}}')
+
+
 CHANGES = {
     "many records": (many_changed, 10),
     "records of many fields": (much_changed, 13),
     "large records": (large_changed, 5),
+    "records of very many fields": (one_changed, 3),
     "fields of other names": (other_names, 5),
 }
 """Pages whose records change, and how many of them there are."""

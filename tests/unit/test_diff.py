@@ -2,7 +2,7 @@
 
 import pytest
 
-from etl.diff import MISSING, FieldChange, field_changes
+from etl.diff import MISSING, MOST_CHANGES, FieldChange, field_changes
 
 KEYED = {"parameters": ("name",), "reservations": ("experimentKey", "flagKey")}
 
@@ -147,3 +147,18 @@ def test_a_path_too_long_for_an_index_is_told_by_its_parent():
 def test_a_label_too_long_for_an_index_is_told_by_its_list():
     old, new = parameters("x" * 600), parameters("a", "x" * 600)
     assert changes(old, new) == [FieldChange("parameters", old["parameters"], new["parameters"])]
+
+
+def test_of_very_many_changes_the_top_level_fields_are_told():
+    old, new = ({"a": dict.fromkeys(map(str, range(MOST_CHANGES)), x), "b": x} for x in (1, 2))
+    assert changes(old, new) == [FieldChange("a", old["a"], new["a"]), FieldChange("b", 1, 2)]
+
+
+def test_of_very_many_top_level_changes_the_record_is_told():
+    old, new = (dict.fromkeys(map(str, range(MOST_CHANGES + 1)), x) for x in (1, 2))
+    assert changes(old, new) == [FieldChange("", old, new)]
+
+
+def test_as_many_changes_as_may_be_are_told_one_by_one():
+    old, new = ({"a": dict.fromkeys(map(str, range(MOST_CHANGES)), x)} for x in (1, 2))
+    assert len(changes(old, new)) == MOST_CHANGES
