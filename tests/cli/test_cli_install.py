@@ -61,8 +61,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     for name in copied:
         shutil.copyfile(ROOT / name, checkout / name)
     place = root / "srv" / "etl" / ".venv"
-    venv.create(place, with_pip=True, symlinks=True)
-    (library,) = place.glob("lib/python*/site-packages")  # so that nothing has to be fetched
+    venv.create(place, with_pip=False, symlinks=True)
+    # so that nothing has to be fetched, nor pip be unpacked
+    (library,) = place.glob("lib/python*/site-packages")
     (library / "locked.pth").write_text(sysconfig.get_path("purelib"))
     for _ in range(2):
         command = ["/bin/sh", str(checkout / "docs" / "deploy" / "install.sh")]

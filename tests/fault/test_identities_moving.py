@@ -70,13 +70,16 @@ def diverge(world: World) -> None:
 def test_a_move_after_any_request_deletes_and_misplaces_nothing(
     engine: Engine, move: str, first: bool
 ) -> None:
-    """The requests of a run: 2 or 3 of the list, 1 of environments, 4 of layers, the look-up."""
+    """The requests of a run: 2 or 3 of the list, 1 of environments, 4 of layers, the look-up.
+
+    Only one run of a database is its first one.
+    """
     with Sandbox(World(7, SIZES)) as sandbox:
         world = sandbox.world
         diverge(world)
         if not first:
             sync(engine, told(sandbox), "ld")
-        for after in (2, 3, 5, 8):
+        for after in (2,) if first else (2, 3, 5, 8):
             before, keys = true_contents(world), keys_of(world)
 
             def act(world: World, keys: list[str] = keys) -> None:

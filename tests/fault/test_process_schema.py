@@ -10,7 +10,7 @@ from sqlalchemy import Engine, inspect, text
 
 from etl.db import schema
 from etl.sandbox import Sandbox
-from tests.cli.command import line, process, variables
+from tests.cli.command import etl, line, variables
 from tests.support.database import contents, counts
 from tests.support.history import violations
 from tests.support.runs import config_text, settings_for, small, sync_all
@@ -53,7 +53,7 @@ def test_no_command_touches_a_database_of_another_version(
         before = shape(engine), contents(engine)
         sandbox.reset_requests()
         config = config_for(engine, sandbox, tmp_path)
-        ended = process("--config", str(config), command, at=tmp_path)
+        ended = etl("--config", str(config), command)
         assert (ended.code, sandbox.requests, ended.out) == (2, [], "")
         needs = f"the database has schema {found}, this etl needs {schema.HEAD}: {remedy}"
         assert " ".join(ended.err.split()) == f"etl: {needs}"
