@@ -56,7 +56,7 @@ def run(
     running = Running()
     schedule = Schedule(
         load=lambda: context.settings(ctx.obj) if enqueue else context.with_keys(ctx.obj),
-        sync=_queueing(engine) if enqueue else _syncing(engine, running),
+        sync=_queueing(engine) if enqueue else sync_and_notify(engine, running),
         last_started=lambda name: last_started(engine, name),
         interrupt=running.stop,
         done=metrics.note,
@@ -75,8 +75,8 @@ def run(
     context.announce(ctx.obj, f"stopped; {way_on}", "stopped")
 
 
-def _syncing(engine: "Engine", running: "Running") -> "Sync":
-    """A run here and now; people are told of it when it is over."""
+def sync_and_notify(engine: "Engine", running: "Running") -> "Sync":
+    """What the daemon does for each tick: a sync in this process, then its notifications."""
     from etl.app import Failures, Watch, Wish, sync
     from etl.notify import tell
 

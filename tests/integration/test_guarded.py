@@ -24,7 +24,7 @@ with postgres.started() as server:
 
 def running(folder: Path) -> list[psutil.Process]:
     """The processes that name a folder in their command line."""
-    return list(guarded._processes(folder))
+    return list(guarded.processes_in(folder))
 
 
 def guard_of(folder: Path) -> psutil.Process:

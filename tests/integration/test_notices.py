@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from etl.app import Running, Wish
-from etl.cli.schedule import _syncing
+from etl.cli.schedule import sync_and_notify
 from etl.config import Notices, Settings
 from etl.db.notices import claim, everything
 from etl.notify import tell
@@ -172,7 +172,7 @@ def test_a_source_that_never_came_whole_is_stale_too(sqlite: Engine, receiver: R
 def test_the_daemon_tells_too(engine: Engine, receiver: Receiver) -> None:
     with Sandbox(small()) as sandbox:
         sandbox.add_fault(failing())
-        report = _syncing(engine, Running())(told(sandbox, receiver.url), "ly")
+        report = sync_and_notify(engine, Running())(told(sandbox, receiver.url), "ly")
     assert report.status == "failed"
     assert receiver.titles() == ["etl: ly: the sync failed"]
 

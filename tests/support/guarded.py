@@ -53,7 +53,7 @@ def sweep() -> None:
 def remove(folder: Path) -> None:
     """Stops what names the folder in its command line; a server is asked to clean up first."""
     for number in (signal.SIGQUIT, signal.SIGKILL, signal.SIGKILL):
-        running = list(_processes(folder))
+        running = list(processes_in(folder))
         for process in running:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
@@ -63,7 +63,8 @@ def remove(folder: Path) -> None:
             return
 
 
-def _processes(folder: Path) -> Iterator[psutil.Process]:
+def processes_in(folder: Path) -> Iterator[psutil.Process]:
+    """What runs in that folder, or on it; not this process."""
     for process in psutil.process_iter(["pid", "cmdline"]):
         words = process.info["cmdline"] or []
         if process.pid != os.getpid() and any(str(folder) in word for word in words):
