@@ -26,7 +26,7 @@ NARROW = {"width": 400, "height": 800}
 SERIOUS = ("serious", "critical")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running: no other file has one
 def browser() -> Iterator[Browser]:
     path = chromium()
     if path is None:
