@@ -10,13 +10,13 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from datetime import datetime
 from hashlib import sha256
 from io import BufferedReader
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from weakref import finalize
 
 from pydantic import InstanceOf, TypeAdapter
@@ -298,7 +298,7 @@ class _Lines:
         while not (line := self.whole()).startswith(b"]"):
             yield json.loads(line.rstrip(b",\n"))
 
-    def opened(self) -> Iterator[Json]:
+    def opened(self) -> Iterator[dict[str, Any]]:
         """The objects of a list whose last field is open: it holds what is on the lines below."""
         while not (line := self.whole()).startswith(b"]"):
             yield json.loads(line + b"]}")
@@ -331,8 +331,16 @@ def _head(lines: _Lines) -> Json:
 def _plans(lines: _Lines) -> list[SourcePlan]:
     plans: list[SourcePlan] = []
     for head in lines.opened():
-        changes = PlannedChanges(map(_CHANGE.validate_python, lines.items()))
+        streams = head.get("options") or {}
+        changes = PlannedChanges(_change(item, streams, lines) for item in lines.items())
         rejects = [_REJECT.validate_python(item) for item in lines.items()]
         plans.append(_PLAN.validate_python({**head, "changes": changes, "rejects": rejects}))
     lines.end()
     return plans
+
+
+def _change(item: Json, streams: Collection[str], lines: _Lines) -> PlannedChange:
+    change = _CHANGE.validate_python(item)
+    if change.stream not in streams:
+        raise _Damaged(f"line {lines.number} is of a stream that was not planned")
+    return change

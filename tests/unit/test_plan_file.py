@@ -167,3 +167,8 @@ def test_a_change_that_a_file_could_not_hold_is_an_error_when_it_is_written() ->
 def test_the_same_plan_makes_the_same_bytes() -> None:
     assert file_of(two(), packed=True) == file_of(two(), packed=True)
     assert gzip.decompress(file_of(two(), packed=True)) == file_of(two())
+
+
+def test_a_change_of_a_stream_that_was_not_planned_is_refused() -> None:
+    with pytest.raises(ConfigError, match="line 3 is of a stream that was not planned"):
+        read(lines_of(plan_of(change(stream="layers"))))
