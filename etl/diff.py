@@ -12,7 +12,7 @@ from typing import Any
 
 from etl.text import Json, field_step, json_text, json_type
 
-MOST_CHANGES = 10_000  # of a record; a body may hold 250,000 values
+MOST_CHANGES = 5000  # of a record; a body may hold 250,000 values
 _ANY_DEPTH = -1
 MOST_PATH = 500  # letters; a path is part of a primary key, and an index entry has its limit
 

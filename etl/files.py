@@ -1,5 +1,6 @@
 """Files that are whole or not there: written beside their place and renamed when they are done."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -56,6 +57,17 @@ def whole_file(path: Path, *, force: bool = False, mode: int = FOR_ALL) -> Itera
         raise EtlError(f"{path} was not written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def raise_if_unwritable(path: Path) -> None:
+    """ConfigError where `whole_file` could not make it: to be known before the work for it."""
+    if str(path) == "-":
+        raise ConfigError("- is no file; name one that can be written")
+    folder = path.resolve().parent
+    if not os.access(folder, os.W_OK):
+        why = errno.EACCES if folder.is_dir() else errno.ENOENT
+        raise ConfigError(f"{path} cannot be written: {os.strerror(why)}")
+    _refuse(path, path.resolve(), force=True)
 
 
 def part_of(place: Path) -> Path:

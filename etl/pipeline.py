@@ -257,9 +257,10 @@ class _Course:
                 )
             if concluded.left:
                 why = "another key or filter" if new_scope else "the filter"
+                left = len(concluded.left)
+                records = "1 record is" if left == 1 else f"{left:,} records are"
                 self.notes.append(
-                    f"{stream.name}: {len(concluded.left)} records are outside of what {why} "
-                    "shows; they are kept, not deleted"
+                    f"{stream.name}: {records} outside of what {why} shows; kept, not deleted"
                 )
             found.append(concluded)
         return found
@@ -315,8 +316,7 @@ class _Course:
         at = self.shell.past.at if self.shell.past else now
         observed_at = runs.merge_time(connection, self.job.source, at)
         if not self.job.dry_run:
-            land(connection, landing, observed_at)
-            return landing.report
+            return land(connection, landing, observed_at, self.shell.clock)
         self.shell.planned(connection, landing, observed_at)
         report = replace(landing.report, status="dry_run", exit_code=OK)
         runs.close_run(connection, report, observed_at=None)

@@ -31,7 +31,7 @@ from etl.stream import Json
 FORMAT = "etl plan"
 VERSION = 2
 MAX_BYTES = 512 * 2**20  # of a plan's JSON
-MAX_LINE = 16 * 2**20  # bytes of it; one change, or one reject
+MAX_LINE = 24 * 2**20  # bytes of it: one change of at most 5,000 fields, or one reject
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 2**20  # of JSON; a change that is larger comes alone
@@ -256,7 +256,8 @@ def read_plans(file: BufferedReader, name: str, etl_version: str) -> list[Source
         raise ConfigError(f"{name} is not a plan; {_REMEDY}")
     if document.get("version") != VERSION or document.get("etl_version") != etl_version:
         made = f"etl {document.get('etl_version')}, format {document.get('version')}"
-        raise ConfigError(f"{name} was made by {made}; this is etl {etl_version}: {_REMEDY}")
+        here = f"etl {etl_version}, format {VERSION}"
+        raise ConfigError(f"{name} was made by {made}; this is {here}: {_REMEDY}")
     try:
         return _plans(lines)
     except _Damaged as error:

@@ -1,6 +1,7 @@
 """Composition of `etl plan` and `etl apply`: a dry run whose finding is kept, and its landing."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -42,7 +43,8 @@ def plan(
 
     def note(connection: Connection, landing: Landing, observed_at: datetime) -> None:
         made.clear()  # where the connection was lost, it is made again
-        changes = planned.staged_changes(connection, landing.run, landing.streams)
+        with closing(planned.staged_changes(connection, landing.run, landing.streams)) as found:
+            changes = PlannedChanges(found)
         made.append(
             SourcePlan(
                 source=name,
@@ -58,7 +60,7 @@ def plan(
                 back={stream: sorted(found) for stream, found in landing.back.items() if found},
                 scopes=_scopes(landing),
                 drift=[(*what, type_) for what, type_ in landing.unwritten.drift.items()],
-                changes=PlannedChanges(changes),
+                changes=changes,
                 rejects=_rejects(landing),
             )
         )
@@ -161,11 +163,11 @@ def _apply(engine: Engine, one: SourcePlan, clock: Clock) -> RunReport:
                 back=one.back,
                 scopes={scope.stream: _scope(scope) for scope in one.scopes},
             )
-            land(connection, landing, one.observed_at)
+            report = land(connection, landing, one.observed_at, clock)
             runs.release(connection, one.source, holder)
     except SQLAlchemyError as error:
         raise store_error(error, f"applying the plan of {one.source}") from error
-    return landing.report
+    return report
 
 
 def _scope(one: PlannedScope) -> StoredScope:

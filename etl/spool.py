@@ -1,5 +1,6 @@
 """Values that are kept in a temporary file, not in memory, until they are written elsewhere."""
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -77,7 +78,11 @@ class Spool:
 
 
 def _no_room(error: OSError) -> NoRoom:
-    return NoRoom(
-        f"the temporary folder {gettempdir()} cannot be written: {error.strerror or error}; free "
-        "some space there, or set TMPDIR to another folder"
-    )
+    remedy = "free some space there, or set TMPDIR to another folder"
+    if error.errno == errno.EFBIG:
+        remedy = "raise the limit of file sizes (`ulimit -f`)"
+    try:
+        where = f"the temporary folder {gettempdir()} cannot be written"
+    except FileNotFoundError as none:  # names all that it tried
+        return NoRoom(f"{none.strerror}; set TMPDIR to a folder that can be written")
+    return NoRoom(f"{where}: {error.strerror or error}; {remedy}")

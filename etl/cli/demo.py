@@ -269,7 +269,7 @@ def _next_steps(folder: Path) -> None:
             f"sqlite3 {shlex.quote(str(folder / 'demo.db'))}",
             "the tables and views of docs/schema.md",
         ),
-        ("etl sandbox", f"the simulator again; then {etl} sync"),
+        ("etl sandbox", f"the simulator again, with the keys to export; then {etl} sync"),
         ("etl init", "your own configuration; then etl check, etl sync"),
     ):
         terminal.say(f"  {command:<68}", meaning)

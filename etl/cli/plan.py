@@ -56,7 +56,10 @@ def plan(
 ) -> None:
     """Show what a sync would change, field by field, deletions with their evidence; save it."""
     from etl.app import Wish, having, utc_now, without_keys
+    from etl.files import raise_if_unwritable
 
+    if out is not None:
+        raise_if_unwritable(out)
     settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     engine = context.database(ctx.obj)
     plans: list[SourcePlan] = []
@@ -80,7 +83,7 @@ def plan(
     if as_json_document:
         _print(plans, reports)
     else:
-        _conclude(plans, out)
+        _conclude(plans, out, [one.source for one in reports])
     would_change = detailed_exitcode and any(one.changes.counts for one in plans)
     raise typer.Exit(exit_code_of(reports) or (CHANGES if would_change else OK))
 
@@ -110,8 +113,8 @@ def apply(
 ) -> None:
     """Make exactly the changes of a plan, without asking a provider.
 
-    Refused, with nothing written: exit 3 when the database moved on since, exit 2 when the file was
-    edited, is of another etl, or the configuration asks for something else now.
+    Source by source. Nothing is written of one that was synced since (exit 3), nothing at all when
+    the file was edited, is of another etl, or the configuration asks for something else (exit 2).
     """
     from etl.planning import apply as apply_all
 
@@ -201,10 +204,16 @@ def _show_change(change: "PlannedChange") -> None:
         terminal.say(f"      {field['path']}: {old} -> {new}")
 
 
-def _conclude(plans: "Sequence[SourcePlan]", out: Path | None) -> None:
+def _conclude(plans: "Sequence[SourcePlan]", out: Path | None, sources: Sequence[str]) -> None:
+    """What would change; and of which sources that is not known."""
     counts = sum((one.changes.counts for one in plans), Counter[str]())
     told = ", ".join(_told(counts)) or "nothing would change"
-    terminal.say(f"plan: {told}")
+    planned = {one.source for one in plans}
+    unknown = ", ".join(name for name in sources if name not in planned)
+    if plans:
+        terminal.say(f"plan: {told}" + (f"; not known of {unknown}" if unknown else ""))
+    else:
+        terminal.say("plan: none was made" + (f", and {out} was not written" if out else ""))
     if out is not None and plans:
         terminal.say(f"saved; `etl apply {out}` makes exactly these changes")
 

@@ -4,7 +4,7 @@ So `change_id` increases in the order of commits, whatever the source: a consume
 largest one it has read misses nothing. Whoever inserts into `changes` calls `lock_events` first.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,6 +30,7 @@ FieldsOf = tuple[int, Sequence[tuple[str, str | None, str | None]]]
 class Events:
     """The events of a merge, not yet written.
 
+    streams: with events; with_fields: those of them in which records were updated or restored.
     fields: [record id, [[path, old, new], …]] of each record that was updated or restored, stream
     by stream in the order of ids; old and new as JSON text.
     """
@@ -37,6 +38,7 @@ class Events:
     run: RunKey
     now: datetime
     streams: Sequence[str]
+    with_fields: Collection[str]
     fields: Spool
 
 
@@ -49,7 +51,8 @@ def write_events(connection: Connection, events: Events) -> None:
     fields = iter(events.fields)
     for name in events.streams:
         _insert_events(connection, RECORDS[name], events)
-        _insert_fields(connection, events.run, name, fields)
+        if name in events.with_fields:
+            _insert_fields(connection, events.run, name, fields)
 
 
 def _insert_events(connection: Connection, tables: RecordTables, events: Events) -> None:
@@ -101,10 +104,10 @@ def _insert_fields(
         .order_by(changes.c.record_id)
     )
     columns = ("change_id", "path", "old_value", "new_value")
-    found = connection.execute(query.execution_options(yield_per=AT_ONCE))
-    for part in found.partitions():
-        rows = _field_rows(part, fields)
-        copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
+    with connection.execute(query.execution_options(yield_per=AT_ONCE)) as found:
+        for part in found.partitions():
+            rows = _field_rows(part, fields)
+            copy_rows(connection, change_fields, columns, rows, texts=("old_value", "new_value"))
 
 
 def _field_rows(events: Sequence[Any], fields: Iterator[FieldsOf]) -> Iterator[Row]:

@@ -5,6 +5,7 @@ A field that no record has any more, or whose values came to have another type, 
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -59,12 +60,13 @@ def read_fields(
     raws = history.c.raw, current.c.raw
     pairs = select(row_id, *raws).select_from(both).where(*changed).order_by(row_id)
     shapes: Shapes = Counter()
-    for record_id, old, new in sized.rows(connection, pairs, *raws):
-        found = field_changes(content_of(old, stream), content_of(new, stream), stream.keyed)
-        for shape in reshaped(found):
-            if shape in shapes or len(shapes) < MOST_SHAPES:
-                shapes[shape] += 1
-        fields.add([record_id, [[one.path, _value(one.old), _value(one.new)] for one in found]])
+    with closing(sized.rows(connection, pairs, *raws)) as states:
+        for record_id, old, new in states:
+            found = field_changes(content_of(old, stream), content_of(new, stream), stream.keyed)
+            for shape in reshaped(found):
+                if shape in shapes or len(shapes) < MOST_SHAPES:
+                    shapes[shape] += 1
+            fields.add([record_id, [[one.path, _value(one.old), _value(one.new)] for one in found]])
     _note(connection, run, tables, shapes, now)
 
 

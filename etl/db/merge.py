@@ -77,10 +77,10 @@ def merge(
         for child in tables.children:
             _merge_children(connection, tables, child, here, moment)
     found = [name for name in RECORDS if staged[name]]
-    for name in found:
-        if staged[name].changed:
-            read_fields(connection, run, streams[name], now, fields)
-    return Events(run=run, now=now, streams=found, fields=fields)
+    changed = [name for name in found if staged[name].changed]
+    for name in changed:
+        read_fields(connection, run, streams[name], now, fields)
+    return Events(run=run, now=now, streams=found, with_fields=changed, fields=fields)
 
 
 def _merge_rows(connection: Connection, tables: RecordTables, here: Kinds, moment: Moment) -> None:

@@ -1,7 +1,7 @@
 """Plans and the database: what a dry run has staged, read; a plan staged again, if it fits."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import count, groupby
 from operator import attrgetter
 from typing import Any
@@ -21,7 +21,7 @@ from etl.stream import Partition, Stream
 from etl.transform import content_of
 
 _AT_ONCE = 500
-_REMEDY = "nothing was applied; look at a new `etl plan`"
+_REMEDY = "nothing of it was applied; look at a new `etl plan`"
 
 
 def standing(connection: Connection, source: str) -> Standing:
@@ -82,7 +82,7 @@ def was_applied(connection: Connection, plan: SourcePlan) -> bool:
 
 def staged_changes(
     connection: Connection, run: RunKey, streams: Mapping[str, Stream]
-) -> Iterator[PlannedChange]:
+) -> Generator[PlannedChange, None, None]:
     """Everything that a merge of this run would do, stream by stream."""
     for stream in streams.values():
         yield from _written(connection, run, stream)

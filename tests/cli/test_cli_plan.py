@@ -77,7 +77,7 @@ def test_an_old_plan_is_exit_3_and_an_edited_one_exit_2(done: Place, tmp_path: P
     done.etl("sync", "ly")
     old = done.etl("apply", str(file))
     assert (old.code, old.out) == (3, "")
-    assert "was merged since; nothing was applied; look at a new `etl plan`" in old.err
+    assert "was merged since; nothing of it was applied; look at a new `etl plan`" in old.err
 
 
 def test_a_file_that_is_not_there_is_exit_2(done: Place) -> None:
@@ -104,9 +104,17 @@ def test_a_plan_is_its_owners_alone_to_read(done: Place, tmp_path: Path) -> None
 
 
 def test_a_folder_that_is_not_there_saves_no_plan(done: Place, tmp_path: Path) -> None:
+    asked = len(done.sandbox.requests)
     ended = done.etl("plan", "ly", "--out", str(tmp_path / "no" / "plan.json"))
     assert ended.code == 2
     assert "cannot be written: No such file or directory" in ended.err
+    for place in (str(tmp_path), "-"):
+        ended = done.etl("plan", "ly", "--out", place)
+        assert (ended.code, ended.err) == (
+            2,
+            f"etl: {place} is no file; name one that can be written\n",
+        )
+    assert len(done.sandbox.requests) == asked  # it is known before anything is read
 
 
 def test_a_source_that_cannot_be_read_is_not_in_the_plan(done: Place, tmp_path: Path) -> None:
@@ -115,7 +123,17 @@ def test_a_source_that_cannot_be_read_is_not_in_the_plan(done: Place, tmp_path: 
     ended = done.etl("plan", "st", "ly", "--out", str(file))
     assert ended.code == 75
     assert "st: parked" in ended.out
+    assert "plan: nothing would change; not known of st\n" in ended.out
     assert [one["source"] for one in json.loads(file.read_bytes())["sources"]] == ["ly"]
+
+
+def test_where_nothing_could_be_read_no_plan_was_made(done: Place, tmp_path: Path) -> None:
+    done.sandbox.add_fault(Fault("statsig", "status", times=None, arg=503))
+    file = tmp_path / "plan.json"
+    ended = done.etl("plan", "st", "--out", str(file))
+    assert ended.code == 75
+    assert f"plan: none was made, and {file} was not written\n" in ended.out
+    assert not file.exists()
 
 
 def test_json_is_the_document_and_the_reports(done: Place) -> None:

@@ -121,7 +121,7 @@ def test_an_edited_file_is_refused(edit: Callable[[bytes], bytes], packed: bool)
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ({"version": 1}, f"made by etl {__version__}, format 1; this is etl {__version__}: make a"),
+        ({"version": 1}, f"format 1; this is etl {__version__}, format 2: make a"),
         ({"version": 9}, f"made by etl {__version__}, format 9"),
         ({"version": 1, "etl_version": "0.0.1"}, "made by etl 0.0.1, format 1"),
         ({"version": 2, "etl_version": "0.0.1"}, "made by etl 0.0.1, format 2"),
