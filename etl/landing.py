@@ -3,8 +3,8 @@
 Records are staged before; here is what is known besides.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -41,16 +41,8 @@ class Landing:
     unwritten: Batch = field(default_factory=Batch)
 
 
-def land(
-    connection: Connection,
-    landing: Landing,
-    observed_at: datetime,
-    clock: Callable[[], datetime],
-) -> RunReport:
-    """Readers see it when the caller commits; the run is closed and its staging emptied.
-
-    -> the report, with the time at which all but the events was written.
-    """
+def land(connection: Connection, landing: Landing, observed_at: datetime) -> None:
+    """Readers see it when the caller commits; the run is closed and its staging emptied."""
     run, report = landing.run, landing.report
     with Spool() as fields:
         events = None
@@ -63,10 +55,8 @@ def land(
             scopes.enter(connection, run.source, name, landing.back.get(name, ()))
             if name in landing.scopes:
                 scopes.store(connection, run.source, name, landing.scopes[name], run.run_id)
-        report = replace(report, finished_at=clock())
         runs.close_run(connection, report, observed_at=observed_at)
         staging.clear(connection, run.run_id, but=staged_deletions)
         if events is not None:
             write_events(connection, events)  # last: other runs wait for this transaction now
     staging.clear_deletions(connection, run.run_id)
-    return report

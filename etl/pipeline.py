@@ -316,7 +316,8 @@ class _Course:
         at = self.shell.past.at if self.shell.past else now
         observed_at = runs.merge_time(connection, self.job.source, at)
         if not self.job.dry_run:
-            return land(connection, landing, observed_at, self.shell.clock)
+            land(connection, landing, observed_at)
+            return landing.report
         self.shell.planned(connection, landing, observed_at)
         report = replace(landing.report, status="dry_run", exit_code=OK)
         runs.close_run(connection, report, observed_at=None)

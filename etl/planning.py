@@ -163,11 +163,11 @@ def _apply(engine: Engine, one: SourcePlan, clock: Clock) -> RunReport:
                 back=one.back,
                 scopes={scope.stream: _scope(scope) for scope in one.scopes},
             )
-            report = land(connection, landing, one.observed_at, clock)
+            land(connection, landing, one.observed_at)
             runs.release(connection, one.source, holder)
     except SQLAlchemyError as error:
         raise store_error(error, f"applying the plan of {one.source}") from error
-    return report
+    return landing.report
 
 
 def _scope(one: PlannedScope) -> StoredScope:

@@ -163,14 +163,20 @@ class Guard:
 
 
 def _unreadable(scope: Scope) -> ConfigError | None:
-    """Why the path of a request is none; its parameters are read by the page."""
+    """Why the path of a request is none; its parameters are read by the page.
+
+    Where a `/` at the end is one too many there is no page, and Starlette reads the query's bytes.
+    """
     raw = scope.get("raw_path") or quote(scope["path"], errors="surrogatepass").encode()
     if len(raw) > MAX_PATH:
         return ConfigError(f"the address is too long: its path has over {MAX_PATH:,} bytes")
     try:
         decoded(raw)
+        scope["query_string"].decode()
     except ConfigError as error:
         return error
+    except UnicodeDecodeError:
+        return ConfigError("the address is not percent-encoded UTF-8")
     return None
 
 

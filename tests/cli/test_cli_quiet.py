@@ -113,5 +113,5 @@ def test_where_much_output_has_no_room_the_exit_code_stays_and_the_reason_is_tol
     ended = printing_much(2 * 2**20)
     assert ended.stdout == ""
     assert ended.stderr.startswith("etl: not everything could be printed: the temporary folder /")
-    assert "File too large; free some space there" in ended.stderr
+    assert "File too large; raise the limit of file sizes (`ulimit -f`)" in ended.stderr
     assert ended.returncode == 7

@@ -264,7 +264,7 @@ def test_what_still_answers_does_not_count_for_the_limits_of_a_filtered_list(
     assert [row["row_id"] for row in rows(store, "outside_scope")] == [
         row["layer_id"] for row in rows(store, "layers", "key = 'c'")
     ]
-    assert report.notes[-1].startswith("layers: 1 records are outside of what the filter shows")
+    assert report.notes[-1].startswith("layers: 1 record is outside of what the filter shows")
 
 
 def test_in_a_filtered_list_what_cannot_be_asked_for_only_left_it(store: Engine) -> None:

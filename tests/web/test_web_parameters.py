@@ -127,6 +127,7 @@ def test_no_url_is_a_fault_of_ours(
         (b"/static/a%00b", "a NUL"),
         (b"/estate?q=%ED%A0%80", "not percent-encoded UTF-8"),
         (b"/est%ffate", "not percent-encoded UTF-8"),
+        (b"/runs/?\x80", "not percent-encoded UTF-8"),
         (b"/changes?q=100%", "write %25 for it"),
         (b"/changes?q=" + b"x" * 201, "q: longer than 200 characters"),
         (b"/changes?q=" + b"x" * 9000, "the address is too long"),
