@@ -44,7 +44,7 @@ fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff format -q .
 
 fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
-	$(TESTS) -m "not clients" tests/fault $(TWINS)
+	$(TESTS) --dist worksteal -m "not clients" tests/fault $(TWINS)  # one file takes half an hour
 	$(POOLED) $(CORE) $(MORE)
 	@$(ON_OLDEST) -m "not clients" $(CORE) $(MORE) $(LOST) && \
 	  TEST_POSTGRES=$(OLDEST) $(POOLED) $(CORE) $(MORE); fi

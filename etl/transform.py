@@ -105,8 +105,9 @@ def _in_order(value: Json, path: Sequence[str], at: int = 0) -> Json:
         inner = value[name]
         ordered = _sorted(inner) if last else _in_order(inner, path, at + 1)
         if ordered is not inner:
-            changed = {**(changed or value), name: ordered}
-    return changed or value
+            changed = dict(value) if changed is None else changed  # one copy, however many change
+            changed[name] = ordered
+    return value if changed is None else changed
 
 
 def _sorted(value: Json) -> Json:
