@@ -94,6 +94,7 @@ class Story(RuleBasedStateMachine):
         self.faults: list[Fault] = []
         self.names = count(1)
         self.now = hour(0)
+        self._vendors_follow()
         self.keys: dict[str, dict[str, str]] = {}
         self.truth = Truth(self.engine, self.sandbox.world)
         self.dying = False
@@ -214,6 +215,7 @@ class Story(RuleBasedStateMachine):
     def time_passes(self, minutes: int) -> None:
         """Runs that were stopped are resumed later."""
         self.now += timedelta(minutes=minutes)
+        self._vendors_follow()
 
     @rule(hours=st.sampled_from([-30, -1, 24 * 365]))
     def clock_jumps(self, hours: int) -> None:
@@ -309,6 +311,11 @@ class Story(RuleBasedStateMachine):
         for source in SOURCES:
             assert sync(self.engine, told, source, self.now).changed == 0
         assert contents(self.engine) == before
+
+    def _vendors_follow(self) -> None:
+        """The clock of the vendors: that they created a record in mid-walk is seen by it."""
+        world = self.sandbox.world
+        world.now = max(world.now, int(self.now.timestamp() * 1000))
 
     def _add(self, fault: Fault) -> None:
         self.faults.append(fault)
