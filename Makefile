@@ -43,8 +43,9 @@ fix: .venv/dev ## Formats, and mends what the linter can
 	$(BIN)/ruff check -q --fix .
 	$(BIN)/ruff format -q .
 
+# its longest file takes half an hour: the workers share it
 fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
-	$(TESTS) --dist worksteal -m "not clients" tests/fault $(TWINS)  # one file takes half an hour
+	$(TESTS) --dist worksteal -m "not clients" tests/fault $(TWINS)
 	$(POOLED) $(CORE) $(MORE)
 	@$(ON_OLDEST) -m "not clients" $(CORE) $(MORE) $(LOST) && \
 	  TEST_POSTGRES=$(OLDEST) $(POOLED) $(CORE) $(MORE); fi

@@ -41,8 +41,9 @@ class FieldChange:
 def field_changes(old: Json, new: Json, keyed: Mapping[str, Sequence[str]]) -> list[FieldChange]:
     """Every smallest difference between two JSON values, in the order of their paths.
 
-    One whose path would be too long is told by its parent. Of more than `MOST_CHANGES` only the
-    top-level fields are told; of more than that of them, the record as a whole, whose path is "".
+    One whose path would be too long is reported as a change of its parent. Where there are more
+    than `MOST_CHANGES`, only top-level fields are reported; where those are too many as well, the
+    record as a whole, with the path "".
     """
     for depth in (_ANY_DEPTH, 1):
         found = _differences(old, new, "", keyed, depth)

@@ -4,6 +4,7 @@ Records are staged before; here is what is known besides.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -44,7 +45,7 @@ class Landing:
 def land(connection: Connection, landing: Landing, observed_at: datetime) -> None:
     """Readers see it when the caller commits; the run is closed and its staging emptied."""
     run, report = landing.run, landing.report
-    with Spool() as fields:
+    with closing(Spool()) as fields:
         events = None
         if report.changed:
             events = merge(connection, run, landing.streams, observed_at, fields)

@@ -75,7 +75,7 @@ class PlannedChanges:
     def __init__(self, changes: Iterable[PlannedChange] = ()) -> None:
         self.counts: Counter[str] = Counter()
         self._rows = Spool()
-        finalize(self, self._rows.__exit__, None, None, None)
+        finalize(self, self._rows.close)
         for change in changes:
             self.add(change)
 

@@ -2,17 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection
 
+from etl.batches import together
 from etl.db import absent, staging
 from etl.db.events import write_events
 from etl.db.merge import merge
 from etl.db.recompute import hashed_form
-from etl.db.sized import together
+from etl.db.sized import MOST_TEXT
 from etl.db.staging import Batch, RunKey
 from etl.db.versions import Moment
 from etl.load import Outcome, compare
@@ -45,7 +47,7 @@ class Rebuild:
         streams = {stream.name: stream for stream in self.provider.streams}
         gone: dict[str, dict[int, str]] = {name: {} for name in streams}
         self.ordinal = 0
-        for part in together(moment.versions, attrgetter("size"), most=AT_ONCE):
+        for part in together(moment.versions, attrgetter("size"), most=AT_ONCE, room=MOST_TEXT):
             batch = Batch()
             for name, stream in streams.items():
                 versions = [one for one in part if one.stream == name]
@@ -54,7 +56,7 @@ class Rebuild:
         for name, reasons in gone.items():
             staging.settle(self.connection, run.run_id, name)
             absent.stage_deletions(self.connection, run.run_id, name, reasons)
-        with Spool() as fields:
+        with closing(Spool()) as fields:
             write_events(self.connection, merge(self.connection, run, streams, moment.at, fields))
         staging.clear(self.connection, run.run_id)
 

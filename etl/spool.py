@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from tempfile import SpooledTemporaryFile, gettempdir
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from etl.batches import together
 from etl.errors import NoRoom
 from etl.text import parsed_text
 
@@ -21,19 +21,12 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  closed by __exit__
+        self._file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  see close
         self._count = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with suppress(OSError):  # what was not written is not needed any more
+    def close(self) -> None:
+        """Removes the file; what was not written is not needed any more."""
+        with suppress(OSError):
             self._file.close()
 
     def __len__(self) -> int:
@@ -53,16 +46,8 @@ class Spool:
     def batches(self, count: int, size: int) -> Iterator[list[Any]]:
         """The same, at most so many at a time, of at most so many bytes; a larger one alone."""
         self._rewind()
-        batch: list[Any] = []
-        room = size
-        for line in self._file:
-            if batch and (len(batch) == count or len(line) > room):
-                yield batch
-                batch, room = [], size
-            batch.append(json.loads(line))
-            room -= len(line)
-        if batch:
-            yield batch
+        for lines in together(self._file, len, most=count, room=size):
+            yield [json.loads(line) for line in lines]
 
     def _write(self, line: bytes) -> None:
         try:

@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Annotated, TextIO
 
 import typer
@@ -65,7 +65,7 @@ def quiet() -> Iterator[None]:
     """What the block prints is shown only if its exit code needs a person; logs always are."""
     streams = {"stdout": sys.stdout, "stderr": sys.stderr}
     is_well = False
-    with Spool() as texts:
+    with closing(Spool()) as texts:
         output = _Output(texts)
         sys.stdout, sys.stderr = _Held("stdout", output), _Held("stderr", output)
         try:

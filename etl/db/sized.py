@@ -1,11 +1,12 @@
 """Reading rows with large documents few at a time, so that their size does not add up in memory."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Generator, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Text, case, cast, func
 
-T = TypeVar("T")
+from etl.batches import together
+
 MOST_TEXT = 2**20  # characters of JSON that are read at once; a document that is larger, alone
 MOST_ROWS = 500
 _AT_ONCE = 5000  # sizes
@@ -27,7 +28,7 @@ def pieces(
         size = size_of(connection, *documents)
         sizes = query.with_only_columns(size)
         with connection.execute(sizes.execution_options(yield_per=_AT_ONCE)) as measured:
-            for some in together(measured.scalars(), lambda size: size, most=MOST_ROWS):
+            for some in together(measured.scalars(), int, most=MOST_ROWS, room=MOST_TEXT):
                 yield found.fetchmany(len(some))
 
 
@@ -35,21 +36,6 @@ def rows(connection: Connection, query: Select[Any], *documents: Any) -> Generat
     """The same, row by row."""
     for piece in pieces(connection, query, *documents):
         yield from piece
-
-
-def together(values: Iterable[T], size: Callable[[T], int], *, most: int) -> Iterator[list[T]]:
-    """The values in lists, each as long as the sizes in it leave room for one more."""
-    some: list[T] = []
-    room = MOST_TEXT
-    for value in values:
-        needed = size(value)
-        if some and (needed > room or len(some) == most):
-            yield some
-            some, room = [], MOST_TEXT
-        some.append(value)
-        room -= needed
-    if some:
-        yield some
 
 
 def size_of(connection: Connection, *documents: Any) -> Any:

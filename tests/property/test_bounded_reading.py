@@ -1,13 +1,15 @@
 """What keeps a merge's memory bounded: values in a temporary file, rows read by their size."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import zip_longest
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etl import spool
-from etl.db.sized import MOST_ROWS, MOST_TEXT, together
+from etl.batches import together
+from etl.db.sized import MOST_ROWS, MOST_TEXT
 from etl.spool import Spool
 from tests.property.strategies import JSON
 
@@ -16,7 +18,7 @@ SIZES = st.integers(0, 2 * MOST_TEXT) | st.integers(0, MOST_TEXT // 8) | st.just
 
 @given(st.lists(JSON), st.booleans())
 def test_a_spool_gives_back_what_was_added(values: Sequence[object], large: bool) -> None:
-    with Spool() as kept:
+    with closing(Spool()) as kept:
         if large:
             kept.add("a" * spool.IN_MEMORY)  # from here on in a file
         for value in values:
@@ -32,7 +34,7 @@ def test_each_row_is_read_once_and_few_large_ones_together(
     sizes: Sequence[int], small: int
 ) -> None:
     sizes = [*sizes, *[1] * small]
-    pieces = list(together(range(len(sizes)), sizes.__getitem__, most=MOST_ROWS))
+    pieces = list(together(range(len(sizes)), sizes.__getitem__, most=MOST_ROWS, room=MOST_TEXT))
     assert [key for piece in pieces for key in piece] == list(range(len(sizes)))
     for piece, after in zip_longest(pieces, pieces[1:]):
         size = sum(sizes[key] for key in piece)
