@@ -45,6 +45,8 @@ def field_changes(old: Json, new: Json, keyed: Mapping[str, Sequence[str]]) -> l
     than `MOST_CHANGES`, only top-level fields are reported; where those are too many as well, the
     record as a whole, with the path "".
     """
+    if _same(old, new):
+        return []
     for depth in (_ANY_DEPTH, 1):
         found = _differences(old, new, "", keyed, depth)
         changes = list(islice(found, MOST_CHANGES + 1))
@@ -53,11 +55,16 @@ def field_changes(old: Json, new: Json, keyed: Mapping[str, Sequence[str]]) -> l
     return [FieldChange("", old, new)]
 
 
+def _same(old: Json, new: Json) -> bool:
+    return old is new or (
+        type(old) is type(new) and old == new and json_text(old) == json_text(new)
+    )
+
+
 def _differences(
     old: Json, new: Json, path: str, keyed: Mapping[str, Sequence[str]], depth: int
 ) -> Iterator[FieldChange]:
-    if old is new or (type(old) is type(new) and old == new and json_text(old) == json_text(new)):
-        return
+    """Of two values that are not the same."""
     if depth == 0:
         yield FieldChange(path, old, new)
         return
@@ -68,7 +75,9 @@ def _differences(
         return
     for name in names:  # their paths are made one by one: of many long ones all would take much
         values = before.get(name, MISSING), after.get(name, MISSING)
-        yield from _differences(*values, _below(path, name, listed=listed), keyed, depth - 1)
+        if not _same(*values):
+            inner = _below(path, name, listed=listed)
+            yield from _differences(*values, inner, keyed, depth - 1)
     order = [name for name in before if name in after]
     if listed and order != [name for name in after if name in before]:
         yield FieldChange(path, list(before), list(after))
