@@ -134,20 +134,22 @@ def _page(reader: Reader, stream: Stream, request: Request, first: Response | No
     """The page of a request, where `first` is not the answer already."""
     try:
         response = first if first is not None else reader.fetch(request)
+        sent_at = response.sent_at
         mark = request, blake2b(response.body, digest_size=16).digest()
         known = None if reader.recall is None else reader.recall(mark)
         if known is not None:
-            return known
+            return replace(known, sent_at=sent_at)
         body = body_of(reader, stream.name, request, response)
         if stream.echo(body, request) is not None:  # no mark: the body is not the one digested
             del body, response  # two of them are not held at once
-            return stream.read(body_for(reader, stream, replace(request, alone=True)), request)
+            body = body_for(reader, stream, replace(request, alone=True))
+            return replace(stream.read(body, request), sent_at=sent_at)
     except RequestRejected as error:
         if stream.missing is None or error.status != 404:
             raise
         return stream.missing(request)
     page = _read(reader, stream, request, body)
-    return page if reader.recall is None else replace(page, mark=mark)
+    return replace(page, mark=None if reader.recall is None else mark, sent_at=sent_at)
 
 
 def body_for(reader: Reader, stream: Stream, request: Request) -> dict[str, Json]:

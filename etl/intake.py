@@ -37,7 +37,7 @@ MAX_DRIFT = 2000  # findings that wait for a checkpoint
 READ_AHEAD = 20  # partitions read together; one by one, asking takes as long as reading
 MAX_LIST_AGE = 600.0  # seconds; a list that was read before is read again by a run that goes on
 MAX_PROCESSES = 4  # of a run; later ones keep what is read, or it might never come to its end
-CLOCK_DIFFERENCE = 120.0  # seconds that a vendor's clock may be behind ours
+CLOCK_DIFFERENCE = 120.0  # seconds by which the clocks of a vendor's machines may differ
 CLOCK_STEP = 60.0  # seconds by which a clock went back that was not only corrected a little
 
 Found = tuple[Walk, Sequence[Json]]
@@ -564,7 +564,10 @@ def _created(staged: Staged) -> float | None:
 
 
 def _is_newcomer(created: float | None, walk: Walk) -> bool:
-    """Whether a record of a later page was created since the walk began, by the vendor's clock."""
+    """Whether a record of a later page was created since the walk began, by the vendor's clock.
+
+    By ours too: where one of the two is ahead, the other tells.
+    """
     if created is None or walk.pages < 2:
         return False
-    return created >= walk.began - CLOCK_DIFFERENCE
+    return created >= min(walk.began, walk.sent_at or walk.began) - CLOCK_DIFFERENCE

@@ -10,10 +10,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 
 from etl.errors import OK, PARTIAL, TRY_AGAIN, AccessDenied, ConfigError, UnsafeChange
+from etl.text import http_date
 
 NEVER_PASSES = frozenset({501, 505})  # not implemented, another HTTP version
 RETRYABLE = frozenset({408, 425, 429, *range(500, 600)}) - NEVER_PASSES
@@ -145,12 +145,8 @@ def _seconds_until(text: str, now: float) -> float | None:
     seconds = _finite(text)
     if seconds is not None:
         return max(0.0, seconds)
-    try:
-        moment = parsedate_to_datetime(text)
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, aware.timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
-        return None
+    moment = http_date(text)
+    return None if moment is None else max(0.0, moment - now)
 
 
 # a value of a list; the comma behind the day of a date does not end it

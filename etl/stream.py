@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from etl.record import Record
 from etl.text import Json as Json
+from etl.text import http_date
 
 Params = tuple[tuple[str, str], ...]
 
@@ -35,6 +36,11 @@ class Response:
     headers: Mapping[str, str]
     body: bytes
     url: str
+
+    @property
+    def sent_at(self) -> float | None:
+        """When it was sent, in epoch seconds of the vendor's clock; None where it does not say."""
+        return http_date(self.headers.get("date"))
 
 
 Fetch = Callable[[Request], Response]
@@ -64,6 +70,7 @@ class Page:
     gap: it does not follow the page before it; records may have slipped through between them.
     ids: of a page that an earlier walk brought just so; it was not read again and has no items.
     mark: tells it from others, where an earlier or later walk may bring just the same.
+    sent_at: when it was sent, in epoch seconds of the vendor's clock; None where nobody says.
     """
 
     items: Sequence[Json]
@@ -72,6 +79,7 @@ class Page:
     gap: bool = False
     ids: Sequence[str] | None = None
     mark: tuple[Request, bytes] | None = None
+    sent_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

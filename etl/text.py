@@ -7,6 +7,7 @@ import unicodedata
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -73,6 +74,15 @@ def iso_time(moment: datetime) -> str:
 
 
 _TINY = re.compile(rb"[0-9]e-[0-9]")
+
+
+def http_date(text: str | None) -> float | None:
+    """A date of HTTP (RFC 9110, 5.6.7) as epoch seconds; None where it is none."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def one_line(text: str) -> str:

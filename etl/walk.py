@@ -25,8 +25,9 @@ class Walk:
     distinct, repeated: ids met for the first time, and again; nameless: items without an id.
     unkept: items that were rejected and are not kept, as there are too many of them.
     fresh: records that were not stored, or as deleted. passed: those of them that a backfill of a
-    window leaves out. newcomers: those of them on a later page
-    that were created since the walk began (`began`, epoch seconds).
+    window leaves out. newcomers: those of them on a later page that were created since it began.
+    began: epoch seconds of our clock. sent_at: the same of the vendor's, when the first page was
+    sent; 0.0 where it does not say.
     oldest_read: epoch seconds of the first read whose records count; earlier walks of the same list
     are among them, as what one of them met counts as met.
     ids: a sum of all ids, whatever their order. before: what the walk before this one brought.
@@ -54,6 +55,7 @@ class Walk:
     fresh: int = 0
     passed: int = 0
     began: float = 0.0
+    sent_at: float = 0.0
     oldest_read: float = 0.0
     newcomers: int = 0
     before: list[Any] | None = None
@@ -103,6 +105,7 @@ def note_page(walk: Walk, page: Page, marks: Sequence[Any] = ()) -> None:
     walk.ended = page.next is None
     walk.last = list(marks) if walk.overlapping and not walk.ended else []
     walk.gaps += page.gap
+    walk.sent_at = walk.sent_at or page.sent_at or 0.0
     if page.total is not None:
         walk.moves += walk.total is not None and walk.total != page.total
         walk.total = page.total

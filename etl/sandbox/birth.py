@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from etl.sandbox import words
 from etl.sandbox.values import Payload
 
-DAY = 86_400_000
+HOUR = 3_600_000
+DAY = 24 * HOUR
 START = 1_788_220_800_000  # 2026-09-01T00:00:00Z: the first moment of every world
-HISTORY = 1000 * DAY  # the seeded records were created in the days before START
+HISTORY = 1000 * DAY  # in which the seeded records were created; it ends an hour before START
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ def die(*parts: object) -> Random:
 def birthday(dice: Random, ordinal: int, count: int) -> int:
     """When the n-th of `count` seeded records was created; later ordinals are later."""
     step = HISTORY // (count + 1)
-    return START - HISTORY + ordinal * step + dice.randrange(max(1, step // 2))
+    return START - HOUR - HISTORY + ordinal * step + dice.randrange(max(1, step // 2))
 
 
 def rfc3339(millis: int) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from threading import Event, Lock
 from types import TracebackType
@@ -120,7 +121,7 @@ class Sandbox:
         if vendor is None:
             reply = reply_json(404, {"message": "no vendor has this path"})
         else:
-            reply = self._vendor_reply(vendor, call)
+            reply = _announcing(self._vendor_reply(vendor, call), (_date(self.world.now),))
         self.requests.append(_seen(call, reply, vendor))
         return replace(reply, wait=reply.wait + self._latency) if self._latency else reply
 
@@ -196,6 +197,11 @@ def _until_signalled() -> Iterator[Event]:
 def _seen(call: Call, reply: Reply, vendor: Vendor | None) -> Seen:
     path, _, query = without_keys(call.target, tuple(KEYS.values())).partition("?")
     return Seen(call.method, path, query, reply.status, vendor.name if vendor else "")
+
+
+def _date(millis: int) -> tuple[str, str]:
+    """The header that tells the vendors' time, in whole seconds, as theirs do."""
+    return "Date", formatdate(millis / 1000, usegmt=True)
 
 
 def _announcing(reply: Reply, headers: tuple[tuple[str, str], ...]) -> Reply:

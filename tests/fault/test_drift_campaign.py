@@ -6,7 +6,6 @@ What is stored is compared field by field with what the world held (tests.suppor
 """
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
@@ -172,7 +171,6 @@ def told(kind: Kind, seed: int, engine: Engine) -> Story:
             churn.done.clear()
             churn.deleted.clear()
         before = set(kind.keys(world))
-        world.now = round(time.time() * 1000)  # what is created now was not there before
         sandbox.reset_requests()
         glob = kind.match.replace("?", "[?]") + "*"
         sandbox.add_fault(Fault(f"{kind.provider} {glob}", "mutate", times=None, arg=churn))

@@ -310,18 +310,12 @@ class Story(RuleBasedStateMachine):
             assert sync(self.engine, told, source, self.now).changed == 0
         assert contents(self.engine) == before
 
-    def _vendors_follow(self) -> None:
-        """No run's clock is ahead of the vendors': by it they tell what came in mid-walk."""
-        world = self.sandbox.world
-        world.now = max(world.now, int(self.now.timestamp() * 1000))
-
     def _add(self, fault: Fault) -> None:
         self.faults.append(fault)
         self.sandbox.add_fault(fault)
 
     def _settings(self, page_size: int, concurrency: int) -> Any:
         self._time_passes()
-        self._vendors_follow()
         free: dict[str, Any] = {"rate_limits": [], "concurrency": concurrency}
         sizes = {"page_size": page_size}
         return settings_for(

@@ -17,6 +17,7 @@ from etl.db.runs import acquire
 from etl.db.tables import STAGING
 from etl.process import lives, this_process
 from etl.sandbox import Fault, Sandbox, World
+from etl.sandbox.birth import HOUR
 from tests.conftest import Databases
 from tests.support.database import count, counts, differing, rows
 from tests.support.forks import Fork
@@ -108,6 +109,7 @@ def test_a_killed_run_is_gone_on_with_behind_its_checkpoint(
             sync(target, settings, source)
         usual = asked_usually(engine, source)
         sandbox.world.evolve(changed=0.3, deleted=2, created=2)
+        sandbox.world.now += HOUR  # what was created is none that came while the list was read
         sandbox.add_fault(Fault(match, "stall", after=slow - 1, arg=SLOW))
         sandbox.add_fault(Fault(match, "mutate", after=fatal - 1, arg=child.kill))
         before = len(asked(sandbox))

@@ -4,7 +4,7 @@ No single record is asked for here (`delete_confirmations = 0`), so that the wal
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -144,6 +144,27 @@ def test_a_newcomer_may_stand_for_a_record_that_slipped_through(store: Engine) -
     found = after(store, "abcd", turns)
     assert live(store) == list("abcdn")  # the first walk met b, the second one c
     assert found.proof == "end mark reached; 4 of 4 came; 3 walks"
+
+
+@pytest.mark.parametrize("behind", [timedelta(hours=-5), timedelta(0), timedelta(hours=5)])
+def test_newcomers_are_told_by_the_vendors_clock_where_ours_is_ahead(
+    store: Engine, behind: timedelta
+) -> None:
+    """`b` goes and `n` comes, while the vendor's clock is not where ours is."""
+    theirs = hour(1) - behind
+    newcomer = statsig_layer("n", createdTime=int(theirs.timestamp() * 1000))
+    pages = numbered_list(named("abcd"), size=2)
+    moved = numbered_list([*named("acd"), newcomer], size=2)
+    vendor = statsig(store, numbered_list(named("ab"), size=2), size=2)  # it has no c yet
+    vendor.limits = {"delete_confirmations": 0}
+    assert vendor.run().status == "ok"
+    vendor.clock = lambda: theirs
+    vendor.answers |= {
+        PAGE + "1": [pages[PAGE + "1"], moved[PAGE + "1"]],
+        PAGE + "2": moved[PAGE + "2"],
+    }
+    assert vendor.run().status == "ok"
+    assert {"a", "c", "d", "n"} <= set(live(store))
 
 
 @pytest.mark.parametrize(("seconds", "walks"), [(-121, 1), (-120, 2), (0, 2)])

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from itertools import count
 from typing import Any
 from urllib.parse import urlencode
@@ -36,7 +37,7 @@ class Vendor:
     """A source of one provider. options: tables of its configuration, but for its limits.
 
     asked: what the last run asked for; alone: of that, what wanted a connection of its own.
-    traffic: what the last run cost; an answer may add to it.
+    traffic: what the last run cost; an answer may add to it. clock: the vendor's, that it tells.
     """
 
     engine: Engine
@@ -49,6 +50,7 @@ class Vendor:
     asked: list[str] = field(default_factory=list)
     alone: list[Request] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)
+    clock: Callable[[], datetime] | None = None
     keep: Callable[[str, str, Request, Any], None] | None = None
     _hours: Iterator[int] = field(default_factory=count, init=False)
     _turns: dict[str, int] = field(default_factory=dict, init=False)
@@ -63,7 +65,8 @@ class Vendor:
         answer = self._due(target)
         if isinstance(answer, int):
             raise refusal(answer)
-        return Response(status=200, headers={}, body=json.dumps(answer).encode(), url=target)
+        date = {} if self.clock is None else {"date": format_datetime(self.clock(), usegmt=True)}
+        return Response(status=200, headers=date, body=json.dumps(answer).encode(), url=target)
 
     def _due(self, target: str) -> Any:
         answer = self.answers.get(target, 404)
