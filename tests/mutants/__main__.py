@@ -1,7 +1,10 @@
 """`make mutants`: breaks the logic on purpose, change by change, and tells what no test notices.
 
+Each change is tried on the test that noticed it before (killers.json). Only for those that this
+test does not notice, or that have none, it is measured which tests execute their lines.
+
 `python -m tests.mutants --only walk proof` looks at these modules; `--each 50` tries that many of
-each, `--survivors` only those that survived last time. Exit 1: an unexplained survivor.
+each, `--survivors` only those that nothing noticed last time. Exit 1: an unexplained survivor.
 """
 
 import argparse
@@ -21,9 +24,11 @@ from typing import Any
 from tests.mutants import covering, trying
 from tests.mutants.covering import Covering
 from tests.mutants.mutations import Mutant, mutants_of
+from tests.mutants.trying import ENDLESS
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / ".mutants"  # coverage, and which test killed what
+KEPT = ROOT / ".mutants"  # coverage
+KILLERS = Path(__file__).parent / "killers.json"  # which test noticed what
 EXPLAINED = Path(__file__).parent / "survivors.toml"
 MODULES = (
     *("walk", "proof", "conclusion", "plan", "intake", "load", "landing", "extract", "client"),
@@ -32,6 +37,7 @@ MODULES = (
 )
 EACH = 22  # mutants of a module
 FIRST = 30  # tests that are tried first
+UNKNOWN = 10.0  # seconds that a test may take of which nobody knows
 SECONDS = 150.0  # of tests that are tried on a mutant that survived those
 EXACT = {  # written for this: each test is about one thing, and quick
     f"tests/integration/test_{name}.py"
@@ -56,7 +62,7 @@ class Work:
 
     mutant: Mutant
     source: bytes
-    waiting: deque[str]
+    waiting: deque[str] = field(default_factory=deque)
     exact: int = 0
     turns: int = 0
     killer: str = ""
@@ -81,27 +87,41 @@ def main() -> int:
     """Tries the sample and prints the score of each module."""
     asked = _arguments()
     chosen = [name for name in MODULES if not asked.only or name.split("/")[-1] in asked.only]
-    found = covering.read(ROOT, KEPT, [_file(name) for name in MODULES], measure=not asked.kept)
-    killers = _json(KEPT / "killers.json")
-    wanted = [one for name in chosen for one in _sample(name, asked.each)]
-    if asked.survivors:
-        wanted = [one for one in wanted if killers.get("|".join(one.place), "") == ""]
-    work = [_work(one, found, killers) for one in wanted]
+    killers: dict[str, str] = json.loads(KILLERS.read_text()) if KILLERS.exists() else {}
     explained = {
         (one["module"], one["function"], one["change"]): one
         for one in tomllib.loads(EXPLAINED.read_text()).get("survivor", [])
     }
+    wanted = [one for name in chosen for one in _sample(name, asked.each)]
+    if asked.survivors:
+        wanted = [one for one in wanted if not killers.get("|".join(one.place))]
+    work = [Work(mutant=one, source=(ROOT / _file(one.module)).read_bytes()) for one in wanted]
     equivalent = {p for p, one in explained.items() if one["kind"] == "equivalent"}
+    tried = [one for one in work if one.mutant.place not in equivalent]
     trying.load_libraries()
     with tempfile.TemporaryDirectory(prefix="etl-mutants-") as folder:
         copies = [trying.Copy(ROOT, Path(folder) / str(n)) for n in range(PROCESSES)]
-        _raise_if_failing(copies[0], work, found)
-        for one in _tried(
-            [one for one in work if one.mutant.place not in equivalent], found, copies
-        ):
+        for one in tried:
+            _await_known(one, killers)
+        _raise_if_failing(copies[0], tried, {})
+        for one in _tried([one for one in tried if one.waiting], {}, copies):
             killers["|".join(one.mutant.place)] = one.killer
-            (KEPT / "killers.json").write_text(json.dumps(killers, indent=0))
+        left = [one for one in tried if not one.killer]
+        if asked.survivors or not {one.mutant.place for one in left} <= explained.keys():
+            found = covering.read(ROOT, KEPT, [_file(name) for name in MODULES])
+            for one in left:
+                _await_covering(one, found)
+            _raise_if_failing(copies[0], left, found.seconds)
+            for one in _tried(left, found.seconds, copies):
+                killers["|".join(one.mutant.place)] = one.killer
+                _keep(killers)
+    _keep(killers)
     return _tell(chosen, work, explained)
+
+
+def _keep(killers: Mapping[str, str]) -> None:
+    known = {place: killer for place, killer in sorted(killers.items()) if killer}
+    KILLERS.write_text(json.dumps(known, indent=0, ensure_ascii=False) + "\n")
 
 
 def _arguments() -> Any:
@@ -109,16 +129,11 @@ def _arguments() -> Any:
     parser.add_argument("--only", nargs="*", default=[], help="modules")
     parser.add_argument("--each", type=int, default=EACH, help="mutants of a module")
     parser.add_argument("--survivors", action="store_true", help="what survived last time")
-    parser.add_argument("--kept", action="store_true", help="measures no coverage")
     return parser.parse_args()
 
 
 def _file(module: str) -> str:
     return f"etl/{module}.py"
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def _sample(module: str, size: int) -> list[Mutant]:
@@ -137,9 +152,19 @@ def _sample(module: str, size: int) -> list[Mutant]:
     return sorted(found[:size], key=lambda one: one.start)
 
 
-def _work(mutant: Mutant, found: Covering, killers: Mapping[str, str]) -> Work:
-    """The tests: who killed it last time, then one for each way through the module."""
-    file = _file(mutant.module)
+def _await_known(work: Work, killers: Mapping[str, str]) -> None:
+    """The test that noticed it last time, where it is still there."""
+    killer = killers.get("|".join(work.mutant.place), "").removesuffix(ENDLESS)
+    name, _, test = killer.partition("::")
+    path = ROOT / name
+    there = test and path.exists() and f"def {test.partition('[')[0]}(" in path.read_text()
+    work.waiting = deque([killer] if there else [])
+    work.exact, work.turns = 0, 0
+
+
+def _await_covering(work: Work, found: Covering) -> None:
+    """The tests that execute its lines: one for each way through the module, then the others."""
+    mutant, file = work.mutant, _file(work.mutant.module)
     lines: Sequence[int] = mutant.lines
     if mutant.cached:  # executed once, for whoever came first
         lines = list(found.lines.get(file, {}))
@@ -149,35 +174,30 @@ def _work(mutant: Mutant, found: Covering, killers: Mapping[str, str]) -> Work:
         alike[found.ways[file][test]].append(test)
     groups = sorted(alike.values(), key=lambda some: found.seconds[some[0]])
     order = [one for turn in zip_longest(*groups) for one in turn if one is not None]
-    killer = killers.get("|".join(mutant.place), "")
-    known = [one for one in [killer.removesuffix(" (endless)")] if one in tests]
     exact = [one for some in groups for one in some if one.partition("::")[0] in EXACT]
-    source = (ROOT / file).read_bytes()
-    return Work(
-        mutant=mutant,
-        source=source,
-        waiting=deque(dict.fromkeys([*known, *exact, *order])),
-        exact=len(exact),
-    )
+    work.waiting = deque(dict.fromkeys([*exact, *order]))
+    work.exact, work.turns = len(exact), 0
 
 
-def _chunk(work: Work, found: Covering) -> dict[str, float]:
+def _chunk(work: Work, seconds: Mapping[str, float]) -> dict[str, float]:
     """The next tests to try; none when it was tried enough."""
     work.turns += 1
     chosen, left = [], SECONDS
     if work.turns == 1:
         chosen = list(islice(work.waiting, max(FIRST, work.exact)))
     for test in work.waiting if work.turns == 2 else ():
-        left -= found.seconds[test]
+        left -= seconds[test]
         if left < 0:
             break
         chosen.append(test)
     for _ in chosen:
         work.waiting.popleft()
-    return {test: found.seconds[test] for test in chosen}
+    return {test: seconds.get(test, UNKNOWN) for test in chosen}
 
 
-def _tried(work: Sequence[Work], found: Covering, copies: Sequence[trying.Copy]) -> Iterator[Work]:
+def _tried(
+    work: Sequence[Work], seconds: Mapping[str, float], copies: Sequence[trying.Copy]
+) -> Iterator[Work]:
     """Each of them, when it is over; as many at a time as there are copies."""
     waiting, free = deque(work), list(copies)
     running: dict[int, tuple[Work, trying.Copy]] = {}
@@ -186,7 +206,7 @@ def _tried(work: Sequence[Work], found: Covering, copies: Sequence[trying.Copy])
         over: list[Work] = []
         while waiting and free:
             one = waiting.popleft()
-            chunk = _chunk(one, found)
+            chunk = _chunk(one, seconds)
             if not chunk:
                 over.append(one)
                 continue
@@ -210,10 +230,12 @@ def _tried(work: Sequence[Work], found: Covering, copies: Sequence[trying.Copy])
             yield one
 
 
-def _raise_if_failing(copy: trying.Copy, work: Sequence[Work], found: Covering) -> None:
+def _raise_if_failing(
+    copy: trying.Copy, work: Sequence[Work], seconds: Mapping[str, float]
+) -> None:
     """Tests that fail without a change would kill everything."""
     tests = {one.waiting[0] for one in work if one.waiting}
-    process = trying.start(copy, {test: found.seconds[test] for test in sorted(tests)})
+    process = trying.start(copy, {test: seconds.get(test, UNKNOWN) for test in sorted(tests)})
     trial = trying.outcome(copy, trying.wait_for_one([process])[1])
     if not trial.passed:
         raise SystemExit(f"{trial.killer} fails as it is:\n{(copy.folder / 'log').read_text()}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import coverage
 
-FOLDERS = ("unit", "property", "integration", "fault", "cli", "web", "mutants")
+FOLDERS = ("unit", "property", "integration", "fault", "cli", "web")
 LEFT = "tests/web/test_web_browser.py"  # drives a browser; others ask the same pages
 
 
@@ -37,13 +37,13 @@ class Covering:
         return {test for line in lines for test in known.get(line, ())}
 
 
-def read(root: Path, kept: Path, modules: Sequence[str], *, measure: bool = True) -> Covering:
-    """What is kept in that folder, and what is new of all others, unless nothing is measured."""
+def read(root: Path, kept: Path, modules: Sequence[str]) -> Covering:
+    """What is kept in that folder, and what is new of all others."""
     kept.mkdir(exist_ok=True)
     code = _digest(*(root / one for one in modules))
     files = {path: kept / f"{_digest(path)}-{code}.json" for path in _test_files(root)}
     missing = [path for path, known in files.items() if not known.exists()]
-    if missing and measure:
+    if missing:
         print(f"coverage of {len(missing)} test files ...", flush=True)
         for path, found in _measured(root, missing, modules).items():
             files[path].write_text(json.dumps(found))

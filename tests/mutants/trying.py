@@ -16,7 +16,8 @@ from itertools import count
 from pathlib import Path
 
 LEFT_OUT = shutil.ignore_patterns(".venv", ".git", ".mutants", "*_cache", "__pycache__")
-FAILED, EMPTY = 1, 5  # pytest's exit codes
+EMPTY = 5  # pytest's exit code
+ENDLESS = " (endless)"
 PATIENCE, TIMES = 10.0, 3.0  # seconds of a processor + times what a test took: it runs in a circle
 MOST_PATIENCE = 300.0  # the same by the clock on the wall, of a machine with other work: it hangs
 LOADED = (
@@ -132,4 +133,4 @@ def outcome(copy: Copy, code: int) -> Trial:
         return Trial(passed=True, killer="")
     note = copy.folder / "killer"
     killer = note.read_text() if note.exists() else "not loaded"
-    return Trial(passed=False, killer=killer + (" (endless)" if code < 0 else ""))
+    return Trial(passed=False, killer=killer + (ENDLESS if code < 0 else ""))

@@ -70,9 +70,9 @@ class List:
         """The record is gone at the vendor."""
         world.delete(self.provider, self.stream, key, self.parent)
 
-    def create(self, world: World) -> str:
-        """A new record at the vendor; its key."""
-        return world.create(self.provider, self.stream, self.parent)
+    def create(self, world: World, **fields: Any) -> str:
+        """A new record at the vendor, with these fields; its key."""
+        return world.create(self.provider, self.stream, self.parent, **fields)
 
     def stored(self, engine: Engine) -> list[str]:
         """The keys of the live rows, sorted."""
