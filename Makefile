@@ -80,7 +80,7 @@ clients: .venv/dev .clients-venv/ready ## DuckDB, pandas and dlt on what etl kee
 soak: .venv/dev ## A week of the daemon in 35 minutes; writes docs/soak.md
 	$(BIN)/pytest -q -s bench/test_soak.py
 
-histories: .venv/dev ## Random histories against the truth, 10 minutes for 2000; writes docs/histories.md. N=200 plays fewer
+histories: .venv/dev ## Random histories against the truth, 20 minutes for 2000; writes docs/histories.md. N=200 plays fewer
 	$(BIN)/python -m bench.histories $(or $(N),2000)
 
 # The pins stay as they are; UPGRADE=--upgrade takes the newest releases.

@@ -1,4 +1,4 @@
-"""What a run costs, counted and not timed: statements, rows, requests, and calls a record.
+"""What a run costs, counted and not timed: statements, rows and requests.
 
 The limits are what was counted, with a little room. Whoever needs more says why in the commit.
 """
