@@ -37,6 +37,7 @@ LONGEST = (  # files that take more than ten seconds, the longest first
 )
 
 Databases = Callable[[str], AbstractContextManager[Engine]]
+Copies = Callable[[Engine], AbstractContextManager[Engine]]
 
 share_compiled_statements()
 share_comparisons()
@@ -150,15 +151,46 @@ def databases(
             return
         template = "template0" if empty else request.getfixturevalue("postgres_template")
         admin, name = request.getfixturevalue("postgres_server"), f"etl_test_{next(numbers)}"
-        pool = request.getfixturevalue("postgres_pool")
-        postgres.drop(admin, name)
-        url = postgres.create(admin, name, template)
-        engine = open_engine(pool.url(name) if pool else url)
-        yield engine
-        engine.dispose()
-        postgres.drop(admin, name)
+        with _of_postgres(request, admin, name, template) as engine:
+            yield engine
 
     return database
+
+
+@contextmanager
+def _of_postgres(
+    request: pytest.FixtureRequest, admin: Engine, name: str, template: str
+) -> Iterator[Engine]:
+    pool = request.getfixturevalue("postgres_pool")
+    postgres.drop(admin, name)
+    url = postgres.create(admin, name, template)
+    engine = open_engine(pool.url(name) if pool else url)
+    yield engine
+    engine.dispose()
+    postgres.drop(admin, name)
+
+
+@pytest.fixture(scope="session")
+def copies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Copies:
+    """`with copies(prepared) as engine`: a database with all that another one holds."""
+    numbers = count(1)
+
+    @contextmanager
+    def copy(prepared: Engine) -> Iterator[Engine]:
+        prepared.dispose()  # SQLite moves all of its log into the file
+        source = str(prepared.url.database)
+        if prepared.dialect.name == "sqlite":
+            path = shutil.copyfile(source, tmp_path_factory.mktemp("etl") / "etl.db")
+            engine = open_engine(f"sqlite:///{path}")
+            yield engine
+            engine.dispose()
+            return
+        admin = request.getfixturevalue("postgres_server")
+        postgres.disconnect(admin, source)
+        with _of_postgres(request, admin, f"etl_test_copy_{next(numbers)}", source) as engine:
+            yield engine
+
+    return copy
 
 
 @pytest.fixture

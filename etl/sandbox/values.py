@@ -23,10 +23,14 @@ KEY_FIELD = {"launchdarkly": "key", "statsig": "id", "layers": "id"}
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much there is: LaunchDarkly's environments and layers are counted per project."""
+    """How much there is: LaunchDarkly's environments and layers are counted per project.
+
+    ld_big_project: environments of the second project, if that is more; 20 come inside a project.
+    """
 
     ld_projects: int = 12
     ld_environments: int = 3
+    ld_big_project: int = 28
     ld_layers: int = 8
     statsig_layers: int = 150
     layers_projects: int = 60

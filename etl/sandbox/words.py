@@ -46,7 +46,7 @@ LD_PROJECTS = (
     ("payments", RIGHT_TO_LEFT),
     ("alerts", ESCAPES),
 )
-BIG_PROJECT, BIG_PROJECT_ENVIRONMENTS = 1, 28
+BIG_PROJECT = 1
 LD_FIRST_LAYER = {5: "b-c", 6: "c"}
 
 STATSIG_LAYERS = (

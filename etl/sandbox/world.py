@@ -239,7 +239,7 @@ class World:
         sizes = self.sizes
         environments = sizes.ld_environments
         if project_ordinal == words.BIG_PROJECT:
-            environments = max(environments, words.BIG_PROJECT_ENVIRONMENTS)
+            environments = max(environments, sizes.ld_big_project)
         return {
             ("launchdarkly", "projects"): sizes.ld_projects,
             ("launchdarkly", "environments"): environments,

@@ -17,7 +17,7 @@ MARKUP = "[red]alarm[/red] :x:"
 @pytest.fixture(scope="session")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Three syncs: all that there is, then changes of every kind, then a return. Read only."""
-    world = small()
+    world = small(big_project=True)
     gone = _first(world, "layers", "projects")
     world.create("layers", "projects", name=MARKUP)
     world.create("layers", "projects", name=OVERRIDE)

@@ -73,7 +73,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(
     with (
         databases(kind) as engine,
         databases(kind) as undisturbed,
-        Sandbox(small(seed)) as sandbox,
+        Sandbox(small(seed, big_project=True)) as sandbox,
     ):
         config = tmp_path / "etl.toml"
         url = engine.url.render_as_string(hide_password=False)

@@ -48,7 +48,7 @@ def test_connections_that_were_closed_between_pages_are_replaced(
     def close(_world: World) -> None:
         cut(postgres_server, database)
 
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox, **PAGED)
         for _ in range(2):
             provider = settings.sources[source].provider

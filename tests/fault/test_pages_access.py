@@ -15,7 +15,7 @@ LAYERS_OF_ALL = Fault("launchdarkly */layers", "status", times=None, arg=403)
 def test_a_project_that_goes_away_between_list_and_call_leaves_the_others_to_land(
     engine: Engine,
 ) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         sync(engine, settings, "ld")
         layer = sandbox.world.create("launchdarkly", "layers", "my-project")

@@ -153,7 +153,7 @@ def test_statsigs_next_page_only_says_whether_there_is_one(
 @pytest.mark.row(11)
 @pytest.mark.parametrize("cap", [1, 2, 3])
 def test_pages_smaller_than_asked_for_bring_everything(engine: Engine, cap: int) -> None:
-    with Sandbox(small(), page_cap=cap) as sandbox:
+    with Sandbox(small(big_project=True), page_cap=cap) as sandbox:
         settings = settings_for(sandbox)
         sync_all(engine, settings)
         assert counts(engine) == sandbox.counts()
@@ -196,7 +196,7 @@ def test_an_empty_last_page_is_the_end_when_the_vendor_says_so(
 def test_environments_that_were_cut_are_read_from_their_own_list(
     engine: Engine, cap: int | None
 ) -> None:
-    with Sandbox(small(), page_cap=cap) as sandbox:
+    with Sandbox(small(big_project=True), page_cap=cap) as sandbox:
         report = sync(engine, settings_for(sandbox), "ld")
         others = {seen.path for seen in sandbox.requests if seen.path.endswith("/environments")}
         stored = rows(engine, "environments", "project_key = 'big-estate'")

@@ -28,7 +28,7 @@ def test_an_archive_is_readable_wherever_a_run_was_killed(
         "layers": {"page_size": 5},
         "limits": {"rate_limits": []},
     }
-    with databases("sqlite") as engine, Sandbox(small()) as sandbox:
+    with databases("sqlite") as engine, Sandbox(small(big_project=True)) as sandbox:
         config = config_for(engine, sandbox, tmp_path, st=tables)
         killed = 0
         for commit in numbers(1):

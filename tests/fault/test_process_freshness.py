@@ -68,7 +68,7 @@ def park(engine: Engine, sandbox: Sandbox, settings: Any, source: str, at: datet
 def test_a_run_that_is_resumed_hours_later_reads_its_old_lists_again(
     engine: Engine, source: str
 ) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox, **ONE_BY_ONE)
         sync(engine, settings, source, hour(0))
         denied = park(engine, sandbox, settings, source, hour(1))

@@ -67,7 +67,7 @@ def test_a_run_killed_at_any_commit_ends_as_an_undisturbed_one(
     fork: Fork,
 ) -> None:
     """Pages before the last checkpoint are not fetched again; the dead holder's lease is taken."""
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox, **PAGED)
         config = config_for(engine, sandbox, tmp_path, **PAGED)
         for target in (engine, undisturbed):
@@ -194,7 +194,7 @@ def test_a_project_replaced_between_two_halves_of_a_run_keeps_its_parts_apart(
     engine: Engine,
 ) -> None:
     """Found by the state machine: the new project's layers were stored as the old one's."""
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox, **PAGED)
         world = sandbox.world
         old = next(

@@ -1,6 +1,7 @@
 """Rows 48 to 50: schemas of other versions, two processes that migrate, upgrades with data."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, inspect, text
 from etl.db import schema
 from etl.sandbox import Sandbox
 from tests.cli.command import etl, line, variables
+from tests.conftest import BOTH, Copies, Databases
 from tests.support.database import contents, counts
 from tests.support.history import violations
 from tests.support.runs import config_text, settings_for, small, sync_all
@@ -108,6 +110,16 @@ def test_two_first_runs_of_one_new_file_make_one_schema(tmp_path: Path) -> None:
         assert [one.returncode for one in processes] == [0, 0, 0], told
 
 
+@pytest.fixture(scope="module", params=BOTH)
+def lived(request: pytest.FixtureRequest, databases: Databases) -> Iterator[tuple[Engine, Sandbox]]:
+    """A database with three days of changes, and the vendors with a fourth one."""
+    with databases(request.param) as engine, Sandbox(small(big_project=True)) as sandbox:
+        for _ in range(3):
+            sync_all(engine, settings_for(sandbox))
+            sandbox.world.evolve(changed=0.3, deleted=3, created=3)
+        yield engine, sandbox
+
+
 @pytest.mark.row(50)
 @pytest.mark.parametrize(
     "revision",  # the way from the first one passes all others
@@ -118,14 +130,12 @@ def test_two_first_runs_of_one_new_file_make_one_schema(tmp_path: Path) -> None:
     ],
 )
 def test_an_upgrade_from_each_earlier_revision_keeps_its_data(
-    engine: Engine, revision: str
+    lived: tuple[Engine, Sandbox], copies: Copies, revision: str
 ) -> None:
     """Down with history, and tombstones in it, up again: nothing else changed."""
-    with Sandbox(small()) as sandbox:
-        settings = settings_for(sandbox)
-        for _ in range(3):
-            sync_all(engine, settings)
-            sandbox.world.evolve(changed=0.3, deleted=3, created=3)
+    prepared, sandbox = lived
+    settings = settings_for(sandbox)
+    with copies(prepared) as engine:
         before = contents(engine), shape(engine)
         schema.downgrade(engine, revision)
         assert shape(engine)[2] == revision
@@ -137,4 +147,4 @@ def test_an_upgrade_from_each_earlier_revision_keeps_its_data(
         after = contents(engine)
         sync_all(engine, settings)
         assert contents(engine) == after  # no change is seen twice
-    assert violations(engine) == []
+        assert violations(engine) == []

@@ -80,7 +80,7 @@ def stopped(
 def test_a_signal_ends_a_run_at_once_with_its_checkpoint(
     engine: Engine, tmp_path: Path, number: int, source: str, match: str, after: int, first: str
 ) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         sandbox.add_fault(Fault(match, "stall", after=after, times=None, arg=FOR_EVER))
         waiting = (lambda: len(asked(sandbox, "/layers")) > 3) if source == "ld" else None
         due = waiting or (lambda: len(asked(sandbox, "page=")) > after)
@@ -185,7 +185,7 @@ def test_a_signal_at_any_call_loses_nothing(
 ) -> None:
     """Each time in a new database: a signal at some call of the run, then a run to its end."""
     some = Random(seed)  # noqa: S311
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox, **PAGED)
         calls = 0
 

@@ -38,7 +38,7 @@ def told(index: Path) -> list[dict[str, Any]]:
 
 
 def test_no_key_is_in_any_file_of_an_archive(sqlite: Engine, tmp_path: Path) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings, secrets = archiving(sandbox, tmp_path), set(KEYS.values())
         for number in range(2):
             secrets |= sdk_keys(sandbox.world)
@@ -65,7 +65,7 @@ def test_an_unchanged_page_is_stored_once(sqlite: Engine, tmp_path: Path) -> Non
 
 
 def test_an_index_tells_each_page_and_how_the_run_ended(sqlite: Engine, tmp_path: Path) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         report = sync(sqlite, archiving(sandbox, tmp_path), "ld", hour(0))
     head, *answers, closing = told(indexes(tmp_path / "ld")[0])
     assert (head["archive"], head["source"], head["provider"]) == (1, "ld", "launchdarkly")

@@ -19,7 +19,14 @@ from tests.support.database import count
 from tests.support.runs import settings_for, small, sync, sync_all
 
 KEY = "sdk-00000000-0000-4000-8000-0000000000aa"
-SIZES = Sizes(ld_projects=3, ld_environments=2, ld_layers=3, statsig_layers=8, layers_projects=8)
+SIZES = Sizes(
+    ld_projects=3,
+    ld_environments=2,
+    ld_big_project=0,
+    ld_layers=3,
+    statsig_layers=8,
+    layers_projects=8,
+)
 STATSIG = "statsig /console/v1/layers[?]*"
 
 

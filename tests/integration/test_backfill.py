@@ -53,7 +53,7 @@ def of_project(engine: Engine, table: str, key: str = KEY) -> int:
 
 def test_a_backfill_of_everything_ends_as_a_sync(engine: Engine, databases: Databases) -> None:
     kind = "sqlite" if engine.dialect.name == "sqlite" else "postgres"
-    with Sandbox(small()) as sandbox, databases(kind) as other:
+    with Sandbox(small(big_project=True)) as sandbox, databases(kind) as other:
         settings = settings_for(sandbox)
         for evolved in (False, True):
             if evolved:
@@ -65,7 +65,7 @@ def test_a_backfill_of_everything_ends_as_a_sync(engine: Engine, databases: Data
 
 
 def test_a_single_project_is_fetched_with_its_parts_and_nothing_else(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         report = backfill(engine, settings_for(sandbox), "ld", projects=("search", BIG))
         paths = sorted({seen.path for seen in sandbox.requests})
         world = sandbox.world
@@ -318,7 +318,7 @@ def test_a_full_backfill_begins_anew(engine: Engine) -> None:
 
 def test_the_forecast_counts_the_pages_that_are_left(engine: Engine) -> None:
     tables = PAGED | {"st": {"layers": {"page_size": 5}, "limits": {"rate_limits": ["4/15min"]}}}
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox, **tables)
         ahead = {name: outlook(engine, settings, name, wish()) for name in settings.sources}
         some = outlook(engine, settings, "ld", wish(projects=(KEY, "search")))

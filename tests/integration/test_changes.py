@@ -24,7 +24,7 @@ def fields(engine: Engine, stream: str, operation: str = "updated") -> list[tupl
 
 def test_the_feed_tells_what_evolved_and_nothing_else(engine: Engine) -> None:
     seed = 1 if engine.dialect.name == "postgresql" else 0  # two stories, each on one database
-    with Sandbox(small(seed)) as sandbox:
+    with Sandbox(small(seed, big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         sync_all(engine, settings)
         for step in range(5):
@@ -35,7 +35,7 @@ def test_the_feed_tells_what_evolved_and_nothing_else(engine: Engine) -> None:
 
 
 def test_the_first_sync_tells_every_record_as_created_once(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         sync_all(engine, settings_for(sandbox))
         streams = ("projects", "environments", "layers")
         wanted = {
@@ -49,7 +49,7 @@ def test_the_first_sync_tells_every_record_as_created_once(engine: Engine) -> No
 def test_a_new_project_key_is_one_change_and_what_is_inside_follows_without_any(
     engine: Engine,
 ) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         sync(engine, settings, "ld")
         before = last_change(engine)

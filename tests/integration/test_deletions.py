@@ -244,7 +244,7 @@ def test_what_leaves_a_filter_is_not_deleted(engine: Engine) -> None:
 def test_a_narrower_filter_of_projects_deletes_neither_them_nor_their_parts(
     engine: Engine,
 ) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         sync(engine, settings_for(sandbox), "ld")
         before = counts(engine)
         narrow = settings_for(sandbox, ld={"projects": {"filter": "keys:my-project|big-estate"}})
@@ -264,7 +264,7 @@ def test_layers_that_leave_a_filter_are_not_deleted_where_none_can_be_asked_for(
 
 
 def test_environments_that_are_no_longer_wanted_stay(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         sync(engine, settings_for(sandbox), "ld")
         before = counts(engine)
         without = settings_for(sandbox, ld={"projects": {"environments": False}})
@@ -385,7 +385,7 @@ class TestMovingLists:
 def test_a_swap_in_mid_walk_deletes_no_live_record_that_cannot_be_asked_for(
     engine: Engine,
 ) -> None:
-    with Sandbox(small(), page_cap=10) as sandbox:
+    with Sandbox(small(big_project=True), page_cap=10) as sandbox:
         settings = settings_for(sandbox)
         sync(engine, settings, "ld")
         (first, *_) = keys_of(sandbox.world, "launchdarkly", "environments", "big-estate")

@@ -88,7 +88,7 @@ def test_environments_that_may_not_be_listed_leave_those_that_came_with_the_proj
     engine: Engine,
 ) -> None:
     match = "launchdarkly */big-estate/environments*"
-    with Sandbox(small(), faults=[refused(match, 403)]) as sandbox:
+    with Sandbox(small(big_project=True), faults=[refused(match, 403)]) as sandbox:
         report = sync(engine, settings_for(sandbox), "ld")
     environments = of(report, "environments")
     assert count(engine, "environments", "project_key = 'big-estate'") == 20
@@ -99,7 +99,7 @@ def test_environments_that_may_not_be_listed_leave_those_that_came_with_the_proj
 
 
 def test_environments_that_may_no_longer_be_listed_are_not_deleted(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         sync(engine, settings, "ld")
         sandbox.add_fault(refused("launchdarkly */big-estate/environments*", 403))
@@ -214,7 +214,7 @@ def test_a_wrong_key_is_told_without_showing_it(engine: Engine) -> None:
 
 
 def test_a_server_with_smaller_pages_than_asked_for_is_walked_to_its_end(engine: Engine) -> None:
-    with Sandbox(small(), page_cap=3) as sandbox:
+    with Sandbox(small(big_project=True), page_cap=3) as sandbox:
         sync_all(engine, settings_for(sandbox))
         assert counts(engine) == sandbox.counts()
 

@@ -65,7 +65,10 @@ def test_plan_and_apply_are_a_sync(databases: Databases, seed: int, kind: str) -
 
 def _live(planned: Engine, synced: Engine, seed: int) -> None:
     """A story of a few turns at two equal vendors, with the same rows in both after each."""
-    with Sandbox(small(seed)) as one, Sandbox(small(seed)) as other:
+    with (
+        Sandbox(small(seed, big_project=True)) as one,
+        Sandbox(small(seed, big_project=True)) as other,
+    ):
         here, there = settings_for(one), settings_for(other)
         for sandbox in (one, other) if seed == 3 else ():
             sandbox.add_fault(Fault(STATSIG, "patch", arg=(("idType",), None)))

@@ -78,7 +78,7 @@ def test_capacity_adds_up_the_reservations_of_the_vendor(engine: Engine) -> None
 
 
 def test_the_inventory_counts_what_is_in_each_project(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         sync_all(engine, settings)
         sandbox.world.delete("launchdarkly", "environments", "staging", "search")

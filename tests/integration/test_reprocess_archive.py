@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from etl.remake import Dumps
 from etl.reprocess import Reprocessed, Wanted, preview, reprocess
 from etl.sandbox import Sandbox, World
 from etl.stream import Partition, Provider
-from tests.conftest import BOTH, Databases
+from tests.conftest import BOTH, Copies, Databases
 from tests.support.database import contents, count, counted_writes
 from tests.support.history import violations
 from tests.support.pasts import DAYS, FEW, archived_days, changed_mapping, load, with_stream
-from tests.support.runs import SOURCES, hour, settings_for, sync
+from tests.support.runs import BIG_PROJECT, SOURCES, hour, settings_for, sync
 
 Archive = tuple[Path, Settings]
+Loaded = Callable[[str], AbstractContextManager[Engine]]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,23 @@ def archive(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> I
     """Some days of an evolving world."""
     with archived_days(tmp_path_factory.mktemp("archive"), databases) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def loaded(archive: Archive, databases: Databases, copies: Copies) -> Iterator[Loaded]:
+    """`with loaded("ly") as engine`: an SQLite file with all of that source, by today's code."""
+    prepared: dict[str, Engine] = {}
+    with ExitStack() as stack:
+
+        @contextmanager
+        def copy(name: str) -> Iterator[Engine]:
+            if name not in prepared:
+                prepared[name] = stack.enter_context(databases("sqlite"))
+                load(prepared[name], archive, name, PROVIDERS[SOURCES[name]])
+            with copies(prepared[name]) as engine:
+                yield engine
+
+        yield copy
 
 
 @pytest.fixture
@@ -102,13 +121,13 @@ def test_what_would_change_is_told_first_and_is_more_than_stored_payloads_can_te
 
 @pytest.mark.parametrize("days", [(0,), (0, 1), (2,), (1, 3), (DAYS - 1,), (0, 2, 4)])
 def test_what_the_archive_has_not_comes_from_what_the_runs_stored(
-    archive: Archive, sqlite: Engine, tmp_path: Path, days: Collection[int]
+    archive: Archive, loaded: Loaded, tmp_path: Path, days: Collection[int]
 ) -> None:
-    load(sqlite, archive, "ld", PROVIDERS["launchdarkly"])
-    before = contents(sqlite)
-    found = reprocess(sqlite, wanted(without(archive, tmp_path, "ld", days), "ld"))
-    assert (found.counts, found.moments, found.dumps) == ({}, DAYS, DAYS - len(days))
-    assert contents(sqlite) == before
+    with loaded("ld") as sqlite:
+        before = contents(sqlite)
+        found = reprocess(sqlite, wanted(without(archive, tmp_path, "ld", days), "ld"))
+        assert (found.counts, found.moments, found.dumps) == ({}, DAYS, DAYS - len(days))
+        assert contents(sqlite) == before
 
 
 def test_a_run_that_saw_no_change_then_and_does_now_has_its_events_at_its_time(
@@ -135,15 +154,15 @@ def test_a_run_that_saw_no_change_then_and_does_now_has_its_events_at_its_time(
 
 
 def test_dumps_of_runs_that_are_not_known_have_no_place_and_that_is_said(
-    archive: Archive, sqlite: Engine
+    archive: Archive, loaded: Loaded
 ) -> None:
-    load(sqlite, archive, "ly", PROVIDERS["layers"])
-    before = contents(sqlite)
-    with sqlite.begin() as connection:  # as if it had been pruned
-        connection.execute(text("UPDATE runs SET observed_at = NULL WHERE run_id = 3"))
-    found = preview(sqlite, wanted(archive, "ly"))
-    assert found.left_out == ("1 of runs that this database does not have, or has pruned",)
-    assert contents(sqlite) == before
+    with loaded("ly") as sqlite:
+        before = contents(sqlite)
+        with sqlite.begin() as connection:  # as if it had been pruned
+            connection.execute(text("UPDATE runs SET observed_at = NULL WHERE run_id = 3"))
+        found = preview(sqlite, wanted(archive, "ly"))
+        assert found.left_out == ("1 of runs that this database does not have, or has pruned",)
+        assert contents(sqlite) == before
 
 
 def test_dumps_later_than_all_that_is_known_are_no_past_and_said(
@@ -157,16 +176,16 @@ def test_dumps_later_than_all_that_is_known_are_no_past_and_said(
 
 
 def test_a_dump_that_cannot_be_read_is_said_and_its_run_is_taken_from_what_it_stored(
-    archive: Archive, sqlite: Engine, tmp_path: Path
+    archive: Archive, loaded: Loaded, tmp_path: Path
 ) -> None:
-    load(sqlite, archive, "ly", PROVIDERS["layers"])
-    damaged = without(archive, tmp_path, "ly", ())
-    index = sorted((tmp_path / "ly" / "runs").iterdir())[2]
-    page = json.loads(index.read_text().splitlines()[1])["sha256"]
-    (tmp_path / "ly" / "pages" / page[:2] / f"{page}.json.gz").write_bytes(b"")
-    found = reprocess(sqlite, wanted(damaged, "ly"))
-    assert (found.counts, found.moments) == ({}, DAYS)
-    assert any(f"{index.name}: the archive is damaged" in said for said in found.left_out)
+    with loaded("ly") as sqlite:
+        damaged = without(archive, tmp_path, "ly", ())
+        index = sorted((tmp_path / "ly" / "runs").iterdir())[2]
+        page = json.loads(index.read_text().splitlines()[1])["sha256"]
+        (tmp_path / "ly" / "pages" / page[:2] / f"{page}.json.gz").write_bytes(b"")
+        found = reprocess(sqlite, wanted(damaged, "ly"))
+        assert (found.counts, found.moments) == ({}, DAYS)
+        assert any(f"{index.name}: the archive is damaged" in said for said in found.left_out)
 
 
 @pytest.mark.parametrize(
@@ -177,18 +196,18 @@ def test_a_dump_that_cannot_be_read_is_said_and_its_run_is_taken_from_what_it_st
     ],
 )
 def test_a_dump_whose_index_todays_code_cannot_read_is_left_out_like_a_damaged_one(
-    archive: Archive, sqlite: Engine, tmp_path: Path, line: int, change: tuple[str, str], said: str
+    archive: Archive, loaded: Loaded, tmp_path: Path, line: int, change: tuple[str, str], said: str
 ) -> None:
-    load(sqlite, archive, "ly", PROVIDERS["layers"])
-    other = without(archive, tmp_path, "ly", ())
-    index = sorted((tmp_path / "ly" / "runs").iterdir())[2]
-    lines = index.read_text().splitlines(keepends=True)
-    assert change[0] in lines[line]
-    lines[line] = lines[line].replace(*change, 1)
-    index.write_text("".join(lines))
-    found = reprocess(sqlite, wanted(other, "ly"))
-    assert (found.counts, found.moments, found.dumps) == ({}, DAYS, DAYS - 1)
-    assert [said in one and index.name in one for one in found.left_out] == [True]
+    with loaded("ly") as sqlite:
+        other = without(archive, tmp_path, "ly", ())
+        index = sorted((tmp_path / "ly" / "runs").iterdir())[2]
+        lines = index.read_text().splitlines(keepends=True)
+        assert change[0] in lines[line]
+        lines[line] = lines[line].replace(*change, 1)
+        index.write_text("".join(lines))
+        found = reprocess(sqlite, wanted(other, "ly"))
+        assert (found.counts, found.moments, found.dumps) == ({}, DAYS, DAYS - 1)
+        assert [said in one and index.name in one for one in found.left_out] == [True]
 
 
 def test_what_was_rejected_when_it_came_is_a_record_where_todays_code_takes_it(
@@ -209,7 +228,7 @@ def test_what_was_rejected_when_it_came_is_a_record_where_todays_code_takes_it(
 
 
 def test_what_todays_code_takes_no_more_stays_unless_forced(
-    archive: Archive, sqlite: Engine
+    archive: Archive, loaded: Loaded
 ) -> None:
     new = PROVIDERS["layers"]
     stream = new.stream("projects")
@@ -217,13 +236,13 @@ def test_what_todays_code_takes_no_more_stays_unless_forced(
     def transform(item: Any, partition: Partition) -> Record:
         return stream.transform({**item, "name": 5}, partition)
 
-    load(sqlite, archive, "ly", new)
-    before = contents(sqlite)
-    rejecting = wanted(archive, "ly", with_stream(new, "projects", transform=transform))
-    with pytest.raises(UnsafeChange, match=r"rejects stored payloads of \d+ records of ly"):
-        reprocess(sqlite, rejecting)
-    assert contents(sqlite) == before
-    assert preview(sqlite, rejecting).refusal is not None
+    with loaded("ly") as sqlite:
+        before = contents(sqlite)
+        rejecting = wanted(archive, "ly", with_stream(new, "projects", transform=transform))
+        with pytest.raises(UnsafeChange, match=r"rejects stored payloads of \d+ records of ly"):
+            reprocess(sqlite, rejecting)
+        assert contents(sqlite) == before
+        assert preview(sqlite, rejecting).refusal is not None
 
 
 def test_deletions_rest_on_the_run_that_proved_them_unless_forced(
@@ -247,7 +266,7 @@ def test_a_scope_that_began_in_a_run_without_dump_still_deletes_nothing(
     """A filter leaves records outside, which no later walk meets; they live all the same."""
     kept = {"archive": {"dir": str(tmp_path / "whole")}}
     narrow = {**kept, "projects": {"filter": "tags:ops"}}
-    with Sandbox(World(9, FEW)) as sandbox:
+    with Sandbox(World(9, replace(FEW, ld_big_project=BIG_PROJECT))) as sandbox:
         for key in ("my-project", "search"):
             sandbox.world.update("launchdarkly", "projects", key, tags=["ops"])
         settings = settings_for(sandbox, ld=kept)
@@ -268,24 +287,24 @@ def test_a_scope_that_began_in_a_run_without_dump_still_deletes_nothing(
 
 
 def test_a_record_that_was_lost_comes_back_from_the_archive(
-    archive: Archive, sqlite: Engine
+    archive: Archive, loaded: Loaded
 ) -> None:
-    load(sqlite, archive, "st", PROVIDERS["statsig"])
-    before = contents(sqlite)
-    with sqlite.begin() as connection:
-        lost = connection.execute(
-            text("SELECT layer_id FROM layers WHERE version = 1 ORDER BY layer_id LIMIT 1")
-        ).scalar_one()
-        for table, column in (
-            ("layer_parameters", "layer_id"),
-            ("changes", "stream = 'layers' AND record_id"),
-            ("layers", "layer_id"),
-        ):
-            connection.execute(text(f"DELETE FROM {table} WHERE {column} = {lost}"))  # noqa: S608
-    spoilt = contents(sqlite)
-    found = preview(sqlite, wanted(archive, "st"))
-    assert (found.counts["layers", "added"], found.counts["changes", "added"]) == (1, 1)
-    assert ("layers", "changed") not in found.counts
-    assert contents(sqlite) == spoilt
-    assert reprocess(sqlite, wanted(archive, "st")).counts == found.counts
-    assert contents(sqlite) == before
+    with loaded("st") as sqlite:
+        before = contents(sqlite)
+        with sqlite.begin() as connection:
+            lost = connection.execute(
+                text("SELECT layer_id FROM layers WHERE version = 1 ORDER BY layer_id LIMIT 1")
+            ).scalar_one()
+            for table, column in (
+                ("layer_parameters", "layer_id"),
+                ("changes", "stream = 'layers' AND record_id"),
+                ("layers", "layer_id"),
+            ):
+                connection.execute(text(f"DELETE FROM {table} WHERE {column} = {lost}"))  # noqa: S608
+        spoilt = contents(sqlite)
+        found = preview(sqlite, wanted(archive, "st"))
+        assert (found.counts["layers", "added"], found.counts["changes", "added"]) == (1, 1)
+        assert ("layers", "changed") not in found.counts
+        assert contents(sqlite) == spoilt
+        assert reprocess(sqlite, wanted(archive, "st")).counts == found.counts
+        assert contents(sqlite) == before

@@ -102,7 +102,7 @@ def test_a_killed_run_is_gone_on_with_behind_its_checkpoint(
     page: str,
     walks: int,
 ) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox, **PAGED)
         child = Child(fork, engine, sandbox, tmp_path, PAGED)
         for target in (engine, undisturbed):
@@ -156,7 +156,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_no_finding_of_the_audit(
 def test_a_process_killed_at_each_of_its_commits_leaves_what_an_undisturbed_one_leaves(
     fork: Fork, engine: Engine, undisturbed: Engine, tmp_path: Path
 ) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         child = Child(fork, engine, sandbox, tmp_path, {})
         for target in (engine, undisturbed):

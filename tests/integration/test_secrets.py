@@ -42,7 +42,7 @@ def found_secrets(world_keys: set[str], told: str) -> set[str]:
 
 
 def test_no_key_is_in_the_database_or_in_a_report(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         secrets: set[str] = set()
         reports: list[RunReport] = []
@@ -70,7 +70,7 @@ def test_the_search_for_keys_finds_one_that_is_there(engine: Engine) -> None:
 
 
 def test_no_key_is_in_what_an_unended_run_has_staged(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         sandbox.add_fault(Fault("launchdarkly */layers", "status", arg=401))
         report = sync(engine, settings_for(sandbox), "ld")
         assert (report.status, count(engine, "staged_environments") > 0) == ("denied", True)
@@ -84,7 +84,7 @@ def test_a_rejected_environment_is_kept_without_its_keys(engine: Engine, field: 
         "patch",
         arg=(("environments", "items", 0, field), None),
     )
-    with Sandbox(small(), faults=[patch]) as sandbox:
+    with Sandbox(small(big_project=True), faults=[patch]) as sandbox:
         sync(engine, settings_for(sandbox), "ld")
         assert found_secrets(sdk_keys(sandbox.world), everything(engine)) == set()
     assert count(engine, "rejects") == 1
@@ -92,7 +92,7 @@ def test_a_rejected_environment_is_kept_without_its_keys(engine: Engine, field: 
 
 @pytest.mark.parametrize("place", ["name", "color", "newThing"])
 def test_a_key_in_a_place_where_none_belongs_is_not_stored(engine: Engine, place: str) -> None:
-    world = small()
+    world = small(big_project=True)
     key = min(sdk_keys(world))
     patch = Fault(
         "launchdarkly /api/v2/projects[?]*",
@@ -106,7 +106,7 @@ def test_a_key_in_a_place_where_none_belongs_is_not_stored(engine: Engine, place
 
 
 def test_an_echoed_key_is_struck_out_of_the_error(engine: Engine) -> None:
-    with Sandbox(small(), faults=[Fault("statsig", "status", arg=401)]) as sandbox:
+    with Sandbox(small(big_project=True), faults=[Fault("statsig", "status", arg=401)]) as sandbox:
         report = sync(engine, settings_for(sandbox), "st")
     assert report.error is not None
     assert "[key]" in report.error
@@ -115,7 +115,7 @@ def test_an_echoed_key_is_struck_out_of_the_error(engine: Engine) -> None:
 
 def test_a_rotated_key_shows_as_another_fingerprint(engine: Engine) -> None:
     new = "sdk-01234567-89ab-cdef-0123-456789abcdef"
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         sync(engine, settings, "ld")
         (before,) = rows(engine, "environments", "project_key = 'search' AND key = 'production'")
@@ -132,7 +132,7 @@ def test_a_rotated_key_shows_as_another_fingerprint(engine: Engine) -> None:
 
 
 def test_every_environment_has_two_fingerprints_of_its_own(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         sync(engine, settings_for(sandbox), "ld")
     found = [
         row[name]

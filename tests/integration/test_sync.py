@@ -14,13 +14,13 @@ BOOKKEEPING = {"runs", "run_streams", "leases", "ledger", "rate_budgets"}
 
 
 def test_every_table_holds_what_the_vendors_hold(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         sync_all(engine, settings_for(sandbox))
         assert counts(engine) == sandbox.counts()
 
 
 def test_every_table_holds_what_the_vendors_hold_after_changes(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         sync_all(engine, settings)
         sandbox.world.evolve(changed=0.2, deleted=3, created=3)
@@ -43,7 +43,7 @@ def test_current_views_leave_out_the_deleted(engine: Engine) -> None:
 
 
 def test_both_databases_hold_the_same_rows(both: tuple[Engine, Engine]) -> None:
-    with Sandbox(small()) as one, Sandbox(small()) as other:
+    with Sandbox(small(big_project=True)) as one, Sandbox(small(big_project=True)) as other:
         for number in range(4):
             for engine, sandbox in zip(both, (one, other), strict=True):
                 sync_all(engine, settings_for(sandbox), hour(number))
@@ -54,7 +54,7 @@ def test_both_databases_hold_the_same_rows(both: tuple[Engine, Engine]) -> None:
 
 
 def test_a_sync_that_finds_nothing_new_writes_only_its_own_bookkeeping(engine: Engine) -> None:
-    with Sandbox(small()) as sandbox:
+    with Sandbox(small(big_project=True)) as sandbox:
         settings = settings_for(sandbox)
         sync_all(engine, settings)
         with counted_writes(engine) as written:

@@ -19,7 +19,14 @@ from tests.conftest import Databases
 from tests.support.runs import SOURCES, hour, settings_for, sync_all
 
 DAYS = 5
-FEW = Sizes(ld_projects=4, ld_environments=1, ld_layers=2, statsig_layers=10, layers_projects=8)
+FEW = Sizes(
+    ld_projects=4,
+    ld_environments=1,
+    ld_big_project=0,
+    ld_layers=2,
+    statsig_layers=10,
+    layers_projects=8,
+)
 
 
 @contextmanager

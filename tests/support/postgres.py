@@ -70,6 +70,14 @@ def drop(admin: Engine, name: str) -> None:
     _execute(admin, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
+def disconnect(admin: Engine, name: str) -> None:
+    """Nobody is connected to the database any more, a pool neither: it may be copied."""
+    _execute(
+        admin,
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'",  # noqa: S608
+    )
+
+
 def admin_engine(url: URL) -> Engine:
     """An engine for statements that stand in no transaction."""
     return create_engine(url, isolation_level="AUTOCOMMIT")

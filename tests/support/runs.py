@@ -22,13 +22,24 @@ from etl.stream import Traffic
 SOURCES = {"ld": "launchdarkly", "st": "statsig", "ly": "layers"}
 LIMITS = {"attempts": 1}  # no test waits for a second try
 
-SMALL = Sizes(ld_projects=5, ld_environments=2, ld_layers=4, statsig_layers=25, layers_projects=12)
+BIG_PROJECT = 28  # environments: more than LaunchDarkly sends inside a project
+SMALL = Sizes(
+    ld_projects=5,
+    ld_environments=2,
+    ld_big_project=0,
+    ld_layers=4,
+    statsig_layers=25,
+    layers_projects=12,
+)
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def small(seed: int = 7) -> World:
-    """A world with every special case of payloads, and the project with 28 environments."""
-    return World(seed, SMALL)
+def small(seed: int = 7, *, big_project: bool = False) -> World:
+    """A world with every special case of payloads.
+
+    big_project: its second project has 28 environments, a list of two pages.
+    """
+    return World(seed, replace(SMALL, ld_big_project=BIG_PROJECT) if big_project else SMALL)
 
 
 def environ(**keys: str) -> dict[str, str]:
