@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from etl import redaction
-from etl.db import schema
-from etl.db.engine import open_engine
 from tests.support import postgres
 from tests.support.cached import share_authorities, share_comparisons
 from tests.support.compiled import share_compiled_statements
 from tests.support.forks import Fork, forks
+from tests.support.internals.database import open_engine, schema
+from tests.support.internals.values import redaction
 from tests.support.pgbouncer import Pool, pgbouncer
 
 TEMPLATE = "etl_test_template"

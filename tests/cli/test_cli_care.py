@@ -5,9 +5,9 @@ import sqlite3
 
 import pytest
 
-from etl.db.audit import CHECKS
 from etl.sandbox import Fault
 from tests.cli.command import Place
+from tests.support.internals.database import CHECKS
 
 BAD = Fault("statsig /console/v1/layers[?]*", "patch", times=1, arg=(("idType",), None))
 NEW = Fault("layers /v1/projects[?]*", "patch", times=1, arg=(("newThing",), {"deep": [1]}))

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
-from etl.db import engine as engines
-from etl.db.engine import open_engine
 from etl.sandbox import Sandbox
 from tests.cli.command import Ended, Place, line, place, variables
+from tests.support.internals.database import engine as engines
+from tests.support.internals.database import open_engine
 from tests.support.runs import small
 
 

@@ -7,8 +7,8 @@ import sqlite3
 
 import pytest
 
-from etl.db.reports import REPORTS
 from tests.cli.command import BIDI, ESCAPE, Place
+from tests.support.internals.database import REPORTS
 
 
 def first_syncs_end(place: Place) -> str:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from etl.redaction import SHORTEST_RUN
 from tests.cli.command import Ended, Place, etl, process, variables
+from tests.support.internals.values import SHORTEST_RUN
 
 SOURCE = '[sources.ly]\nprovider = "layers"\napi_key = { env = "KEY_ly" }\n'
 CLOSED = "127.0.0.1:5"  # nothing listens there

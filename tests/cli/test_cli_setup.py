@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from etl.cli import terminal
-from etl.config import load
-from etl.db import schema
 from etl.sandbox import KEYS, Fault
 from tests.cli.command import Place, etl, line, process, variables
+from tests.support.internals.database import schema
+from tests.support.internals.running import load
 
 OPTIONS = {
     "": ["--config", "--log", "--log-level", "--version", "--help"],

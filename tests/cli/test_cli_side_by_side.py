@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from etl.app import Watch, Wish, sync_alone
-from etl.config import load
 from etl.sandbox import Fault, Sandbox
 from tests.cli.command import SECONDS, Place, free_port, line, place, variables
+from tests.support.internals.running import Watch, Wish, load, sync_alone
 from tests.support.runs import asked, environ, small
 from tests.support.waiting import gone, until
 

@@ -11,15 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select
 
-from etl import app
-from etl.db import sources
-from etl.db.run_tables import leases, rate_budgets
-from etl.db.runs import acquire
-from etl.db.types import metadata
 from etl.errors import RunInProgress
-from etl.process import at_work, lives, this_process
 from etl.sandbox import Sandbox
 from tests.cli.command import IN_TURN, Place, free_port, line, page, place, synced, variables
+from tests.support.internals.database import acquire, leases, metadata, rate_budgets, sources
+from tests.support.internals.running import app, at_work, lives, this_process
 from tests.support.runs import settings_for, small, sync_all
 
 

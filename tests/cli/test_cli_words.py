@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from etl.cli import command_line
-from etl.config import load
 from tests.cli.command import Place, etl, synced
+from tests.support.internals.running import load
 from tests.support.runs import small
 
 Form = Literal["NFC", "NFD"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.db import queue
 from etl.sandbox import Fault, Sandbox, World
 from tests.cli.command import Place, free_port, line, page, process, variables
 from tests.conftest import Databases
 from tests.support.database import count
+from tests.support.internals.database import queue
 from tests.support.runs import config_text, small
 
 SECONDS = 60

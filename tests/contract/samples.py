@@ -3,10 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from etl.providers import PROVIDERS
-from etl.record import Record
-from etl.stream import Json, Page, Partition, Request, Stream
-from etl.wire import clean, fingerprint_with, parse
+from tests.support.internals.running import PROVIDERS
+from tests.support.internals.values import (
+    Json,
+    Page,
+    Partition,
+    Record,
+    Request,
+    Stream,
+    clean,
+    fingerprint_with,
+    parse,
+)
 
 FOLDER = Path(__file__).parent.parent / "samples"
 FINGERPRINT = fingerprint_with("a key for tests")

@@ -6,10 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from etl.providers import PROVIDERS
-from etl.record import Record
-from etl.stream import Request
-from etl.transform import identify, transform
 from tests.contract.samples import (
     FOLDER,
     PAGES,
@@ -20,6 +16,8 @@ from tests.contract.samples import (
     sample,
     stored,
 )
+from tests.support.internals.running import PROVIDERS
+from tests.support.internals.values import Record, Request, identify, transform
 from tests.support.vendor_schemas import LISTS as LISTS_OF
 from tests.support.vendor_schemas import faults, item_schema, schema_of
 

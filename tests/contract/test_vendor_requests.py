@@ -7,9 +7,9 @@ import pytest
 import respx
 
 from etl.client import Client
-from etl.providers import PROVIDERS
-from etl.stream import Partition, Request
 from tests.contract.samples import PARTITION, page, sample
+from tests.support.internals.running import PROVIDERS
+from tests.support.internals.values import Partition, Request
 
 LAUNCHDARKLY, STATSIG, LAYERS = (PROVIDERS[name] for name in ("launchdarkly", "statsig", "layers"))
 

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from etl.db.run_tables import rejects
 from tests.conftest import Databases
 from tests.contract.generator import Break, breaks, identified, lists_of, valid
 from tests.support.content import differences, stored
 from tests.support.database import contents, rows
+from tests.support.internals.database import rejects
 from tests.support.runs import SOURCES, hour, settings_of
 from tests.support.vendor_schemas import (
     LISTS,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox
 from tests.support.database import contents, counts, rows
+from tests.support.internals.values import RunReport
 from tests.support.runs import SOURCES, asked, elsewhere, settings_for, small, sync, sync_all
 from tests.support.slow import dripping
 

@@ -20,8 +20,8 @@ from sqlalchemy import Engine
 
 from etl.client import Client, Patience
 from etl.sandbox import Fault, Sandbox, Sizes, World
-from etl.stream import Request
 from tests.support.database import counts, rows
+from tests.support.internals.values import Request
 from tests.support.raw_server import RawServer, Send, answer, raw_server
 from tests.support.runs import SOURCES, of, settings_for, sync, sync_all
 

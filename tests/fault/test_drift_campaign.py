@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import Databases
 from tests.support.database import rows
+from tests.support.internals.values import RunReport
 from tests.support.runs import asked, of, settings_for, sync
 from tests.support.truth import Truth, agree
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, make_url
 
-from etl.db import engine as engines
 from etl.sandbox import Sandbox
 from tests.cli.command import free_port
 from tests.support import postgres, tls
 from tests.support.commands import DOCUMENTED, LASTING, Ended, Stream, commands, run
+from tests.support.internals.database import engine as engines
 from tests.support.runs import config_text, small
 
 WITHOUT_DATABASE = frozenset({"init", "demo", "sandbox"})

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from etl.config import Settings
 from etl.sandbox import Fault, Sandbox, Sizes, World
-from etl.selection import Selection
 from tests.conftest import Databases
 from tests.support.database import counts, rows
 from tests.support.dying import Killed, dying
+from tests.support.internals.running import Settings
+from tests.support.internals.values import Selection
 from tests.support.lists import gone
 from tests.support.moving import (
     MOVES,

@@ -7,13 +7,12 @@ import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from etl.app import Failures
-from etl.db import statistics
-from etl.db.engine import in_transaction
 from etl.sandbox import Fault, Sandbox, World
 from tests.conftest import Databases
 from tests.support.database import contents, count, counts, rows
 from tests.support.history import violations
+from tests.support.internals.database import in_transaction, statistics
+from tests.support.internals.running import Failures
 from tests.support.runs import settings_for, small, sync, sync_all
 
 PAGED: dict[str, Any] = {"st": {"layers": {"page_size": 5}}}

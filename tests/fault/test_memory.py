@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from etl.load import MAX_ITEM
-from etl.plan_file import MAX_BYTES, MAX_LINE
-from etl.walk import MAX_REJECTS
 from tests.conftest import Databases
 from tests.support import hostile
 from tests.support.database import count, rows
 from tests.support.hostile import Body, Ended, Pages, Vendor, answering, configured, limited
+from tests.support.internals.values import MAX_BYTES, MAX_ITEM, MAX_LINE, MAX_REJECTS
 from tests.support.planning import change, lines_of, plan_of
 from tests.support.waiting import until
 

@@ -7,8 +7,8 @@ import pytest
 
 from etl.client import Client, Patience
 from etl.errors import ConnectionFailed, ProtocolError, SourceError, TransientError
-from etl.stream import Request
 from tests.support import tls
+from tests.support.internals.values import Request
 from tests.unit.builders import client
 
 LIST = Request("/list")

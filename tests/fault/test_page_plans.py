@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
-from etl.db import statistics
-from etl.db.feed import LOOK
-from etl.db.tables import RECORDS, changes
 from tests.conftest import Databases
 from tests.support.console import ask, console_of, tell_story
+from tests.support.internals.database import LOOK, RECORDS, changes, statistics
 
 TIMES = 4000
 LAYERS = RECORDS["layers"].current

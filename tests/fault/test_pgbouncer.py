@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from etl.db.engine import open_engine, open_reader
 from etl.sandbox import Sandbox
 from tests.cli.command import IN_TURN, Place
 from tests.conftest import Databases
 from tests.support.database import counts
 from tests.support.history import violations
+from tests.support.internals.database import open_engine, open_reader
 from tests.support.pgbouncer import Pool, pgbouncer
 from tests.support.runs import config_text, settings_for, small, sync
 

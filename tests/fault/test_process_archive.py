@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from etl.archive import indexes, lines, page
-from etl.dumps import found_in
-from etl.providers import PROVIDERS
 from etl.sandbox import Sandbox
 from tests.conftest import Databases
 from tests.fault.test_process_kill import config_for
 from tests.support.forks import Fork
+from tests.support.internals.running import PROVIDERS
+from tests.support.internals.values import archive_page as page
+from tests.support.internals.values import found_in, indexes, lines
 from tests.support.runs import small
 
 

@@ -11,15 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl import app
-from etl.backfill import to_the_end
-from etl.config import Settings
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox, Sizes, World
-from etl.selection import Selection
 from tests.cli.command import line, variables
 from tests.support.database import count, counts, rows
 from tests.support.history import violations
+from tests.support.internals.running import Settings, app, to_the_end
+from tests.support.internals.values import RunReport, Selection
 from tests.support.runs import asked, config_text, settings_for, small, sync
 
 LISTS = {

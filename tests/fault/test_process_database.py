@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.db.engine import open_engine
 from etl.sandbox import Fault, Sandbox, World
 from tests.cli.command import Ended, process
 from tests.conftest import Databases
 from tests.support.database import contents, counts, differing
 from tests.support.forks import Fork
 from tests.support.history import violations
+from tests.support.internals.database import open_engine
 from tests.support.own_postgres import OwnPostgres, own_postgres
 from tests.support.runs import asked, config_text, settings_for, small, sync
 
@@ -188,7 +188,7 @@ def test_a_database_that_may_only_be_read_is_a_clear_error(fork: Fork) -> None:
 
 def database_of(engine: Engine) -> None:
     """The schema of this code."""
-    from etl.db import schema
+    from tests.support.internals.database import schema
 
     schema.upgrade(engine)
 

@@ -13,19 +13,12 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from etl import app
-from etl.config import Notices
-from etl.db import queries
-from etl.db.engine import reading
-from etl.db.relations import relation
-from etl.notify import tell
-from etl.planning import apply, plan
-from etl.replay import load_archive, plan_load
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox, World
-from etl.selection import Selection
 from tests.support.database import contents, counts, rows
 from tests.support.history import violations
+from tests.support.internals.database import queries, reading, relation
+from tests.support.internals.running import Notices, app, apply, load_archive, plan, plan_load, tell
+from tests.support.internals.values import RunReport, Selection
 from tests.support.planning import file_of
 from tests.support.runs import asked, hour, of, settings_for, small, sync, sync_all
 
@@ -113,7 +106,7 @@ def test_a_first_load_keeps_its_lists_and_is_as_fresh_as_the_oldest(engine: Engi
 
 @pytest.mark.row(58)
 def test_a_backfill_keeps_its_lists_and_is_as_fresh_as_the_oldest(engine: Engine) -> None:
-    from etl.selection import WHOLE
+    from tests.support.internals.values import WHOLE
 
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, **ONE_BY_ONE)

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.process import lives, this_process
 from etl.sandbox import Fault, Sandbox, World
 from tests.cli.command import line, process, variables
 from tests.conftest import BOTH, Databases
 from tests.support.database import contents, count, counts, differing, rows
 from tests.support.forks import Fork
 from tests.support.history import violations
+from tests.support.internals.running import lives, this_process
 from tests.support.runs import asked, config_text, hour, settings_for, small, sync
 
 PAGED: dict[str, Any] = {

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from etl.app import utc_now
-from etl.db.runs import acquire
-from etl.process import at_work, lives, this_process
 from etl.sandbox import Sandbox
 from tests.support.database import count
+from tests.support.internals.database import acquire
+from tests.support.internals.running import at_work, lives, this_process, utc_now
 from tests.support.runs import settings_for, small, sync
 
 ROOT = Path(__file__).parents[2]

@@ -9,12 +9,12 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
-from etl.db import schema
 from etl.sandbox import Sandbox
 from tests.cli.command import etl, line, variables
 from tests.conftest import BOTH, Copies, Databases
 from tests.support.database import contents, counts
 from tests.support.history import violations
+from tests.support.internals.database import schema
 from tests.support.runs import config_text, settings_for, small, sync_all
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from etl.db.audit import secrets as audit_secrets
-from etl.report import as_json
 from etl.sandbox import KEYS, Fault, Sandbox, Sizes, World
 from etl.sandbox.words import ESCAPES, FORMULA, SCRIPT
 from tests.cli.command import BIDI, ESCAPE, Place, synced
 from tests.support.database import rows
+from tests.support.internals.database import secrets as audit_secrets
+from tests.support.internals.values import as_json
 from tests.support.runs import settings_for, sync
 
 TINY = Sizes(ld_projects=1, ld_environments=2, ld_layers=2, statsig_layers=2, layers_projects=2)

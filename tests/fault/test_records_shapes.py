@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.db.run_tables import rejects, schema_drift
-from etl.db.tables import RECORDS
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import Rows, contents, count, rows
+from tests.support.internals.database import RECORDS, rejects, schema_drift
 from tests.support.runs import hour, of, settings_for, sync
 
 STATSIG = "statsig /console/v1/layers[?]*"

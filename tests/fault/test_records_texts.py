@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.db.run_tables import rejects
-from etl.db.tables import RECORDS
 from etl.sandbox import Sandbox, Sizes, World
-from etl.text import json_text, path_step
 from tests.support.database import Rows, counts, differing, rows
+from tests.support.internals.database import RECORDS, rejects
+from tests.support.internals.values import json_text, path_step
 from tests.support.runs import settings_for, sync
 
 PARAMETERS, RESERVATIONS = (child.current for child in RECORDS["layers"].children)

@@ -28,15 +28,14 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, select, text
 
-from etl.db.queries import freshness
-from etl.db.tables import RECORDS
-from etl.intake import MAX_LIST_AGE, MAX_PROCESSES
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import Databases
 from tests.support.database import contents, counts
 from tests.support.dying import Killed, dying
 from tests.support.history import violations
+from tests.support.internals.database import RECORDS, freshness
+from tests.support.internals.running import MAX_LIST_AGE, MAX_PROCESSES
+from tests.support.internals.values import RunReport
 from tests.support.moving import MOVES
 from tests.support.runs import SOURCES, hour, settings_for, sync, sync_all
 from tests.support.truth import Truth, agree

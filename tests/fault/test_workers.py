@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.db import queue
-from etl.db.engine import open_engine
 from etl.sandbox import Sandbox
 from tests.cli.command import variables
 from tests.conftest import Databases
 from tests.support.database import count, rows
 from tests.support.history import violations
+from tests.support.internals.database import open_engine, queue
 from tests.support.own_postgres import own_postgres
 from tests.support.runs import SOURCES, settings_for, small, sync_all
 from tests.support.working import AT_ONCE

@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.archive import Retention, indexes, page_path, prune
-from etl.config import Settings
-from etl.dumps import found_in
-from etl.providers import PROVIDERS
 from etl.sandbox import KEYS, Fault, Sandbox
 from tests.conftest import Databases
 from tests.integration.test_secrets import sdk_keys
+from tests.support.internals.running import PROVIDERS, Settings
+from tests.support.internals.values import Retention, found_in, indexes, page_path, prune
 from tests.support.runs import SOURCES, hour, settings_for, small, sync, sync_all
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from etl.db.asof import TABLES, ensure_known, first_known, rows
-from etl.db.tables import RECORDS
 from etl.errors import ConfigError
 from etl.sandbox import Sandbox
-from etl.text import json_text
 from tests.conftest import BOTH, Databases
+from tests.support.internals.database import ASOF_TABLES as TABLES
+from tests.support.internals.database import RECORDS, ensure_known, first_known, rows
+from tests.support.internals.values import json_text
 from tests.support.plans import plan
 from tests.support.runs import hour, settings_for, small, sync, sync_all
 

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from etl import proof
-from etl.audit import Finding, Violation, finding
-from etl.db import invariants
-from etl.db.audit import CHECKS, Check, findings
-from etl.db.engine import snapshot
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import BOTH, Databases
 from tests.support.database import count
+from tests.support.internals.database import CHECKS, Check, findings, invariants, snapshot
+from tests.support.internals.running import proof
+from tests.support.internals.values import Finding, Violation, finding
 from tests.support.runs import settings_for, small, sync, sync_all
 
 KEY = "sdk-00000000-0000-4000-8000-0000000000aa"

@@ -6,18 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from etl import app
-from etl.backfill import Outlook, outlook, to_the_end, wish_of
-from etl.config import Settings
-from etl.db import queries, relations
-from etl.db.engine import reading
 from etl.errors import ConfigError
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox
-from etl.selection import Selection
 from tests.conftest import Databases
 from tests.support.database import contents, count, differing, rows
 from tests.support.history import violations
+from tests.support.internals.database import queries, reading, relations
+from tests.support.internals.running import Outlook, Settings, app, outlook, to_the_end, wish_of
+from tests.support.internals.values import RunReport, Selection
 from tests.support.lists import gone
 from tests.support.runs import asked, of, settings_for, small, sync, sync_all
 

@@ -11,17 +11,19 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 from etl.cli.diff import as_json
-from etl.db import asof
-from etl.db.between import Difference, differences, touched_between
-from etl.db.retention import prune
-from etl.db.tables import RECORDS
-from etl.diff import MISSING
-from etl.providers import PROVIDERS
 from etl.sandbox import Sandbox
-from etl.text import json_text
-from etl.transform import content_of
 from tests.conftest import BOTH, Databases
 from tests.support.history import in_order, put
+from tests.support.internals.database import (
+    RECORDS,
+    Difference,
+    asof,
+    differences,
+    prune,
+    touched_between,
+)
+from tests.support.internals.running import PROVIDERS
+from tests.support.internals.values import MISSING, content_of, json_text
 from tests.support.runs import hour, settings_for, small, sync, sync_all
 from tests.support.twins import copy_rows
 

@@ -6,13 +6,17 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from etl.db import activity, browse, feed
-from etl.db.asof import rows
-from etl.db.engine import snapshot
-from etl.db.queries import live_counts
-from etl.db.tables import RECORDS
 from tests.conftest import BOTH, Databases
 from tests.support.console import tell_story
+from tests.support.internals.database import (
+    RECORDS,
+    activity,
+    browse,
+    feed,
+    live_counts,
+    rows,
+    snapshot,
+)
 from tests.support.runs import hour
 
 MOMENTS = (None, hour(0), hour(31), hour(60), hour(90))

@@ -5,15 +5,11 @@ from contextlib import closing
 import pytest
 from sqlalchemy import Engine
 
-from etl.budget import Budget
 from etl.client import Client, Patience
 from etl.errors import RateLimited
-from etl.extract import Reader, pages
-from etl.providers.statsig import PROVIDER, LayersOptions
-from etl.quota import Window, our_share
 from etl.sandbox import KEYS, Sandbox, Sizes, World
-from etl.stream import Partition
-from etl.wire import fingerprint_with
+from tests.support.internals.running import PROVIDER, Budget, LayersOptions, Reader, pages
+from tests.support.internals.values import Partition, Window, fingerprint_with, our_share
 
 WINDOWS = (Window(100, 10), Window(900, 900))
 START = 1_800_000_000.0

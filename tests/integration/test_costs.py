@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from etl.db import absent, schema
-from etl.db.engine import open_engine
 from etl.sandbox import Sandbox, Sizes, World
-from etl.seen import Seen
 from tests.support.database import DATA, counted_writes
+from tests.support.internals.database import absent, open_engine, schema
+from tests.support.internals.values import Seen
 from tests.support.runs import asked, settings_for, small, sync, sync_all
 
 PROJECTS, LAYERS = 10, 30

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import pytest
 from sqlalchemy import Engine
 
-from etl.report import RunReport
 from etl.sandbox import KEYS, Fault, Sandbox, Sizes, World
 from tests.support.database import contents, count, counts, rows
+from tests.support.internals.values import RunReport
 from tests.support.runs import SMALL, asked, of, settings_for, small, sync, sync_all
 
 KEY = "my-project"

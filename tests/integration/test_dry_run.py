@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox
 from tests.support.database import contents, count, counted_writes, rows
+from tests.support.internals.values import RunReport
 from tests.support.runs import settings_for, small, sync, sync_all
 
 COUNTS = ("received", "created", "updated", "unchanged", "deleted", "restored", "rejected")

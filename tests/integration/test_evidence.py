@@ -9,16 +9,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, Engine, select
 
-from etl.db import evidence
-from etl.db.engine import snapshot
-from etl.db.evidence import Asked
-from etl.db.retention import prune
-from etl.db.run_tables import run_streams
-from etl.evidence import OPERATIONS, Evidence
-from etl.evidence_page import page
 from etl.sandbox import Fault, Sandbox
 from tests.conftest import BOTH, Databases
 from tests.support.database import count, rows
+from tests.support.internals.database import Asked, evidence, prune, run_streams, snapshot
+from tests.support.internals.values import OPERATIONS, Evidence
+from tests.support.internals.values import evidence_page as page
 from tests.support.runs import hour, settings_for, small, sync, sync_all
 from tests.support.twins import copy_rows
 from tests.unit.test_html import Seen

@@ -13,14 +13,19 @@ import pytest
 from pyarrow import parquet, types
 from sqlalchemy import Engine, inspect, text
 
-from etl.db import relations
-from etl.db.engine import snapshot
-from etl.diff import MISSING
 from etl.errors import ConfigError
-from etl.export import WRITERS, Column, CsvStyle, write_csv, write_jsonl
 from etl.sandbox import Sandbox
 from tests.conftest import Databases
 from tests.support.database import VIEWS, count
+from tests.support.internals.database import relations, snapshot
+from tests.support.internals.values import (
+    MISSING,
+    WRITERS,
+    Column,
+    CsvStyle,
+    write_csv,
+    write_jsonl,
+)
 from tests.support.runs import settings_for, small, sync_all
 from tests.support.twins import copy_rows
 

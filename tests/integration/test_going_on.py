@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from etl import intake
-from etl.db.run_tables import runs
-from etl.report import RunReport
-from etl.selection import WHOLE, Selection
 from tests.support.database import count, rows
+from tests.support.internals.database import runs_table as runs
+from tests.support.internals.running import intake
+from tests.support.internals.values import WHOLE, RunReport, Selection
 from tests.support.interrupting import heeding
 from tests.support.lists import gone, operations
 from tests.support.runs import hour, of

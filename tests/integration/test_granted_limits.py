@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from etl.app import budget_of, utc_now
-from etl.config import Settings
-from etl.db.run_tables import rate_budgets
-from etl.quota import Window
 from etl.sandbox import Sandbox
 from tests.support.database import rows
+from tests.support.internals.database import rate_budgets
+from tests.support.internals.running import Settings, budget_of, utc_now
+from tests.support.internals.values import Window
 from tests.support.runs import settings_for, small, sync
 from tests.support.tls import Server, answer, head_of, serving
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine
 
-from etl.app import landed
-from etl.health import MAX_CONNECTIONS, Metrics, served
 from etl.sandbox import Fault, Sandbox
+from tests.support.internals.running import landed
+from tests.support.internals.web import MAX_CONNECTIONS, Metrics, served
 from tests.support.runs import hour, settings_for, small, sync
 from tests.support.waiting import until
 

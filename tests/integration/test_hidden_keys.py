@@ -12,19 +12,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import JSON, Engine, update
 
-from etl.app import Wish, job_of
-from etl.config import Settings, load
-from etl.db import notices
-from etl.db.engine import open_engine
-from etl.db.tables import RECORDS, change_fields
-from etl.extract import Reader
-from etl.pipeline import Shell, run
-from etl.process import lives, this_process
-from etl.reprocess import preview, reprocess, wanted_of
-from etl.stream import Request, Response, Traffic
-from etl.wire import fingerprint_with
 from tests.support.database import count, rows
 from tests.support.history import violations
+from tests.support.internals.database import RECORDS, change_fields, notices, open_engine
+from tests.support.internals.running import (
+    Reader,
+    Settings,
+    Shell,
+    Wish,
+    job_of,
+    lives,
+    load,
+    preview,
+    reprocess,
+    run,
+    this_process,
+    wanted_of,
+)
+from tests.support.internals.values import Request, Response, Traffic, fingerprint_with
 from tests.support.runs import hour
 from tests.unit.builders import environment, project
 

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from etl.db.tables import RECORDS, change_fields, changes
-from etl.providers import PROVIDERS
 from etl.sandbox import Sandbox
-from etl.text import json_text
-from etl.transform import content_of, hash_of
 from tests.conftest import BOTH, Databases
 from tests.support.database import count, rows
+from tests.support.internals.database import RECORDS, change_fields, changes
+from tests.support.internals.running import PROVIDERS
+from tests.support.internals.values import content_of, hash_of, json_text
 from tests.support.runs import settings_for, small, sync_all
 
 STREAMS = {"projects": "project", "environments": "environment", "layers": "layer"}

@@ -15,14 +15,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, text
 
-from etl.app import Wish
-from etl.config import Settings
-from etl.db.tables import change_fields, changes
-from etl.planning import apply, plan
-from etl.reprocess import reprocess, wanted_of
 from etl.sandbox import Sandbox
-from etl.selection import WHOLE
 from tests.conftest import Databases
+from tests.support.internals.database import change_fields, changes
+from tests.support.internals.running import Settings, Wish, apply, plan, reprocess, wanted_of
+from tests.support.internals.values import WHOLE
 from tests.support.runs import settings_for, small, sync, sync_all
 from tests.support.waiting import until
 

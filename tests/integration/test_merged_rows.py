@@ -4,10 +4,9 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from etl.db.run_tables import rejects
-from etl.db.tables import RECORDS, changes
-from etl.selection import WHOLE
 from tests.support.database import count, rows
+from tests.support.internals.database import RECORDS, changes, rejects
+from tests.support.internals.values import WHOLE
 from tests.support.runs import hour, of
 from tests.support.scripted import (
     PROJECTS,

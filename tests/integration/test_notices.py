@@ -9,17 +9,13 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from etl.app import Running, Wish
 from etl.cli.schedule import sync_and_notify
-from etl.config import Notices, Settings
-from etl.db.notices import claim, everything
-from etl.notify import tell
-from etl.planning import plan
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox
-from etl.selection import Selection
 from tests.conftest import Databases
 from tests.support.database import count
+from tests.support.internals.database import claim, everything
+from tests.support.internals.running import Notices, Running, Settings, Wish, plan, tell
+from tests.support.internals.values import RunReport, Selection
 from tests.support.receiver import Receiver, receiving
 from tests.support.runs import hour, settings_for, small, sync
 

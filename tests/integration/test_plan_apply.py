@@ -9,20 +9,15 @@ import pytest
 from sqlalchemy import Engine, update
 
 from etl import __version__
-from etl.app import Wish, utc_now
-from etl.config import Settings
-from etl.db.run_tables import runs
-from etl.db.runs import acquire, release
-from etl.db.tables import RECORDS
 from etl.errors import ConfigError, PlanOutOfDate, RunInProgress
-from etl.plan_file import SourcePlan, read_plans
-from etl.planning import apply, plan
-from etl.process import at_work, lives
-from etl.report import RunReport
 from etl.sandbox import Fault, Sandbox
 from tests.conftest import Databases
 from tests.support.database import DATA, contents, count, counted_writes, rows
 from tests.support.history import violations
+from tests.support.internals.database import RECORDS, acquire, release
+from tests.support.internals.database import runs_table as runs
+from tests.support.internals.running import Settings, Wish, apply, at_work, lives, plan, utc_now
+from tests.support.internals.values import RunReport, SourcePlan, read_plans
 from tests.support.planning import file_of, lines_of, read
 from tests.support.runs import SOURCES, hour, settings_for, small, sync, sync_all
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url
 
-from etl.db import schema
-from etl.db.engine import open_engine, schema_of
 from etl.errors import ConfigError, SchemaOutOfDate, StoreError
 from etl.sandbox import Sandbox
 from tests.cli.command import IN_TURN, Place
@@ -17,6 +15,7 @@ from tests.conftest import POOLED, Databases
 from tests.support import postgres
 from tests.support.database import counts
 from tests.support.history import violations
+from tests.support.internals.database import open_engine, schema, schema_of
 from tests.support.runs import config_text, settings_for, small, sync_all
 
 direct = pytest.mark.skipif(POOLED in os.environ, reason="about connections to the server itself")

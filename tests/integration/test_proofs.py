@@ -4,9 +4,9 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from etl.db.run_tables import run_streams
 from etl.sandbox import Fault, Sandbox
 from tests.support.database import count
+from tests.support.internals.database import run_streams
 from tests.support.runs import settings_for, small, sync, sync_all
 
 OVERLAPPING: dict[str, Any] = {"ld": {"projects": {"page_size": 2}}}

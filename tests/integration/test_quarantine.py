@@ -7,14 +7,22 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, update
 
-from etl.db import field_changes
-from etl.db.engine import snapshot
-from etl.db.quarantine import Drift, DriftAsked, Quarantined, drift, quarantined, replay
-from etl.db.run_tables import rejects, schema_drift
-from etl.record import Reject
-from etl.reprocess import preview, reprocess, wanted_of
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import contents, count
+from tests.support.internals.database import (
+    Drift,
+    DriftAsked,
+    Quarantined,
+    drift,
+    field_changes,
+    quarantined,
+    rejects,
+    replay,
+    schema_drift,
+    snapshot,
+)
+from tests.support.internals.running import preview, reprocess, wanted_of
+from tests.support.internals.values import Reject
 from tests.support.runs import SMALL, hour, settings_for, small, sync, sync_all
 
 STATSIG, LAYERS = "statsig /console/v1/layers[?]*", "layers /v1/projects[?]*"

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.report import RunReport
-from etl.selection import Selection
 from tests.support.database import count, rows
+from tests.support.internals.values import RunReport, Selection
 from tests.support.lists import gone
 from tests.support.runs import of
 from tests.support.scripted import (

@@ -8,11 +8,10 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
-from etl.db import schema
-from etl.db.relations import TABLES
-from etl.db.types import metadata
 from tests.conftest import Databases
 from tests.support.database import VIEWS
+from tests.support.internals.database import RELATION_TABLES as TABLES
+from tests.support.internals.database import metadata, schema
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCRIPT = DOCS / "reporting" / "readonly.sql"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.selection import Selection
 from tests.support.database import rows
+from tests.support.internals.values import Selection
 from tests.support.lists import gone
 from tests.support.runs import of
 from tests.support.scripted import (

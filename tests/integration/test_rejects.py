@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.db.run_tables import rejects, schema_drift
-from etl.db.tables import RECORDS
 from etl.sandbox import Fault, Sandbox
 from tests.support.database import count, counts, rows
+from tests.support.internals.database import RECORDS, rejects, schema_drift
 from tests.support.runs import SMALL, hour, of, settings_for, small, sync
 
 STATSIG = "statsig /console/v1/layers[?]*"

@@ -11,20 +11,23 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from etl.app import Wish, job_of
-from etl.config import Settings
-from etl.db.engine import reading
-from etl.db.scopes import stored
-from etl.db.tables import changes
 from etl.errors import ConfigError, StoreError
-from etl.providers import PROVIDERS
-from etl.replay import Load, load_archive, plan_load
-from etl.report import RunReport
 from etl.sandbox import Sandbox, Sizes, World
-from etl.scoping import known_identity, scopes_of
-from etl.stream import Request
 from tests.conftest import Databases
 from tests.support.database import contents, count, differing, rows
+from tests.support.internals.database import changes, reading, stored
+from tests.support.internals.running import (
+    PROVIDERS,
+    Load,
+    Settings,
+    Wish,
+    job_of,
+    known_identity,
+    load_archive,
+    plan_load,
+    scopes_of,
+)
+from tests.support.internals.values import Request, RunReport
 from tests.support.runs import SOURCES, hour, settings_for, sync, sync_all
 
 DAYS = 15

@@ -11,16 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from etl.db import past_reports, relations, reports
-from etl.db.relations import batches
-from etl.db.reports import REPORTS
-from etl.diff import MISSING
 from etl.errors import ConfigError
 from etl.sandbox import Sandbox
 from etl.sandbox.birth import die, sdk_key
-from etl.text import json_text
 from tests.conftest import Databases
 from tests.support.database import count
+from tests.support.internals.database import REPORTS, batches, past_reports, relations, reports
+from tests.support.internals.values import MISSING, json_text
 from tests.support.plans import plan
 from tests.support.runs import settings_for, small, sync_all
 from tests.support.twins import copy_rows

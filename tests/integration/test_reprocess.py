@@ -8,18 +8,21 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text, update
 
-from etl.config import Settings
-from etl.db.audit import findings
-from etl.db.engine import snapshot
-from etl.db.tables import RECORDS
 from etl.errors import ConfigError, RunInProgress, StoreError, UnsafeChange
-from etl.process import at_work
-from etl.providers import PROVIDERS
-from etl.record import Record
-from etl.reprocess import Reprocessed, Wanted, preview, reprocess, wanted_of
-from etl.stream import Partition
 from tests.conftest import BOTH, Databases
 from tests.support.database import contents, count, counted_writes, rows
+from tests.support.internals.database import RECORDS, findings, snapshot
+from tests.support.internals.running import (
+    PROVIDERS,
+    Reprocessed,
+    Settings,
+    Wanted,
+    at_work,
+    preview,
+    reprocess,
+    wanted_of,
+)
+from tests.support.internals.values import Partition, Record
 from tests.support.pasts import DAYS, archived_days, changed_mapping, load, with_stream
 from tests.support.runs import SOURCES, hour
 
@@ -155,8 +158,8 @@ def test_what_is_stopped_before_the_commit_has_changed_nothing(once: Engine) -> 
 
 
 def test_a_source_that_is_being_synced_is_left_alone(once: Engine) -> None:
-    from etl.db import runs
-    from etl.process import lives
+    from tests.support.internals.database import runs
+    from tests.support.internals.running import lives
 
     with at_work() as holder:
         with once.begin() as connection:

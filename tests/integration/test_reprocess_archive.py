@@ -11,20 +11,22 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.config import Settings
-from etl.db.engine import reading
-from etl.db.scopes import stored
-from etl.dumps import found_in
 from etl.errors import UnsafeChange
-from etl.providers import PROVIDERS
-from etl.record import Record
-from etl.remake import Dumps
-from etl.reprocess import Reprocessed, Wanted, preview, reprocess
 from etl.sandbox import Sandbox, World
-from etl.stream import Partition, Provider
 from tests.conftest import BOTH, Copies, Databases
 from tests.support.database import contents, count, counted_writes
 from tests.support.history import violations
+from tests.support.internals.database import reading, stored
+from tests.support.internals.running import (
+    PROVIDERS,
+    Dumps,
+    Reprocessed,
+    Settings,
+    Wanted,
+    preview,
+    reprocess,
+)
+from tests.support.internals.values import Partition, Provider, Record, found_in
 from tests.support.pasts import DAYS, FEW, archived_days, changed_mapping, load, with_stream
 from tests.support.runs import BIG_PROJECT, SOURCES, hour, settings_for, sync
 

@@ -10,18 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.app import utc_now
-from etl.db.engine import reading
-from etl.db.queries import usual_requests
-from etl.db.runs import acquire
-from etl.db.tables import STAGING
-from etl.process import lives, this_process
 from etl.sandbox import Fault, Sandbox, World
 from etl.sandbox.birth import HOUR
 from tests.conftest import Databases
 from tests.support.database import count, counts, differing, rows
 from tests.support.forks import Fork
 from tests.support.history import violations
+from tests.support.internals.database import STAGING, acquire, reading, usual_requests
+from tests.support.internals.running import lives, this_process, utc_now
 from tests.support.runs import (
     asked,
     config_text,

@@ -8,20 +8,25 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from etl.app import utc_now
-from etl.db import retention
-from etl.db.asof import TABLES, ensure_known
-from etl.db.asof import rows as rows_at
-from etl.db.audit import findings
-from etl.db.engine import snapshot
-from etl.db.queries import freshness, usual_requests
-from etl.db.retention import Pruned, known_since
-from etl.db.vacuum import vacuum
 from etl.errors import ConfigError
 from etl.sandbox import Fault, Sandbox, World
 from tests.conftest import BOTH, Databases
 from tests.support.database import contents, count, rows
 from tests.support.history import unreplayed
+from tests.support.internals.database import ASOF_TABLES as TABLES
+from tests.support.internals.database import (
+    Pruned,
+    ensure_known,
+    findings,
+    freshness,
+    known_since,
+    retention,
+    snapshot,
+    usual_requests,
+    vacuum,
+)
+from tests.support.internals.database import rows as rows_at
+from tests.support.internals.running import utc_now
 from tests.support.runs import hour, settings_for, small, sync
 
 TURNS = 6

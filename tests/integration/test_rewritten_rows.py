@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.db.types import metadata
-from etl.providers import PROVIDERS
-from etl.reprocess import Reprocessed, Wanted, preview, reprocess
 from tests.support.database import count, rows
+from tests.support.internals.database import metadata
+from tests.support.internals.running import PROVIDERS, Reprocessed, Wanted, preview, reprocess
 from tests.support.runs import hour
 from tests.support.scripted import (
     PROJECTS,

@@ -13,11 +13,9 @@ import pytest
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from etl.config import Settings, load
 from etl.errors import ConfigError
-from etl.report import RunReport
-from etl.retry import rest
-from etl.schedule import SPREAD, Schedule, cron_of
+from tests.support.internals.running import SPREAD, Schedule, Settings, cron_of, load
+from tests.support.internals.values import RunReport, rest
 from tests.support.runs import ended
 
 NOW = datetime.now(UTC)

@@ -7,12 +7,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
-from etl.app import open_database
-from etl.db import schema
-from etl.db.tables import changes
 from etl.errors import SchemaOutOfDate
 from etl.sandbox import Sandbox
 from tests.support.database import VIEWS, contents, counts
+from tests.support.internals.database import changes, schema
+from tests.support.internals.running import open_database
 from tests.support.runs import settings_for, small, sync_all
 
 METADATA = changes.metadata

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from etl.report import RunReport, as_json
 from etl.sandbox import KEYS, Fault, Sandbox, World
 from tests.support.database import count, rows
+from tests.support.internals.values import RunReport, as_json
 from tests.support.runs import settings_for, small, sync, sync_all
 
 FINGERPRINT = re.compile(r"fp:[0-9a-f]{16}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from etl.side_by_side import Lost, Tell, processors, side_by_side
+from tests.support.internals.running import Lost, Tell, processors, side_by_side
 from tests.support.waiting import gone, until
 
 FOR_EVER = 86_400

@@ -14,14 +14,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from etl import app, intake
-from etl.app import Running, Watch, Wish
-from etl.db import engine as database
-from etl.db import schema
 from etl.sandbox import Fault, Sandbox, Sizes, World
-from etl.survey import Progress
 from tests.support.database import count, counts, rows
 from tests.support.history import violations
+from tests.support.internals.database import engine as database
+from tests.support.internals.database import schema
+from tests.support.internals.running import Progress, Running, Watch, Wish, app, intake
 from tests.support.interrupting import heeding
 from tests.support.lists import LAYERS_COM
 from tests.support.runs import asked, settings_for, small

@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl import intake
-from etl.db.run_tables import rejects, schema_drift
-from etl.db.tables import RECORDS
-from etl.selection import WHOLE, Selection
-from etl.text import parsed_text
 from tests.support.database import count, rows
+from tests.support.internals.database import RECORDS, rejects, schema_drift
+from tests.support.internals.running import intake
+from tests.support.internals.values import WHOLE, Selection, parsed_text
 from tests.support.lists import gone, operations
 from tests.support.runs import hour, of
 from tests.support.scripted import (

@@ -10,13 +10,11 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import NullType
 
-from etl.db import schema
-from etl.db.comments import comments
-from etl.db.engine import open_engine, store_error
-from etl.db.relations import TABLES
 from tests.conftest import Databases
 from tests.integration.test_schema import names
 from tests.support.database import VIEWS
+from tests.support.internals.database import RELATION_TABLES as TABLES
+from tests.support.internals.database import comments, open_engine, schema, store_error
 
 UNTYPED = {
     # SQLite computes all of it from JSON; the views *_versions of the same have types

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.db.run_tables import run_streams
-from etl.report import RunReport, StreamReport
 from tests.support.database import rows
+from tests.support.internals.database import run_streams
+from tests.support.internals.values import RunReport, StreamReport
 from tests.support.lists import gone
 from tests.support.runs import hour, of
 from tests.support.scripted import (

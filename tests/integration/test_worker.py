@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.config import load
-from etl.db import queue, schema
 from etl.errors import ConfigError, SchemaOutOfDate, StoreError
-from etl.report import RunReport
-from etl.worker import Worker, queued
 from tests.conftest import Databases
+from tests.support.internals.database import queue, schema
+from tests.support.internals.running import Worker, load, queued
+from tests.support.internals.values import RunReport
 from tests.support.runs import ended
 
 PATIENCE = 60.0  # seconds until a test gives up

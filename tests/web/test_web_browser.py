@@ -9,12 +9,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
-from etl.shown import safe
-from etl.web.guard import Token
 from tests.cli.command import etl
 from tests.conftest import Databases
 from tests.support.browser import Tab, browsing, chromium, tab
 from tests.support.console import HOSTILE, SCRIPT, served, stretch, tell_story, url_of
+from tests.support.internals.values import safe
+from tests.support.internals.web import Token
 
 NAVIGATION = ("Overview", "Estate", "Capacity", "Changes", "Runs", "Rejects")
 PAGES = (

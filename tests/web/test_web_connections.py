@@ -12,13 +12,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from etl.db.engine import open_reader
-from etl.db.tables import changes
-from etl.web.connection import Patience
-from etl.web.feeds import AT_ONCE
-from etl.web.guard import Token
 from tests.conftest import BOTH, Databases
 from tests.support.console import ask, console_of, served, tell_briefly, url_of
+from tests.support.internals.database import changes, open_reader
+from tests.support.internals.web import AT_ONCE, Patience, Token
 
 CLIENTS = 20  # more than the pool has connections
 MORE = 3 * AT_ONCE  # changes, for a file of several pieces, more than is kept for a socket

@@ -16,16 +16,12 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from etl.db import schema
-from etl.db.engine import open_engine, open_reader
 from etl.errors import ConfigError
-from etl.web.app import application
-from etl.web.guard import COOKIE, Token
-from etl.web.server import Door, serve
-from etl.web.strength import is_strong
 from tests.cli.command import line, variables
 from tests.conftest import Databases
 from tests.support.console import NOW, Answer, ask, console_of, served, url_of
+from tests.support.internals.database import open_engine, open_reader, schema
+from tests.support.internals.web import COOKIE, Door, Token, application, is_strong, serve
 
 TOKEN = "correct horse battery staple"  # noqa: S105  made up here
 

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.db.engine import open_reader
-from etl.shown import safe
 from tests.support.console import HOSTILE, SCRIPT, served, tell_story, url_of
+from tests.support.internals.database import open_reader
+from tests.support.internals.values import safe
 
 PAGES = (
     *("/", "/estate", "/estate?stream=environments", "/estate?stream=layers&q=hostile"),

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.db.engine import open_reader
-from etl.web.app import CHANGES, LOGIN, PAGES
-from etl.web.guard import Guard
 from tests.conftest import BOTH, Databases
 from tests.support.console import Answer, ask, console_of, tell_briefly, url_of
+from tests.support.internals.database import open_reader
+from tests.support.internals.web import CHANGES, LOGIN, PAGES, Guard
 
 ROUTES = {path: page.parameters for path, (_, page) in PAGES.items()} | {
     "/changes.csv": CHANGES,
