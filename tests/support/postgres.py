@@ -66,7 +66,11 @@ def create(admin: Engine, name: str, template: str = "template0") -> str:
 
 
 def drop(admin: Engine, name: str) -> None:
-    """The database is gone, whoever is connected to it."""
+    """The database is gone, whoever is connected to it.
+
+    FORCE alone waits five seconds for them, of which a busy machine may need more.
+    """
+    disconnect(admin, name)
     _execute(admin, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
@@ -74,7 +78,7 @@ def disconnect(admin: Engine, name: str) -> None:
     """Nobody is connected to the database any more, a pool neither: it may be copied."""
     _execute(
         admin,
-        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'",  # noqa: S608
+        f"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{name}'",  # noqa: S608
     )
 
 
