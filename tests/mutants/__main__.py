@@ -1,7 +1,8 @@
 """`make mutants`: breaks the logic on purpose, change by change, and tells what no test notices.
 
 Each change is tried on the test that noticed it before (killers.json). Only for those that this
-test does not notice, or that have none, it is measured which tests execute their lines.
+test does not notice, or that have none, it is measured which tests execute their lines: first of
+those that are about modules and runs, then of those about processes, commands and pages.
 
 `python -m tests.mutants --only walk proof` looks at these modules; `--each 50` tries that many of
 each, `--survivors` only those that nothing noticed last time. Exit 1: an unexplained survivor.
@@ -101,14 +102,18 @@ def main() -> int:
     trying.load_libraries()
     with tempfile.TemporaryDirectory(prefix="etl-mutants-") as folder:
         copies = [trying.Copy(ROOT, Path(folder) / str(n)) for n in range(PROCESSES)]
+        there = covering.tests(ROOT)
         for one in tried:
-            _await_known(one, killers)
+            killer = killers.get("|".join(one.mutant.place), "").removesuffix(ENDLESS)
+            one.waiting = deque([killer] if killer in there else [])
         _raise_if_failing(copies[0], tried, {})
         for one in _tried([one for one in tried if one.waiting], {}, copies):
             killers["|".join(one.mutant.place)] = one.killer
-        left = [one for one in tried if not one.killer]
-        if asked.survivors or not {one.mutant.place for one in left} <= explained.keys():
-            found = covering.read(ROOT, KEPT, [_file(name) for name in MODULES])
+        for folders in (covering.QUICK, covering.SLOW):
+            left = [one for one in tried if not one.killer]
+            if not asked.survivors and {one.mutant.place for one in left} <= explained.keys():
+                break
+            found = covering.read(ROOT, KEPT, [_file(name) for name in MODULES], folders)
             for one in left:
                 _await_covering(one, found)
             _raise_if_failing(copies[0], left, found.seconds)
@@ -150,16 +155,6 @@ def _sample(module: str, size: int) -> list[Mutant]:
 
     found = sorted(mutants_of(module, source, needed), key=lambda one: one.order("1"))
     return sorted(found[:size], key=lambda one: one.start)
-
-
-def _await_known(work: Work, killers: Mapping[str, str]) -> None:
-    """The test that noticed it last time, where it is still there."""
-    killer = killers.get("|".join(work.mutant.place), "").removesuffix(ENDLESS)
-    name, _, test = killer.partition("::")
-    path = ROOT / name
-    there = test and path.exists() and f"def {test.partition('[')[0]}(" in path.read_text()
-    work.waiting = deque([killer] if there else [])
-    work.exact, work.turns = 0, 0
 
 
 def _await_covering(work: Work, found: Covering) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import coverage
 
-FOLDERS = ("unit", "property", "integration", "fault", "cli", "web")
+QUICK, SLOW = ("unit", "property", "integration"), ("fault", "cli", "web")  # folders of tests
 LEFT = "tests/web/test_web_browser.py"  # drives a browser; others ask the same pages
 
 
@@ -37,11 +37,11 @@ class Covering:
         return {test for line in lines for test in known.get(line, ())}
 
 
-def read(root: Path, kept: Path, modules: Sequence[str]) -> Covering:
-    """What is kept in that folder, and what is new of all others."""
+def read(root: Path, kept: Path, modules: Sequence[str], folders: Sequence[str]) -> Covering:
+    """Of the tests in these folders what is kept, and what is new of all others."""
     kept.mkdir(exist_ok=True)
     code = _digest(*(root / one for one in modules))
-    files = {path: kept / f"{_digest(path)}-{code}.json" for path in _test_files(root)}
+    files = {path: kept / f"{_digest(path)}-{code}.json" for path in _test_files(root, folders)}
     missing = [path for path, known in files.items() if not known.exists()]
     if missing:
         print(f"coverage of {len(missing)} test files ...", flush=True)
@@ -58,8 +58,15 @@ def read(root: Path, kept: Path, modules: Sequence[str]) -> Covering:
     return whole
 
 
-def _test_files(root: Path) -> list[Path]:
-    found = (path for name in FOLDERS for path in (root / "tests" / name).glob("test_*.py"))
+def tests(root: Path) -> set[str]:
+    """All there are."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests"]
+    told = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    return {line for line in told.splitlines() if "::" in line}
+
+
+def _test_files(root: Path, folders: Sequence[str]) -> list[Path]:
+    found = (path for name in folders for path in (root / "tests" / name).glob("test_*.py"))
     return sorted(path for path in found if path != root / LEFT)
 
 
