@@ -14,7 +14,7 @@ import httpx
 import pytest
 import respx
 
-from etl.client import Client, Patience
+from etl.client import Client, Patience, Unlimited
 from etl.errors import (
     AccessDenied,
     ProtocolError,
@@ -165,8 +165,8 @@ def test_the_refusal_of_a_foreign_link_shows_no_userinfo():
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(status):
     away = httpx.Response(status, headers={"Location": "https://evil.example/"})
-    _, route = refused(ProtocolError, away)
-    assert route.call_count == 1
+    error, route = refused(ProtocolError, away)
+    assert (error.status, route.call_count) == (status, 1)
 
 
 @pytest.mark.parametrize("status", [201, 204, 206])
@@ -253,6 +253,11 @@ def test_a_refusal_in_another_shape_is_still_a_refusal(content):
     assert error.status == 403
 
 
+def test_of_an_error_that_is_plain_text_the_start_is_told():
+    error, _ = refused(RequestRejected, httpx.Response(400, text="x" * 500))
+    assert ("x" * 100 in str(error), "x" * 101 in str(error)) == (True, False)
+
+
 def test_an_endless_message_is_cut():
     error, _ = refused(RequestRejected, httpx.Response(400, json={"message": "x" * 10_000}))
     assert len(str(error)) < 700
@@ -329,6 +334,49 @@ def test_who_is_told_to_wait_longer_than_its_patience_does_not_ask():
         with pytest.raises(RateLimited):
             asking.fetch(LIST)
     assert route.call_count == 1
+
+
+def test_who_is_refused_and_then_told_to_wait_longer_says_what_the_refusal_was():
+    class Later(Unlimited):
+        """Others with the same key were told to wait longer."""
+
+        until = 0.0
+
+        def turn(self):
+            return self.until
+
+        def block(self, until, reason=""):
+            self.until = until + 600
+
+    error, route = refused(RateLimited, refusal(retry_after="3"), turns=Later())
+    assert str(error).startswith(f"acme: 429 no ({BASE}/list?limit); it asks to wait until ")
+    assert route.call_count == 1
+
+
+def test_what_other_threads_may_be_sending_is_taken_from_the_budget():
+    """Two requests were in flight at once: of one that is left the other may be on its way."""
+    clock = Clock()
+    left = {"x-ratelimit-global-remaining": "1", "x-ratelimit-reset": str((NOW + 8) * 1000)}
+    meanwhile = lambda: c.fetch(LIST) and OK  # noqa: E731
+    one_left = httpx.Response(200, json={}, headers=left)
+    with vendor(meanwhile, OK, one_left, OK), closing(client(clock)) as c:
+        for _ in range(3):
+            c.fetch(LIST)
+    assert clock.time - NOW == pytest.approx(8.5)
+
+
+def test_after_an_answer_no_request_is_in_flight():
+    with vendor(), closing(client()) as asking:
+        asking.fetch(LIST)
+        assert asking.answered(within=0.0)
+
+
+def test_a_client_that_is_finished_asks_no_more():
+    with vendor() as route, closing(client()) as asking:
+        asking.finish()
+        with pytest.raises(TransientError, match="stopped"):
+            asking.fetch(LIST)
+    assert route.call_count == 0
 
 
 def test_an_empty_budget_pauses_before_the_next_request():
@@ -498,6 +546,15 @@ def test_half_a_body_is_asked_again(half):
 def test_a_whole_body_of_unsaid_length_is_taken():
     with vendor(cut(b'{"items": [{"a": 1}]}\n')) as route:
         ask()
+    assert route.call_count == 1
+
+
+@pytest.mark.parametrize("said", [{"Transfer-Encoding": "chunked"}, {"Content-Length": "19"}])
+def test_a_body_whose_length_was_said_came_whole(said):
+    body = b'{"items": [{"a": 1}'  # as the vendor meant it: whoever reads it says what is wrong
+    answer = lambda: httpx.Response(200, headers=said, stream=httpx.ByteStream(body))  # noqa: E731
+    with vendor(answer) as route:
+        assert ask().body == body
     assert route.call_count == 1
 
 

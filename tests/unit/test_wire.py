@@ -314,6 +314,13 @@ def test_an_implausible_date_is_no_time(text):
     assert rfc3339(text) is None
 
 
+def test_plausible_times_begin_in_2005_and_end_before_2100():
+    first = datetime(2005, 1, 1, tzinfo=UTC)
+    assert rfc3339("2005-01-01T00:00:00Z") == epoch_millis(first.timestamp() * 1000) == first
+    assert rfc3339("2100-01-01T00:00:00Z") is None
+    assert rfc3339("2099-12-31T23:59:59Z") == datetime(2099, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
 @pytest.mark.parametrize("value", ["yesterday", "", "2026-13-01T00:00:00Z", 1677893118949, True])
 def test_what_is_no_date_is_a_finding(value):
     with pytest.raises(ValueError, match=r"time|format|month"):
@@ -343,6 +350,16 @@ def test_an_unknown_field_in_a_list_is_drift_once():
     ]
     record = STATSIG_LAYERS.transform(layer(parameters=parameters), PARTITION)
     assert record.drift == (("parameters.unit", "added"),)
+
+
+@pytest.mark.parametrize(("unknown", "told"), [(49, 50), (50, 50), (60, 50)])
+def test_of_an_item_fifty_unknown_fields_are_told(unknown, told):
+    inside = {"usingMobileKey": True, "usingTea": True}
+    fields = {f"new_{number}": 1 for number in range(unknown)}
+    record = LD_PROJECTS.transform(
+        project(defaultClientSideAvailability=inside, **fields), PARTITION
+    )
+    assert len(record.drift) == told
 
 
 def test_a_time_that_cannot_be_used_is_drift():
