@@ -314,6 +314,13 @@ def test_an_implausible_date_is_no_time(text):
     assert rfc3339(text) is None
 
 
+def test_a_body_may_have_250_000_values():
+    fits = parse(b"[" + b",".join([b"0"] * 250_000) + b"]")
+    assert len(fits) == 250_000
+    with pytest.raises(ProtocolError, match="more than 250000 JSON values"):
+        parse(b"[" + b",".join([b"0"] * 250_001) + b"]")
+
+
 def test_plausible_times_begin_in_2005_and_end_before_2100():
     first = datetime(2005, 1, 1, tzinfo=UTC)
     assert rfc3339("2005-01-01T00:00:00Z") == epoch_millis(first.timestamp() * 1000) == first

@@ -52,7 +52,15 @@ def test_every_answer_has_the_strict_headers(console: str, path: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "localhost:8080", "127.0.0.1:1", "[::1]:8080", "192.168.1.7", "LOCALHOST"],
+    [
+        "localhost",
+        "localhost:8080",
+        "127.0.0.1:1",
+        "[::1]:8080",
+        "192.168.1.7",
+        "LOCALHOST",
+        "[::1]:65535",
+    ],
 )
 def test_addresses_and_localhost_are_names_of_the_console(console: str, host: str) -> None:
     assert get(console, Host=host).status_code == 200
@@ -75,7 +83,15 @@ def test_an_allowed_name_is_answered(locked: str) -> None:
     "host",
     [
         *("[::1]/static/", "[::1]/static/:80", "[fe80::1%25/static/]", "127.0.0.1/static/", "[::1"),
-        *("127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1?", "localhost#", "u@localhost", "::1"),
+        *(
+            "127.0.0.1:99999",
+            "127.0.0.1:65536",
+            "127.0.0.1:x",
+            "127.0.0.1?",
+            "localhost#",
+            "u@localhost",
+            "::1",
+        ),
     ],
 )
 def test_a_host_that_is_none_is_refused_and_opens_nothing(story: str, host: str) -> None:

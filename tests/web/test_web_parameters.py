@@ -115,6 +115,11 @@ def test_no_url_is_a_fault_of_ours(
     check(ask(console, two), two)
 
 
+@pytest.mark.parametrize(("length", "status"), [(8192, 404), (8193, 400)])
+def test_a_path_may_have_eight_kilobytes(console: Guard, length: int, status: int) -> None:
+    assert ask(console, b"/".ljust(length, b"x")).status == status
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
