@@ -57,6 +57,12 @@ def test_each_page_begins_with_the_last_record_of_the_one_before(store: Engine) 
     assert read(vendor) == ["0", "2", "4"]
 
 
+def test_pages_of_one_record_are_read_one_after_the_other(store: Engine) -> None:
+    vendor = ld(store, ld_account({key: [] for key in "abc"}, size=1), size=1)
+    assert vendor.run().status == "ok"
+    assert read(vendor) == ["0", "1", "2"]
+
+
 def test_a_page_that_does_not_follow_is_read_again_from_further_up(store: Engine) -> None:
     """a and b go after page 1: the page at offset 2 begins with e. A page earlier there is c."""
     vendor = account(store, "abcdefghi")
