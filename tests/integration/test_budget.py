@@ -75,6 +75,16 @@ def test_two_holders_of_one_key_share_the_window(engine):
     assert sum(moment == START for moment in granted) == 100
 
 
+def test_who_waited_for_a_slot_has_it_and_takes_no_other(engine):
+    clock = Clock()
+    turns = budget(engine, clock)
+    later = [turns.turn() for _ in range(101)][-1]
+    clock.time = later
+    assert later > START
+    assert [turns.waited(later) for _ in range(200)] == [later] * 200
+    assert turns.turn() == later
+
+
 def test_another_key_has_its_own_window(engine):
     clock = Clock()
     one, other = budget(engine, clock), budget(engine, clock, credential="statsig:fp:2")
