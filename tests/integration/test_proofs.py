@@ -7,6 +7,7 @@ from sqlalchemy import Engine, select
 from etl.sandbox import Fault, Sandbox
 from tests.support.database import count
 from tests.support.internals.database import run_streams
+from tests.support.internals.values import lists
 from tests.support.runs import settings_for, small, sync, sync_all
 
 OVERLAPPING: dict[str, Any] = {"ld": {"projects": {"page_size": 2}}}
@@ -54,6 +55,14 @@ def test_the_one_list_that_failed_tells_why_and_the_others_stand(engine: Engine)
     reasons = [walk["reason"] for walk in said.values() if walk["status"] != "ok"]
     assert (len(said), len(reasons)) == (5, 1)
     assert "403" in reasons[0]
+    shown = lists(alike(engine, report.run_id or 0, "layers"))
+    assert [one["of"] for one in shown] == sorted(said)
+    assert {one["ended"] for one in shown if one["status"] == "ok"} == {"end mark reached"}
+    assert [one["ended"] for one in shown if one["status"] != "ok"] == reasons
+
+
+def test_a_run_that_read_no_list_shows_none() -> None:
+    assert lists(None) == []
 
 
 def test_lists_with_the_same_proof_stand_together(engine: Engine) -> None:

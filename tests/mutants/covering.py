@@ -16,7 +16,10 @@ from pathlib import Path
 
 import coverage
 
-QUICK, SLOW = ("unit", "property", "contract", "integration"), ("fault", "cli", "web")  # folders of tests
+QUICK, SLOW = (
+    ("unit", "property", "contract", "integration"),
+    ("fault", "cli", "web"),
+)  # folders of tests
 LEFT = "tests/web/test_web_browser.py"  # drives a browser; others ask the same pages
 
 

@@ -357,11 +357,16 @@ def test_what_other_threads_may_be_sending_is_taken_from_the_budget():
     """Two requests were in flight at once: of one that is left the other may be on its way."""
     clock = Clock()
     left = {"x-ratelimit-global-remaining": "1", "x-ratelimit-reset": str((NOW + 8) * 1000)}
-    meanwhile = lambda: c.fetch(LIST) and OK  # noqa: E731
     one_left = httpx.Response(200, json={}, headers=left)
-    with vendor(meanwhile, OK, one_left, OK), closing(client(clock)) as c:
-        for _ in range(3):
-            c.fetch(LIST)
+    with closing(client(clock)) as asking:
+
+        def meanwhile():
+            asking.fetch(LIST)
+            return OK
+
+        with vendor(meanwhile, OK, one_left, OK):
+            for _ in range(3):
+                asking.fetch(LIST)
     assert clock.time - NOW == pytest.approx(8.5)
 
 

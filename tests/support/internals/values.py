@@ -25,5 +25,5 @@ from etl.shown import safe
 from etl.stream import Json, Page, Partition, Provider, Request, Response, Stream, Traffic
 from etl.text import json_text, parsed_text, path_step
 from etl.transform import content_of, hash_of, identify, transform
-from etl.walk import MAX_REJECTS
+from etl.walk import MAX_REJECTS, lists
 from etl.wire import clean, fingerprint_with, parse
