@@ -85,6 +85,24 @@ def test_who_waited_for_a_slot_has_it_and_takes_no_other(engine):
     assert turns.turn() == later
 
 
+def test_a_small_window_is_not_held_by_who_comes_first(engine):
+    clock, small = Clock(), (Window(1, 10),)
+    one, other = budget(engine, clock, windows=small), budget(engine, clock, windows=small)
+    turns = [one.turn(), other.turn(), one.turn()]
+    assert turns == pytest.approx([START, START + 10, START + 20], abs=0.5, rel=0)
+
+
+def test_granted_limits_are_known_for_less_than_a_day(engine):
+    clock = Clock()
+    turns = budget(engine, clock)
+    turns.learn(["100/10s"], WINDOWS)
+    assert turns.knows_limits()
+    clock.time = START + 86_399
+    assert turns.knows_limits()
+    clock.time = START + 86_400
+    assert not turns.knows_limits()
+
+
 def test_another_key_has_its_own_window(engine):
     clock = Clock()
     one, other = budget(engine, clock), budget(engine, clock, credential="statsig:fp:2")
