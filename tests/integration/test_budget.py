@@ -13,6 +13,7 @@ from tests.support.internals.values import Partition, Window, fingerprint_with, 
 
 WINDOWS = (Window(100, 10), Window(900, 900))
 START = 1_800_000_000.0
+DIFFERENCE = 120  # seconds by which clocks may differ
 
 
 class Clock:
@@ -129,6 +130,27 @@ def test_a_key_without_windows_heeds_refusals_too(engine):
     one, other = budget(engine, clock, windows=()), budget(engine, clock, windows=())
     one.block(START + 30)
     assert other.turn() == START + 30
+
+
+def test_a_refusal_that_is_over_is_no_reason(engine):
+    clock = Clock()
+    turns = budget(engine, clock)
+    assert turns.reason() == ""
+    turns.block(START + 30, "maintenance")
+    assert turns.reason() == "maintenance"
+    clock.time = START + 30
+    assert turns.reason() == ""
+
+
+@pytest.mark.parametrize(("ahead", "kept"), [(DIFFERENCE, True), (DIFFERENCE + 1, False)])
+def test_a_refusal_by_a_clock_that_has_gone_back_since_is_lifted(engine, ahead, kept):
+    clock = Clock()
+    one, other = budget(engine, clock), budget(engine, clock)
+    one.turn()  # the row is there already, by the right clock
+    clock.time = START + ahead
+    one.block(START + ahead + 300)
+    clock.time = START
+    assert other.turn() == (START + ahead + 300 if kept else START)
 
 
 @pytest.mark.parametrize("windows", [WINDOWS, ()], ids=["windows", "none"])
