@@ -134,14 +134,17 @@ class Story(RuleBasedStateMachine):
     @rule(
         after=st.integers(0, 12),
         move=st.sampled_from(sorted(MOVES)),
-        order=st.randoms(use_true_random=False),
+        order=st.integers(0, 99),
     )
-    def move_identities_in_a_run(self, after: int, move: str, order: Random) -> None:
-        """LaunchDarkly projects get other keys between two requests: swapped, taken over, …"""
+    def move_identities_in_a_run(self, after: int, move: str, order: int) -> None:
+        """LaunchDarkly projects get other keys between two requests: swapped, taken over, …
+
+        Hypothesis may not be asked for more when it happens: that is in the server's thread.
+        """
 
         def act(world: World) -> None:
             keys = [row.payload["key"] for row in world.live("launchdarkly", "projects")]
-            order.shuffle(keys)
+            Random(order).shuffle(keys)  # noqa: S311  no secret
             if len(keys) > 1:
                 with suppress(ValueError):  # the new key is taken
                     MOVES[move](world, keys)
