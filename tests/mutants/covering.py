@@ -16,10 +16,8 @@ from pathlib import Path
 
 import coverage
 
-QUICK, SLOW = (
-    ("unit", "property", "contract", "integration"),
-    ("fault", "cli", "web"),
-)  # folders of tests
+QUICK = ("unit", "property", "contract", "integration")  # folders of tests
+SLOW = ("fault", "cli", "web")
 LEFT = "tests/web/test_web_browser.py"  # drives a browser; others ask the same pages
 
 

@@ -22,7 +22,7 @@ from etl.stream import Traffic
 SOURCES = {"ld": "launchdarkly", "st": "statsig", "ly": "layers"}
 LIMITS = {"attempts": 1}  # no test waits for a second try
 
-BIG_PROJECT = 28  # environments: more than LaunchDarkly sends inside a project
+BIG_PROJECT = Sizes().ld_big_project
 SMALL = Sizes(
     ld_projects=5,
     ld_environments=2,
@@ -37,7 +37,7 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 def small(seed: int = 7, *, big_project: bool = False) -> World:
     """A world with every special case of payloads.
 
-    big_project: its second project has 28 environments, a list of two pages.
+    big_project: its second project has more environments than LaunchDarkly sends inside a project.
     """
     return World(seed, replace(SMALL, ld_big_project=BIG_PROJECT) if big_project else SMALL)
 
