@@ -7,7 +7,6 @@ where procrastinate is: a run is the same thread of plain code as in `etl sync`.
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -85,7 +84,7 @@ class Worker:
     beat: float = 10.0
     dead_after: float = 60.0
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))  # noqa: TID251
-    stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    stopping: bool = field(default=False, init=False)  # no Event: its lock is not for signals
     _at_work: set[int] = field(default_factory=set, init=False)
     _missed: set[int] = field(default_factory=set, init=False)
     _wake: Callable[[], object] = field(default=lambda: None, init=False, repr=False)
@@ -112,7 +111,7 @@ class Worker:
 
     def stop(self) -> None:
         """No job is taken any more; runs at work park, and their jobs wait in the queue again."""
-        self.stopping.set()
+        self.stopping = True
         self._wake()
 
     async def _serve(self) -> bool:
@@ -122,7 +121,7 @@ class Worker:
 
         loop, asked = asyncio.get_running_loop(), asyncio.Event()
         self._wake = lambda: loop.call_soon_threadsafe(asked.set)
-        if self.stopping.is_set():
+        if self.stopping:
             return True
         loop.set_default_executor(ThreadPoolExecutor(self.concurrency + 2))
         app = App(connector=PsycopgConnector(**queue.connector_options(self.engine)))
@@ -145,7 +144,7 @@ class Worker:
             helpers = [asyncio.create_task(asked.wait()), asyncio.create_task(self._watch(taker))]
             await asyncio.wait([taking, *helpers], return_when=asyncio.FIRST_COMPLETED)
             was_asked = asked.is_set()
-            self.stopping.set()
+            self.stopping = True
             taking.cancel()  # it waits for the jobs at work
             await asyncio.to_thread(self.interrupt)
             for helper in helpers:
@@ -200,10 +199,10 @@ class Worker:
 
     def _again(self, source: str, failures: int) -> tuple[datetime | None, int] | None:
         """Runs the source; -> when it waits for, and its failures in a row, if it waits again."""
-        if self.stopping.is_set():
+        if self.stopping:
             return None, failures
         exit_code, retry_at = self._run(source)
-        if self.stopping.is_set() and exit_code == TRY_AGAIN:
+        if self.stopping and exit_code == TRY_AGAIN:
             return retry_at, failures
         moment = next_try(exit_code, failures + 1, retry_at=retry_at, now=self.clock())
         if moment is not None:

@@ -1,9 +1,9 @@
 """`etl schedule`: the daemon; every source on its cron line until a signal ends it."""
 
 import signal
-import threading
 from contextlib import nullcontext
 from datetime import datetime
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -112,35 +112,25 @@ def _queueing(engine: "Engine") -> "Sync":
 
 def _keep(schedule: "Schedule", common: context.Common) -> None:
     """From its start until a signal other than SIGHUP, and its end."""
-    woken = threading.Event()
-    asked: list[int] = []
-
-    def note(caught: int, _frame: object) -> None:
-        asked.append(caught)
-        woken.set()
-
+    asked: SimpleQueue[int] = SimpleQueue()  # no Event: a signal may come while its lock is held
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, note)
+        signal.signal(number, lambda caught, _frame: asked.put(caught))
     schedule.start()
     try:
         _tell_plan(schedule, common)
-        _wait(schedule, woken, asked, common)
+        while _caught(asked) == {signal.SIGHUP}:
+            schedule.reload()
+            _tell_plan(schedule, common)
     finally:
         schedule.stop()
 
 
-def _wait(
-    schedule: "Schedule", woken: threading.Event, asked: list[int], common: context.Common
-) -> None:
-    """Until a signal other than SIGHUP."""
-    while True:
-        woken.wait()
-        woken.clear()
-        while asked:
-            if asked.pop(0) != signal.SIGHUP:
-                return
-            schedule.reload()
-            _tell_plan(schedule, common)
+def _caught(asked: SimpleQueue[int]) -> set[int]:
+    """Waits for a signal; -> all that came since the last ones, each once."""
+    caught = {asked.get()}
+    while not asked.empty():
+        caught.add(asked.get())
+    return caught
 
 
 def _tell_plan(schedule: "Schedule", common: context.Common) -> None:

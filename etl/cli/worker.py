@@ -123,7 +123,7 @@ def _serve(
 
 
 def _health(worker: "Worker", known: "_Known") -> tuple[bool, dict[str, Any]]:
-    well = not worker.stopping.is_set()
+    well = not worker.stopping
     return well, {
         "status": "ok" if well else "stopping",
         "at_work": worker.at_work,

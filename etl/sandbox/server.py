@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event, Lock
 from types import TracebackType
 from typing import Any, Self
@@ -176,15 +177,18 @@ def serve(
     with _until_signalled() as ended, Sandbox(world, host=host, port=port, **options) as sandbox:
         if ready:
             ready(sandbox)
-        ended.wait()
+        ended.get()
 
 
 @contextmanager
-def _until_signalled() -> Iterator[Event]:
-    """An event that SIGTERM and Ctrl-C set, even in a shell's background."""
-    ended = Event()
+def _until_signalled() -> Iterator[SimpleQueue[int]]:
+    """What SIGTERM and Ctrl-C are put into, even in a shell's background.
+
+    An Event has a lock, which a signal must not meet.
+    """
+    ended: SimpleQueue[int] = SimpleQueue()
     before = {
-        number: signal.signal(number, lambda *_: ended.set())
+        number: signal.signal(number, lambda caught, _frame: ended.put(caught))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
