@@ -32,7 +32,6 @@ def landed_since(connection: Connection, run: RunKey, moment: datetime) -> Lande
     late &= (runs.c.run_id > run.run_id) | (runs.c.kind == BACKFILL)
     landed = select(runs.c.run_id).where(
         runs.c.source == run.source,
-        runs.c.run_id != run.run_id,
         runs.c.observed_at.is_not(None),
         late,
     )

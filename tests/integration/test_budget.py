@@ -1,15 +1,17 @@
 """Rate budgets in the database: shared by everyone with one key, kept by real walks."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from etl.client import Client, Patience
 from etl.errors import RateLimited
 from etl.sandbox import KEYS, Sandbox, Sizes, World
 from tests.support.internals.running import PROVIDER, Budget, LayersOptions, Reader, pages
 from tests.support.internals.values import Partition, Window, fingerprint_with, our_share
+from tests.support.waiting import until
 
 WINDOWS = (Window(100, 10), Window(900, 900))
 START = 1_800_000_000.0
@@ -187,6 +189,26 @@ def test_a_statsig_sized_walk_keeps_both_windows_and_loses_no_time(engine):
     shortest = 2 * 900 + 10  # 900, 900, then 100 and 100 more
     assert (found, retries) == (requests, 0)
     assert clock.time - START <= shortest * 1.05
+
+
+def test_two_processes_that_ask_at_the_same_moment_get_different_slots(databases) -> None:
+    """On Postgres, where both wait for the row; SQLite lets one in at a time."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    clock, small = Clock(), (Window(1, 10),)
+    with databases("postgres") as engine, ThreadPoolExecutor() as pool:
+        budget(engine, clock, windows=small).turn()
+        both = [budget(engine, clock, windows=small) for _ in range(2)]
+        with engine.begin() as third, engine.connect() as watching:
+            third.execute(text("UPDATE rate_budgets SET updated_at = updated_at"))
+            turns = [pool.submit(one.turn) for one in both]
+
+            def both_wait() -> bool:
+                watching.rollback()
+                return watching.execute(text(waiting)).scalar() == len(turns)
+
+            assert until(both_wait)
+        found = sorted(one.result() for one in turns)
+    assert found == pytest.approx([START + 10, START + 20], abs=0.5, rel=0)
 
 
 def test_two_processes_with_one_key_are_never_refused(engine):

@@ -129,6 +129,19 @@ def test_a_list_that_was_gone_on_with_proves_nothing_by_itself(store: Engine) ->
     assert "more than delete_confirmations" in (found.incomplete_reason or "")
 
 
+def test_runs_of_two_sources_go_on_each_where_it_was_stopped(store: Engine) -> None:
+    vendors = [known(store, "abcdefgh"), statsig(store, listed("abcdefgh"), size=2)]
+    vendors[1].name = "other"
+    assert vendors[1].run(at=hour(0)).status == "ok"
+    for vendor, page in zip(vendors, (2, 4), strict=True):
+        vendor.answers |= listed("abcdefgh", b=vendor.name, h=vendor.name)
+        stopped(vendor, page, hour(1))
+    for vendor, asked in zip(vendors, ([2, 3, 4], [4]), strict=True):
+        report = vendor.run(at=later(1))
+        found = of(report, "layers")
+        assert (pages(vendor), found.received, found.updated, found.deleted) == (asked, 8, 2, 0)
+
+
 def test_a_run_may_be_stopped_and_gone_on_with_twice(store: Engine) -> None:
     vendor = known(store, "abcdefgh")
     vendor.answers |= listed("abcdefgn", a="x", c="y", g="z")

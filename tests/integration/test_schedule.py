@@ -110,31 +110,64 @@ def test_sources_of_the_same_minute_are_spread_over_some_seconds(config: Path) -
 
 
 class Heard(logging.Handler):
-    """Notes that a line with these words was logged."""
+    """Keeps the first line with these words; `there` is set when it comes."""
 
     def __init__(self, words: str) -> None:
         super().__init__()
         self.words, self.there = words, threading.Event()
+        self.fields: dict[str, Any] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.words in record.getMessage():
+        if self.words in record.getMessage() and not self.there.is_set():
+            self.fields = vars(record)["fields"]
             self.there.set()
 
 
-def test_the_log_tells_when_a_source_is_due_next(begin) -> None:
-    heard, logger = Heard("one: next run 2"), logging.getLogger("etl.schedule")
+@contextmanager
+def heard(words: str) -> Iterator[Heard]:
+    """What the schedule logs with these words."""
+    listener, logger = Heard(words), logging.getLogger("etl.schedule")
     level = logger.level
-    logger.addHandler(heard)
+    logger.addHandler(listener)
     logger.setLevel(logging.INFO)
     try:
+        yield listener
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+
+
+def test_the_log_tells_when_a_source_is_due_next(begin) -> None:
+    with heard("one: next run 2") as line:
         begin(
             Runs(lambda name, _count: report(name)),
             last_started=lambda name: None if name == "one" else NOW,
         )
-        assert heard.there.wait(PATIENCE)
-    finally:
-        logger.removeHandler(heard)
-        logger.setLevel(level)
+        assert line.there.wait(PATIENCE)
+    assert (line.fields["event"], line.fields["source"]) == ("next run", "one")
+    assert line.fields["at"].minute == TICK
+
+
+def test_the_log_tells_which_source_has_no_schedule(begin) -> None:
+    with heard("by-hand has no schedule") as line:
+        begin(Runs(lambda name, _count: report(name)))
+    assert line.fields == {"event": "no schedule", "source": "by-hand"}
+
+
+def test_the_log_tells_that_a_source_is_still_at_work_when_it_is_due_again(begin) -> None:
+    gate = threading.Event()
+
+    def ends(name: str, _count: int) -> RunReport:
+        gate.wait(PATIENCE)
+        return report(name)
+
+    runs = Runs(ends)
+    with heard("one is still at work") as line:
+        begin(runs, trigger=often, last_started=lambda _name: None)  # overdue, and each tick
+        assert line.there.wait(PATIENCE)
+    assert line.fields == {"event": "run still at work", "source": "one"}
+    assert runs.of["one"] == 1
+    gate.set()
 
 
 def test_a_source_that_never_ran_runs_at_once(begin) -> None:
@@ -213,6 +246,66 @@ def test_a_parked_source_is_next_due_when_its_vendor_allows_it_not_at_a_tick(beg
     )
     assert judged.wait(PATIENCE)
     assert later <= schedule.next_runs()["one"] <= later + timedelta(seconds=1)
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def test_a_source_that_came_to_its_end_rests_no_more_where_the_clock_goes_back(begin) -> None:
+    clock = Clock()
+    start, later = clock.now, clock.now + timedelta(hours=1)
+
+    def ends(name: str, count: int) -> RunReport:
+        clock.now = start if count == 2 else later
+        return report(name) if count == 2 else report(name, "parked", 75, retry_at=later)
+
+    runs = Runs(ends)
+    begin(runs, trigger=lambda source: often(source) if source.name == "one" else None, clock=clock)
+    assert runs.wait_for("one", 3)
+
+
+def test_a_source_that_parks_again_waits_for_what_its_vendor_said_last(begin) -> None:
+    clock = Clock()
+    first, second = clock.now + timedelta(hours=1), clock.now + timedelta(hours=2)
+    judged = threading.Semaphore(0)
+
+    def ends(name: str, count: int) -> RunReport:
+        clock.now = first
+        return report(name, "parked", 75, retry_at=first if count == 1 else second)
+
+    schedule = begin(
+        Runs(ends),
+        trigger=lambda source: often(source) if source.name == "one" else None,
+        clock=clock,
+        done=lambda _report: judged.release(),
+    )
+    assert judged.acquire(timeout=PATIENCE)
+    assert judged.acquire(timeout=PATIENCE)
+    assert schedule.next_runs()["one"] == second
+
+
+def test_a_failed_source_is_not_tried_again_after_a_tick_that_comes_before(
+    begin, config: Path
+) -> None:
+    """Seen where a reload takes the ticks away, and leaves what else is planned."""
+    judged, tick = threading.Event(), IntervalTrigger(seconds=30, timezone=UTC)
+    schedule = begin(
+        Runs(lambda name, _count: report(name, "failed", 1)),
+        trigger=lambda source: tick if source.schedule == HOURLY else cron_of(source),
+        last_started=lambda name: None if name == "one" else NOW,
+        done=lambda _report: judged.set(),
+    )
+    assert judged.wait(PATIENCE)
+    config.write_text(CONFIG.replace(HOURLY, "0 0 29 2 *"))  # years away, if need be
+    schedule.reload()
+    assert schedule.next_runs()["one"] > datetime.now(UTC) + timedelta(days=1)
 
 
 def test_two_runs_of_one_source_never_overlap(begin) -> None:
