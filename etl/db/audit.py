@@ -7,12 +7,25 @@ Reads only; the caller gives one snapshot. Searches are in invariants (between r
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import JSON, Column, Connection, Table, Text, cast, inspect, select
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    ForeignKey,
+    Select,
+    Table,
+    Text,
+    cast,
+    inspect,
+    select,
+)
 
 from etl.audit import Finding, Violation, finding
 from etl.db import invariants, recompute, schema, sized
+from etl.db.invariants import Rule, breaking
 from etl.db.types import metadata
 from etl.wire import SECRET_FIELDS, redact
 
@@ -53,14 +66,17 @@ def findings(connection: Connection) -> Iterator[Finding]:
 
 def _lacking(connection: Connection) -> list[str]:
     """The tables and columns of this code that the database has not."""
-    there = inspect(connection)
+    there = {
+        table: {column["name"] for column in columns}
+        for (_, table), columns in inspect(connection).get_multi_columns().items()
+    }
     lacking: list[str] = []
     for table in metadata.sorted_tables:
-        if not there.has_table(table.name):
+        if table.name in there:
+            names = there[table.name]
+            lacking += [str(column) for column in table.c if column.name not in names]
+        else:
             lacking.append(table.name)
-            continue
-        names = {column["name"] for column in there.get_columns(table.name)}
-        lacking += [str(column) for column in table.c if column.name not in names]
     return lacking
 
 
@@ -73,7 +89,7 @@ def tables(connection: Connection) -> Iterator[Violation]:
         yield Violation(where="schema", what=difference)
 
 
-def references(connection: Connection) -> Iterator[Violation]:
+def references() -> Iterator[Rule]:
     """Rows that refer to a row that is not there."""
     for table in metadata.sorted_tables:
         for key in sorted(table.foreign_keys, key=lambda key: key.parent.name):
@@ -84,24 +100,33 @@ def references(connection: Connection) -> Iterator[Violation]:
                 .outerjoin(target, there == key.parent)
                 .where(key.parent.is_not(None), there.is_(None))
             )
-            for row in sized.rows(connection, query):
-                what = f"there is no {key.column.table.name} {row.lost}"
-                yield Violation(where=_place(table, row), what=what)
+            yield Rule(query=query, where=partial(_place, table), what=partial(_lost, key))
+
+
+def _lost(key: ForeignKey, row: Any) -> str:
+    return f"there is no {key.column.table.name} {row.lost}"
 
 
 def secrets(connection: Connection) -> Iterator[Violation]:
     """Texts and documents that hold something shaped like a vendor's key; it is not shown."""
-    for table in metadata.sorted_tables:
-        texts = [column for column in table.c if isinstance(column.type, Text | JSON)]
-        primary = _primary(table)
-        query = select(*primary, *(_text(column) for column in texts))
+    for table, query, texts in _all_texts():
         for row in sized.rows(connection, query, *texts):
-            found = row[len(primary) :]
+            found = row[len(table.primary_key) :]
             if not _is_secret("\n".join(text for text in found if text)):
                 continue
             named = [c.name for c, text in zip(texts, found, strict=True) if _is_secret(text or "")]
             what = f"something like a key in {', '.join(named)}"
             yield Violation(where=redact(_place(table, row)), what=what)
+
+
+@cache
+def _all_texts() -> Sequence[tuple[Table, Select[Any], Sequence[Column[Any]]]]:
+    """A query for each table, and the columns of it that hold texts or documents."""
+    queries: list[tuple[Table, Select[Any], Sequence[Column[Any]]]] = []
+    for table in metadata.sorted_tables:
+        texts = [column for column in table.c if isinstance(column.type, Text | JSON)]
+        queries.append((table, select(*_primary(table), *map(_text, texts)), texts))
+    return queries
 
 
 def _is_secret(text: str) -> bool:
@@ -131,55 +156,55 @@ CHECKS: tuple[Check, ...] = (
         name="references",
         promise="every row that is referred to is there",
         remedy=_BY_HAND,
-        search=references,
+        search=breaking(references),
     ),
     Check(
         name="identities",
         promise="one current row for each source, project and id",
         remedy=_BY_HAND,
-        search=invariants.identities,
+        search=breaking(invariants.identities),
     ),
     Check(
         name="versions",
         promise="the versions of a record are 1 to n, without a gap",
         remedy=_BY_HAND,
-        search=invariants.version_numbers,
+        search=breaking(invariants.version_numbers),
     ),
     Check(
         name="intervals",
         promise="each version begins when the one before ends",
         remedy=_BY_HAND,
-        search=invariants.intervals,
+        search=breaking(invariants.intervals),
     ),
     Check(
         name="operations",
         promise="a life begins with created, and only the deleted are restored",
         remedy=_BY_HAND,
-        search=invariants.operations,
+        search=breaking(invariants.operations),
     ),
     Check(
         name="tombstones",
         promise="is_deleted and deleted_at say the same",
         remedy=_BY_HAND,
-        search=invariants.tombstone_times,
+        search=breaking(invariants.tombstone_times),
     ),
     Check(
         name="evidence",
         promise="every deletion has a reason, which its run bears out",
         remedy="the next complete `etl sync` restores what is still there; see `etl show RUN`",
-        search=invariants.evidence,
+        search=breaking(invariants.evidence),
     ),
     Check(
         name="events",
         promise="every version has its one event in the change feed",
         remedy=_BY_HAND,
-        search=invariants.events,
+        search=breaking(invariants.events),
     ),
     Check(
         name="event fields",
         promise="created and deleted records have no field diffs",
         remedy="delete the rows of change_fields of the events that are named",
-        search=invariants.fieldless_events,
+        search=breaking(invariants.fieldless_events),
     ),
     Check(
         name="field diffs",
@@ -191,13 +216,13 @@ CHECKS: tuple[Check, ...] = (
         name="layer parts",
         promise="live parameters and reservations belong to a live layer",
         remedy=_REPROCESS,
-        search=invariants.parts_of_layers,
+        search=breaking(invariants.parts_of_layers),
     ),
     Check(
         name="project parts",
         promise="environments and layers name their live project, by id and key",
         remedy=_REPROCESS,
-        search=invariants.parts_of_projects,
+        search=breaking(invariants.parts_of_projects),
     ),
     Check(
         name="hashes",
@@ -221,19 +246,19 @@ CHECKS: tuple[Check, ...] = (
         name="runs",
         promise="a run that goes on is the last of its kind, or has a lease or staged rows",
         remedy="the next `etl sync` of that source goes on with it, or closes it",
-        search=invariants.unended_runs,
+        search=breaking(invariants.unended_runs),
     ),
     Check(
         name="staging",
         promise="only runs that have not ended have staged rows",
         remedy="delete the rows of these runs from the tables that are named",
-        search=invariants.leftovers,
+        search=breaking(invariants.leftovers),
     ),
     Check(
         name="times",
         promise="changes have the time of their run, and merges go forward in time",
         remedy=_BY_HAND,
-        search=invariants.merge_times,
+        search=breaking(invariants.merge_times),
     ),
     Check(
         name="secrets",

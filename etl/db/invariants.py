@@ -1,15 +1,18 @@
-"""What must hold between the rows of the database, asked set by set. Reads only.
+"""What must hold between the rows of the database: queries for the rows that break a promise.
 
-Each function yields what is not as promised; etl.db.audit names the promises and the remedies.
-What must hold between a row and its own payload is in recompute.
+etl.db.audit names the promises and the remedies. What must hold between a row and its own payload
+is in recompute.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Subquery,
     and_,
     case,
@@ -37,7 +40,40 @@ ORPHANED = "its project was deleted"
 _OPERATIONS = ("created", "updated", "deleted", "restored")
 
 
-def version_numbers(connection: Connection) -> Iterator[Violation]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A query for the rows that break it; what is wrong with such a row, and which one it is.
+
+    where: unless given, the version of a record of the stream.
+    """
+
+    query: Select[Any]
+    what: Callable[[Any], str]
+    stream: str = ""
+    where: Callable[[Any], str] | None = None
+
+    def violation(self, row: Any) -> Violation:
+        """What a row breaks."""
+        where = self.where(row) if self.where else _version(self.stream or row.stream, row)
+        return Violation(where=where, what=self.what(row))
+
+
+Rules = Callable[[], Iterator[Rule]]
+
+
+def breaking(rules: Rules) -> Callable[[Connection], Iterator[Violation]]:
+    """The search for all that breaks these rules; their queries are put together once."""
+    made = cache(lambda: tuple(rules()))
+
+    def search(connection: Connection) -> Iterator[Violation]:
+        for rule in made():
+            for row in sized.rows(connection, rule.query):
+                yield rule.violation(row)
+
+    return search
+
+
+def version_numbers() -> Iterator[Rule]:
     """Versions of a record that are not 1..n, or k..n where the ones before were pruned."""
     for tables in RECORDS.values():
         versions = _versions(tables)
@@ -47,12 +83,14 @@ def version_numbers(connection: Connection) -> Iterator[Violation]:
             .outerjoin(horizons, horizons.c.source == versions.c.source)
             .subquery()
         )
-        for row in sized.rows(connection, select(placed).where(placed.c.version != placed.c.place)):
-            what = f"it is the {row.place}. version of its record"
-            yield _violation(tables.stream, row, what)
+        yield Rule(
+            stream=tables.stream,
+            query=select(placed).where(placed.c.version != placed.c.place),
+            what=lambda row: f"it is the {row.place}. version of its record",
+        )
 
 
-def intervals(connection: Connection) -> Iterator[Violation]:
+def intervals() -> Iterator[Rule]:
     """Versions that end before they begin, overlap, or leave a gap before the next one."""
     for tables in RECORDS.values():
         versions = _versions(tables)
@@ -61,18 +99,24 @@ def intervals(connection: Connection) -> Iterator[Violation]:
         begin, end, then = timed.c.valid_from, timed.c.valid_to, timed.c.next_from
         closed = and_(end.is_not(None), or_(then.is_(None), then != end, begin >= end))
         wrong = or_(closed, and_(end.is_(None), then.is_not(None)))
-        for row in sized.rows(connection, select(timed).where(wrong)):
-            what = f"valid from {row.valid_from} to {row.valid_to}, the next from {row.next_from}"
-            yield _violation(tables.stream, row, what)
+        yield Rule(
+            stream=tables.stream,
+            query=select(timed).where(wrong),
+            what=lambda row: (
+                f"valid from {row.valid_from} to {row.valid_to}, the next from {row.next_from}"
+            ),
+        )
         current = tables.current
         late = select(versions).join(current, current.c[tables.id] == versions.c.record_id)
         late = late.where(versions.c.version == 1)
-        differs = versions.c.valid_from != current.c.first_seen_at
-        for row in sized.rows(connection, late.where(differs)):
-            yield _violation(tables.stream, row, "it does not begin when the record was first seen")
+        yield Rule(
+            stream=tables.stream,
+            query=late.where(versions.c.valid_from != current.c.first_seen_at),
+            what=lambda _row: "it does not begin when the record was first seen",
+        )
 
 
-def operations(connection: Connection) -> Iterator[Violation]:
+def operations() -> Iterator[Rule]:
     """Versions whose operation cannot follow the one before: created, or back from the dead."""
     for tables in RECORDS.values():
         versions = _versions(tables)
@@ -88,29 +132,39 @@ def operations(connection: Connection) -> Iterator[Violation]:
             lives.c.is_deleted != (now == gone),
             now.not_in(_OPERATIONS),
         )
-        for row in sized.rows(connection, select(lives).where(wrong)):
-            state = "deleted" if row.is_deleted else "live"
-            what = f"{row.operation} after {row.before or 'nothing'}, and it is {state}"
-            yield _violation(tables.stream, row, what)
+        yield Rule(
+            stream=tables.stream,
+            query=select(lives).where(wrong),
+            what=lambda row: (
+                f"{row.operation} after {row.before or 'nothing'}, "
+                f"and it is {'deleted' if row.is_deleted else 'live'}"
+            ),
+        )
 
 
-def identities(connection: Connection) -> Iterator[Violation]:
+def identities() -> Iterator[Rule]:
     """Ids that have two current rows, and closed versions of another record than their row's."""
     for tables in RECORDS.values():
         current, history = tables.current, tables.history
         identity = (current.c.source, current.c.parent_id, current.c.external_id)
         twice = select(*identity, func.count().label("rows")).group_by(*identity)
-        for row in sized.rows(connection, twice.having(func.count() > 1)):
-            where = f"{tables.stream} of {row.source}, {row.parent_id}/{row.external_id}"
-            yield Violation(where=where, what=f"it has {row.rows} current rows")
+        twice = twice.add_columns(literal(tables.stream).label("stream"))
+        yield Rule(
+            query=twice.having(func.count() > 1),
+            where=lambda row: f"{row.stream} of {row.source}, {row.parent_id}/{row.external_id}",
+            what=lambda row: f"it has {row.rows} current rows",
+        )
         versions = select(history.c[tables.id].label("record_id"), history).join(current)
         names = ("source", "provider", "parent_id", "external_id")
         moved = or_(*(history.c[name] != current.c[name] for name in names))
-        for row in sized.rows(connection, versions.where(moved)):
-            yield _violation(tables.stream, row, "its source or ids are not those of its record")
+        yield Rule(
+            stream=tables.stream,
+            query=versions.where(moved),
+            what=lambda _row: "its source or ids are not those of its record",
+        )
 
 
-def tombstone_times(connection: Connection) -> Iterator[Violation]:
+def tombstone_times() -> Iterator[Rule]:
     """Rows whose is_deleted and deleted_at do not say the same."""
     for tables in RECORDS.values():
         pairs = [(tables.current, tables.id)]
@@ -122,12 +176,15 @@ def tombstone_times(connection: Connection) -> Iterator[Violation]:
                     table.c.deleted_at != table.c.changed_at,
                 )
             )
-            for row in sized.rows(connection, query):
-                where = f"{table.name} {row.row_id} ({row.source} {row.key})"
-                yield Violation(where=where, what="is_deleted and deleted_at do not fit")
+            query = query.add_columns(literal(table.name).label("name"))
+            yield Rule(
+                query=query,
+                where=lambda row: f"{row.name} {row.row_id} ({row.source} {row.key})",
+                what=lambda _row: "is_deleted and deleted_at do not fit",
+            )
 
 
-def events(connection: Connection) -> Iterator[Violation]:
+def events() -> Iterator[Rule]:
     """Versions without their one event, and events without their version."""
     for tables in RECORDS.values():
         stream, versions = tables.stream, _versions(tables)
@@ -142,9 +199,15 @@ def events(connection: Connection) -> Iterator[Violation]:
             *(changes.c[name] != versions.c[name] for name in names),
         )
         told = select(versions, changes.c.change_id).select_from(versions.outerjoin(changes, same))
-        for row in sized.rows(connection, told.where(or_(changes.c.change_id.is_(None), differs))):
-            event = f"event {row.change_id} tells something else of it"
-            yield _violation(stream, row, event if row.change_id else "it has no event")
+        yield Rule(
+            stream=stream,
+            query=told.where(or_(changes.c.change_id.is_(None), differs)),
+            what=lambda row: (
+                f"event {row.change_id} tells something else of it"
+                if row.change_id
+                else "it has no event"
+            ),
+        )
         lost = select(changes).where(changes.c.stream == stream)
         for table in (tables.current, tables.history):
             lost = lost.where(
@@ -153,24 +216,25 @@ def events(connection: Connection) -> Iterator[Violation]:
                     table.c.version == changes.c.version,
                 )
             )
-        for row in sized.rows(connection, lost):
-            yield _violation(stream, row, f"event {row.change_id} tells of it, it is not there")
-    unknown = select(changes).where(changes.c.stream.not_in(RECORDS))
-    for row in sized.rows(connection, unknown):
-        yield _violation(row.stream, row, f"event {row.change_id} is of an unknown stream")
+        yield Rule(
+            query=lost, what=lambda row: f"event {row.change_id} tells of it, it is not there"
+        )
+    yield Rule(
+        query=select(changes).where(changes.c.stream.not_in(RECORDS)),
+        what=lambda row: f"event {row.change_id} is of an unknown stream",
+    )
 
 
-def fieldless_events(connection: Connection) -> Iterator[Violation]:
+def fieldless_events() -> Iterator[Rule]:
     """Events of creations and deletions with fields, which only an update or a return has."""
     query = select(changes).where(
         changes.c.operation.not_in(("updated", "restored")),
         changes.c.change_id.in_(select(change_fields.c.change_id)),
     )
-    for row in sized.rows(connection, query):
-        yield _violation(row.stream, row, f"event {row.change_id} ({row.operation}) has fields")
+    yield Rule(query=query, what=lambda row: f"event {row.change_id} ({row.operation}) has fields")
 
 
-def parts_of_layers(connection: Connection) -> Iterator[Violation]:
+def parts_of_layers() -> Iterator[Rule]:
     """Live parameters and reservations of no live layer, or of one of another source."""
     for tables in RECORDS.values():
         owner = tables.current
@@ -189,14 +253,14 @@ def parts_of_layers(connection: Connection) -> Iterator[Violation]:
                     ),
                 )
             )
-            for row in sized.rows(connection, query):
-                where = f"{table.name} {row.row_id} ({row.source})"
-                yield Violation(
-                    where=where, what=f"it is live, layer {row.layer_id} is not its own"
-                )
+            yield Rule(
+                query=query.add_columns(literal(table.name).label("name")),
+                where=lambda row: f"{row.name} {row.row_id} ({row.source})",
+                what=lambda row: f"it is live, layer {row.layer_id} is not its own",
+            )
 
 
-def parts_of_projects(connection: Connection) -> Iterator[Violation]:
+def parts_of_projects() -> Iterator[Rule]:
     """Environments and layers whose project_id or project_key is not that of their project."""
     for tables in RECORDS.values():
         if not tables.has_project:
@@ -216,12 +280,16 @@ def parts_of_projects(connection: Connection) -> Iterator[Violation]:
         query = select(part.c[tables.id].label("record_id"), *columns).outerjoin(project, own)
         stray = and_(project.c.project_id.is_(None), part.c.project_id.is_not(None))
         wrong = or_(stray, and_(project.c.project_id.is_not(None), ~fits))
-        for row in sized.rows(connection, query.where(wrong)):
-            what = f"its project, said to be {row.project_key}, has another id or key, or is gone"
-            yield _violation(tables.stream, row, what)
+        yield Rule(
+            stream=tables.stream,
+            query=query.where(wrong),
+            what=lambda row: (
+                f"its project, said to be {row.project_key}, has another id or key, or is gone"
+            ),
+        )
 
 
-def evidence(connection: Connection) -> Iterator[Violation]:
+def evidence() -> Iterator[Rule]:
     """Deletions without a reason, or whose reason is a walk that was not complete."""
     for tables in RECORDS.values():
         table, reason = tables.current, changes.c.reason
@@ -244,12 +312,15 @@ def evidence(connection: Connection) -> Iterator[Violation]:
             .where(changes.c.stream == tables.stream, changes.c.operation == "deleted")
             .where(~func.coalesce(proved, False))
         )
-        for row in sized.rows(connection, query):
-            why = f"its reason ({row.reason or 'none'}) is not borne out by run {row.run_id}"
-            yield _violation(tables.stream, row, why)
+        yield Rule(
+            query=query,
+            what=lambda row: (
+                f"its reason ({row.reason or 'none'}) is not borne out by run {row.run_id}"
+            ),
+        )
 
 
-def unended_runs(connection: Connection) -> Iterator[Violation]:
+def unended_runs() -> Iterator[Rule]:
     """Runs that are said to go on, though a later one of their kind went past them."""
     staged = [exists().where(table.c.run_id == runs.c.run_id) for table in STAGING]
     held = exists().where(leases.c.source == runs.c.source)
@@ -261,32 +332,37 @@ def unended_runs(connection: Connection) -> Iterator[Violation]:
         later.c.observed_at.is_not(None),
     )
     query = select(runs).where(runs.c.status == "running", passed, ~held, *(~one for one in staged))
-    for row in sized.rows(connection, query):
-        where = f"run {row.run_id} of {row.source}"
-        yield Violation(where=where, what="it is running, without a lease and with nothing staged")
+    yield Rule(
+        query=query,
+        where=_run,
+        what=lambda _row: "it is running, without a lease and with nothing staged",
+    )
 
 
-def leftovers(connection: Connection) -> Iterator[Violation]:
+def leftovers() -> Iterator[Rule]:
     """Staged rows of runs that have ended."""
     going_on = select(runs.c.run_id).where(unended())
     for table in STAGING:
-        query = select(table.c.run_id, func.count().label("rows")).group_by(table.c.run_id)
-        for row in sized.rows(connection, query.where(table.c.run_id.not_in(going_on))):
-            yield Violation(
-                where=f"{table.name}, run {row.run_id}", what=f"{row.rows} rows, the run has ended"
-            )
+        name = literal(table.name).label("name")
+        query = select(table.c.run_id, func.count().label("rows"), name).group_by(table.c.run_id)
+        yield Rule(
+            query=query.where(table.c.run_id.not_in(going_on)),
+            where=lambda row: f"{row.name}, run {row.run_id}",
+            what=lambda row: f"{row.rows} rows, the run has ended",
+        )
 
 
-def merge_times(connection: Connection) -> Iterator[Violation]:
+def merge_times() -> Iterator[Rule]:
     """Changes at another time than their run's, and merges of a source that go back in time.
 
     What `etl reprocess` adds to the past is told last.
     """
     off = select(changes).join(runs, runs.c.run_id == changes.c.run_id)
     off = off.where(or_(runs.c.observed_at.is_(None), runs.c.observed_at != changes.c.observed_at))
-    for row in sized.rows(connection, off):
-        what = f"event {row.change_id} is not of the time of its run {row.run_id}"
-        yield _violation(row.stream, row, what)
+    yield Rule(
+        query=off,
+        what=lambda row: f"event {row.change_id} is not of the time of its run {row.run_id}",
+    )
     first = select(changes.c.run_id, func.min(changes.c.change_id).label("event"))
     merged = first.group_by(changes.c.run_id).subquery()
     earlier = func.lag(runs.c.observed_at, type_=UtcDateTime()).over(
@@ -304,14 +380,18 @@ def merge_times(connection: Connection) -> Iterator[Violation]:
         ordered.c.observed_at <= ordered.c.earlier,
         or_(reprocessed.is_(None), ordered.c.earlier > reprocessed),
     )
-    for row in sized.rows(connection, back):
-        where = f"run {row.run_id} of {row.source}"
-        yield Violation(where=where, what="it was merged at no later time than the one before")
+    yield Rule(
+        query=back,
+        where=_run,
+        what=lambda _row: "it was merged at no later time than the one before",
+    )
     at = (runs.c.source, runs.c.observed_at)
     twice = select(*at, func.count().label("runs")).where(runs.c.observed_at.is_not(None))
-    for row in sized.rows(connection, twice.group_by(*at).having(func.count() > 1)):
-        what = f"{row.runs} runs were merged at {row.observed_at}"
-        yield Violation(where=f"runs of {row.source}", what=what)
+    yield Rule(
+        query=twice.group_by(*at).having(func.count() > 1),
+        where=lambda row: f"runs of {row.source}",
+        what=lambda row: f"{row.runs} runs were merged at {row.observed_at}",
+    )
 
 
 def _versions(tables: RecordTables) -> Subquery:
@@ -375,6 +455,9 @@ def _project_deleted(part: Any) -> ColumnElement[bool]:
     )
 
 
-def _violation(stream: str, row: Any, what: str) -> Violation:
-    where = f"{stream} {row.record_id} ({row.source} {row.key}) version {row.version}"
-    return Violation(where=where, what=what)
+def _version(stream: str, row: Any) -> str:
+    return f"{stream} {row.record_id} ({row.source} {row.key}) version {row.version}"
+
+
+def _run(row: Any) -> str:
+    return f"run {row.run_id} of {row.source}"

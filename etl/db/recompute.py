@@ -6,11 +6,12 @@ doubles: PostgreSQL stores 1e300 as 301 digits, which come back as an integer.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, Table, and_, select
 
 from etl.audit import Violation
 from etl.db import sized
@@ -73,7 +74,7 @@ def children(connection: Connection) -> Iterator[Violation]:
 def field_diffs(connection: Connection) -> Iterator[Violation]:
     """Events of updates and returns whose fields are not the diff of the two versions."""
     for tables in RECORDS.values():
-        for query, raws in _pairs(tables):
+        for query, raws in _pairs(tables.stream):
             for rows in sized.pieces(connection, query, *raws):
                 told = _fields(connection, [row.change_id for row in rows])
                 for row in rows:
@@ -89,11 +90,15 @@ def field_diffs(connection: Connection) -> Iterator[Violation]:
 def _stored(connection: Connection, tables: RecordTables) -> Iterator[tuple[Any, str]]:
     """Every version, the current ones first, and how it is called."""
     for table in (tables.current, tables.history):
-        order = (table.c[tables.id], table.c.version)
-        for row in sized.rows(connection, select(table).order_by(*order), table.c.raw):
+        for row in sized.rows(connection, _in_order(table, tables.id), table.c.raw):
             record_id = getattr(row, tables.id)
             name = f"{tables.stream} {record_id} ({row.source} {row.key}) version {row.version}"
             yield row, name
+
+
+@cache
+def _in_order(table: Table, row_id: str) -> Select[Any]:
+    return select(table).order_by(table.c[row_id], table.c.version)
 
 
 def _stream(provider: str, tables: RecordTables) -> Stream | None:
@@ -180,8 +185,10 @@ def _same_child(
     )
 
 
-def _pairs(tables: RecordTables) -> Iterator[tuple[Select[Any], Sequence[Any]]]:
+@cache
+def _pairs(stream: str) -> Sequence[tuple[Select[Any], Sequence[Any]]]:
     """Events that have fields, with the payloads of their version and of the one before."""
+    tables, queries = RECORDS[stream], []
     before = tables.history.alias("before")
     for table in (tables.current, tables.history):
         query = (
@@ -206,11 +213,12 @@ def _pairs(tables: RecordTables) -> Iterator[tuple[Select[Any], Sequence[Any]]]:
                     before.c.version == changes.c.version - 1,
                 ),
             )
-            .where(changes.c.stream == tables.stream)
+            .where(changes.c.stream == stream)
             .where(changes.c.operation.in_(("updated", "restored")))
             .order_by(changes.c.change_id)
         )
-        yield query, (before.c.raw, table.c.raw)
+        queries.append((query, (before.c.raw, table.c.raw)))
+    return queries
 
 
 _Diff = Mapping[str, tuple[str | None, str | None]]

@@ -1,6 +1,7 @@
 """Reading rows with large documents few at a time, so that their size does not add up in memory."""
 
 from collections.abc import Generator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Text, case, cast, func
@@ -9,6 +10,7 @@ from etl.batches import together
 
 MOST_TEXT = 2**20  # characters of JSON that are read at once; a document that is larger, alone
 MOST_ROWS = 500
+MOST_QUERIES = 100
 _AT_ONCE = 5000  # sizes
 
 
@@ -20,14 +22,12 @@ def pieces(
     documents: the columns whose values may be large, as the query's tables name them. Their sizes
     are read first, by a second cursor over the same rows.
     """
-    streamed = query.execution_options(yield_per=MOST_ROWS)
-    with connection.execute(streamed) as found:
+    with connection.execute(query, execution_options={"yield_per": MOST_ROWS}) as found:
         if not documents:
             yield from found.partitions()
             return
-        size = size_of(connection, *documents)
-        sizes = query.with_only_columns(size)
-        with connection.execute(sizes.execution_options(yield_per=_AT_ONCE)) as measured:
+        sizes = _sizes(query, documents, connection.dialect.name)
+        with connection.execute(sizes, execution_options={"yield_per": _AT_ONCE}) as measured:
             for some in together(measured.scalars(), int, most=MOST_ROWS, room=MOST_TEXT):
                 yield found.fetchmany(len(some))
 
@@ -40,7 +40,17 @@ def rows(connection: Connection, query: Select[Any], *documents: Any) -> Generat
 
 def size_of(connection: Connection, *documents: Any) -> Any:
     """The size of these columns' JSON together, about in characters, as a SQL value."""
-    one = _on_postgres if connection.dialect.name == "postgresql" else _in_characters
+    return _size(documents, connection.dialect.name)
+
+
+@lru_cache(maxsize=MOST_QUERIES)
+def _sizes(query: Select[Any], documents: Sequence[Any], dialect: str) -> Select[Any]:
+    """Put together once for a query that is kept."""
+    return query.with_only_columns(_size(documents, dialect))
+
+
+def _size(documents: Sequence[Any], dialect: str) -> Any:
+    one = _on_postgres if dialect == "postgresql" else _in_characters
     return sum((func.coalesce(one(column), 0) for column in documents), 0)
 
 

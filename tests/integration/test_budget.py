@@ -204,7 +204,7 @@ def test_two_processes_that_ask_at_the_same_moment_get_different_slots(databases
 
             def both_wait() -> bool:
                 watching.rollback()
-                return watching.execute(text(waiting)).scalar() == len(turns)
+                return bool(watching.execute(text(waiting)).scalar() == len(turns))
 
             assert until(both_wait)
         found = sorted(one.result() for one in turns)
