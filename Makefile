@@ -12,7 +12,6 @@ OLDEST := 15
 CORE := $(addprefix tests/integration/test_,sync.py schema.py postgres_place.py)
 MORE := $(addprefix tests/integration/test_,asof.py changes.py deletions.py history.py plan_apply.py \
   proofs.py reports.py)
-TWINS := $(addprefix tests/integration/test_,outages.py quarantine.py rejects.py)
 LOST := tests/fault/test_pgbouncer.py tests/fault/test_lost_connections.py
 # the same through PgBouncer in transaction mode
 POOLED := TEST_POOLED=1 $(BIN)/pytest -q -n 2 --dist loadfile -k postgres
@@ -27,10 +26,10 @@ help: ## Says what there is
 demo: .venv/run ## Syncs three simulated providers into demo.db and shows what can be asked
 	@$(BIN)/etl demo
 
-test: .venv/dev browser pgbouncer systemd ## Runs the whole suite on SQLite and on a PostgreSQL that it starts itself
-	$(TESTS)
+test: .venv/dev browser pgbouncer systemd ## Five minutes of tests on SQLite and on a PostgreSQL that it starts itself
+	$(TESTS) --ignore=tests/process --ignore=tests/fault
 
-check: .venv/dev browser pgbouncer postgres systemd ## Locks, format, lint, types, import contracts, tests: what CI runs
+check: .venv/dev browser pgbouncer postgres systemd ## Locks, format, lint, types, import contracts, all tests but the slow ones: what CI runs
 	$(BIN)/python -m tests.support.locks
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
@@ -45,7 +44,8 @@ fix: .venv/dev ## Formats, and mends what the linter can
 
 # its longest file takes half an hour: the workers share it
 fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
-	$(TESTS) --dist worksteal -m "not clients" tests/fault $(TWINS)
+	$(TESTS) --dist worksteal -m "not clients" tests/fault
+	$(TESTS) -m slow --ignore=tests/fault
 	$(POOLED) $(CORE) $(MORE)
 	@$(ON_OLDEST) -m "not clients" $(CORE) $(MORE) $(LOST) && \
 	  TEST_POSTGRES=$(OLDEST) $(POOLED) $(CORE) $(MORE); fi

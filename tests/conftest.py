@@ -25,13 +25,21 @@ BOTH = ("sqlite", "postgres")
 TWINS = (  # files about what a vendor sends, and when: decided before a database sees it
     *("test_pages_", "test_records_", "test_answers_", "test_identities_"),
     *("test_process_clock", "test_process_freshness"),
-    *("test_outages", "test_quarantine", "test_rejects"),
+    *("test_outages", "test_quarantine", "test_rejects", "test_deletions", "test_backfill"),
+    *("test_scopes", "test_hidden_keys", "test_stopping", "test_dry_run", "test_costs"),
+    *("test_granted_limits", "test_blocks", "test_budget", "test_audit"),
+)
+ASKED_OF_BOTH = (  # of these files, what asks a database the most
+    "test_a_database_after_changes_of_every_kind_is_clean",
+    "test_a_backfill_of_everything_ends_as_a_sync",
+    "test_a_deleted_project_takes_its_parts_along",
+    "test_updates_land_while_deletions_are_held_back",
 )
 POOLED = "TEST_POOLED"  # PostgreSQL is reached through PgBouncer
 LONGEST = (  # files that take more than ten seconds, the longest first
     *("test_state_machine", "test_web_browser", "test_audit", "test_records_texts"),
-    *("test_cli_printing", "test_process_schema", "test_web_connections", "test_reprocess_archive"),
-    *("test_cli_install", "test_replay", "test_cli_side_by_side", "test_vendor_schemas"),
+    *("test_printing", "test_process_schema", "test_web_connections", "test_reprocess_archive"),
+    *("test_install", "test_replay", "test_sources_side_by_side", "test_vendor_schemas"),
     *("test_identities_moving", "test_budget", "test_retention", "test_every_command"),
 )
 
@@ -64,11 +72,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, the quick ones last: no worker is alone at the end.
 
     With --no-loadscope-reorder, as files are else begun by how many tests they have. Of twins
-    `make test` asks SQLite, `make fault` asks PostgreSQL as well.
+    `make check` asks SQLite, `make fault` asks PostgreSQL as well.
     """
     items.sort(key=_place)
     for item in items:
-        if item.path.name.startswith(TWINS) and "postgres" in item.name:
+        asked = item.path.name.startswith(TWINS) and not item.name.startswith(ASKED_OF_BOTH)
+        if asked and "postgres" in item.name:
             item.add_marker(pytest.mark.slow)
 
 

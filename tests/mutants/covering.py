@@ -17,7 +17,7 @@ from pathlib import Path
 import coverage
 
 QUICK = ("unit", "property", "contract", "integration")  # folders of tests
-SLOW = ("fault", "cli", "web")
+SLOW = ("fault", "cli", "web", "process")
 LEFT = "tests/web/test_web_browser.py"  # drives a browser; others ask the same pages
 
 

@@ -1,7 +1,7 @@
 """The console in a real browser: every page, filter, moment, difference, by mouse and keyboard."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -305,12 +305,16 @@ def test_on_a_narrow_screen_navigation_is_one_line_and_so_is_a_short_tag(
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 800}
 PAPER = {"width": 720, "height": 1000}  # A4 without its margins
-EVERYWHERE = (
-    *(*PAGES, "/estate", "/estate?stream=environments", "/estate?stream=layers&state=all"),
-    *("/capacity", "/changes", "/changes?operation=deleted", "/runs/10", "/rejects", "/nothing"),
+LONG = ("/nothing", f"/changes?since={'9' * 150}d", f"/runs/{'9' * 1000}", f"/runs?{'W' * 3000}=1")
+OTHERS = (  # the same templates, with other rows
+    *("/estate", "/estate?stream=environments", "/estate?stream=layers&state=all"),
+    *("/capacity", "/changes", "/changes?operation=deleted", "/runs/10", "/rejects"),
     *("/records/environments/1", "/records/layers/20", "/estate?q=" + "W" * 200),
-    *(f"/changes?since={'9' * 150}d", f"/runs/{'9' * 1000}", f"/runs?{'W' * 3000}=1"),
     *("/?as_of=2026-11-03T12:00:00", "/estate?stream=layers&project=1", "/changes?run=7"),
+)
+EVERYWHERE = pytest.mark.parametrize(
+    "paths",
+    [pytest.param((*PAGES, *LONG), id="each"), pytest.param(OTHERS, marks=pytest.mark.slow)],
 )
 
 
@@ -329,11 +333,12 @@ def without_errors(opened: Tab) -> None:
     opened.wrong = [line for line in opened.wrong if "status of 40" not in line]
 
 
+@EVERYWHERE
 def test_no_page_is_wider_than_its_window_whatever_a_vendor_sends(
-    browser: Browser, stretched: str
+    browser: Browser, stretched: str, paths: Sequence[str]
 ) -> None:
     with tab(browser, stretched, viewport=WIDE) as opened:
-        for path in EVERYWHERE:
+        for path in paths:
             page = opened.open(path)
             page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
             for size in (WIDE, PHONE):
@@ -352,7 +357,8 @@ CUT = (
 )
 
 
-def test_print_is_light_and_whole(browser: Browser, stretched: str) -> None:
+@EVERYWHERE
+def test_print_is_light_and_whole(browser: Browser, stretched: str, paths: Sequence[str]) -> None:
     """Whatever the screen was: nothing is cut at the right, no region scrolls."""
     with tab(browser, stretched, viewport=PAPER, color_scheme="dark") as opened:
         page = opened.open("/")
@@ -360,7 +366,7 @@ def test_print_is_light_and_whole(browser: Browser, stretched: str) -> None:
         page.get_by_role("button", name="Switch between light and dark").click()
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         page.emulate_media(media="print")
-        for path in EVERYWHERE:
+        for path in paths:
             page = opened.open(path)
             colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert colour == "rgb(251, 251, 250)", path[:60]

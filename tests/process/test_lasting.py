@@ -20,8 +20,8 @@ import pytest
 
 from etl.sandbox import Sandbox
 from tests.cli.command import etl, free_port, line, page, variables
-from tests.cli.test_cli_readme import README, examples
 from tests.conftest import Databases
+from tests.process.test_readme import README, examples
 from tests.support.runs import SOURCES, config_text, small
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105  made up here
