@@ -44,9 +44,9 @@ def main(config: Path, started_at: float, began: float, speed: float) -> None:
 
     from apscheduler.schedulers import base
 
-    from etl.app import Running, Watch, Wish, last_started, open_database, sync
-    from etl.config import load
-    from etl.schedule import Schedule
+    from etl.config.settings import load
+    from etl.operations.sync import Running, Watch, Wish, last_started, open_database, sync
+    from etl.schedule.daemon import Schedule
     from tests.support.runs import environ
 
     base.datetime = fast  # APScheduler takes no clock

@@ -13,7 +13,10 @@ from bench.measure import asked
 STAGES = (
     ("the database: statements, commits, COPY", ("sqlite3.", "/psycopg/", "psycopg_binary")),
     ("JSON: parsing, redaction", ("orjson.loads", "json/decoder", "wire.py", "of 'bytes'")),
-    ("JSON: the text that is hashed and stored", ("etl/text.py", "orjson.dumps", "json/encoder")),
+    (
+        "JSON: the text that is hashed and stored",
+        ("etl/json_text.py", "orjson.dumps", "json/encoder"),
+    ),
     ("hashes and what they are made of", ("transform.py", "blake2", "load.py")),
     ("validation and records", ("pydantic", "providers/", "record.py", "datetime")),
     ("rows for staging", ("db/staging.py", "db/upsert.py", "intake.py", "seen.py", "walk.py")),

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from bench import million
-from etl.db import schema
+from etl.db import migrations
 from etl.db.engine import open_engine
 from tests.support.console import served
 
@@ -43,7 +43,7 @@ PAGES = (
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path: Path = tmp_path_factory.mktemp("million") / "etl.db"
     engine = open_engine(f"sqlite:///{path}")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     engine.dispose()
     million.fill(path)
     with served(f"sqlite:///{path}", now=NOW) as url:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from etl.db import evidence, schema
-from etl.db.between import differences
+from etl.db import migrations
 from etl.db.engine import open_engine, snapshot
-from etl.db.evidence import Asked
+from etl.history.compare import differences
+from etl.reports import evidence_rows
+from etl.reports.evidence_rows import Asked
 
 LAYERS, HOURS, AN_HOUR = 100_000, 900, 1000
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,7 +44,7 @@ def _text(number: float) -> str:
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     path = tmp_path_factory.mktemp("difference") / "etl.db"
     engine = open_engine(f"sqlite:///{path}")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     _fill(path)
     yield engine
     engine.dispose()
@@ -132,10 +133,10 @@ def test_the_evidence_of_a_short_time_does_not_read_the_long_past(estate: Engine
         asked = Asked(begin=hour(HOURS - hours + 0.5), end=hour(HOURS))
         began = time.perf_counter()
         with snapshot(estate) as connection:
-            counts = evidence.counts(connection, asked)
-            evidence.events(connection, asked, "updated", "restored")
-            evidence.completeness(connection, asked)
-            evidence.ran(connection, asked)
+            counts = evidence_rows.counts(connection, asked)
+            evidence_rows.events(connection, asked, "updated", "restored")
+            evidence_rows.completeness(connection, asked)
+            evidence_rows.ran(connection, asked)
         took = time.perf_counter() - began
         print(f"evidence of {hours:>3} h: {sum(one.count for one in counts):>7,} {took:7.3f} s")
         assert sum(one.count for one in counts) == hours * AN_HOUR

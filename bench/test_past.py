@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, func, select
 
-from etl.db import asof, relations, reports, schema
+from etl.db import migrations
 from etl.db.engine import open_engine, snapshot
+from etl.history import as_of
+from etl.reports import ready, relations
 
 SHAPES = ((100_000, 10), (500_000, 2))  # layers, versions of each
 PROJECTS, ROUNDS, SHOWN = 100, 3, 51
@@ -32,7 +34,7 @@ LIFE = "version, operation, run_id, is_deleted, raw"
 def estate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Engine, int, int]]:
     path = tmp_path / "etl.db"
     engine = open_engine(f"sqlite:///{path}")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     layers, versions = request.param
     fill(path, layers, versions)
     yield engine, layers, versions
@@ -125,7 +127,7 @@ def seconds(ask: Callable[[], Any]) -> tuple[str, Any]:
 
 def shown(connection: Connection, name: str, moment: datetime) -> int:
     """How many rows of a report come where a terminal shows the first ones."""
-    asked = reports.relation(connection, reports.named(name), moment, limit=SHOWN)
+    asked = ready.relation(connection, ready.named(name), moment, limit=SHOWN)
     return sum(len(part) for part in relations.batches(connection, asked, limit=SHOWN))
 
 
@@ -151,7 +153,7 @@ def test_the_past_of_a_million_versions(
     lines = []
     with snapshot(engine) as connection:
         for label, at in moments.items():
-            layers = asof.rows("layers", hour(at))
+            layers = as_of.rows("layers", hour(at))
             queries = {
                 "all layers counted": select(func.count()).select_from(layers),
                 "the layers of one project": select(layers).where(layers.c.project_id == 7),

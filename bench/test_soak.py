@@ -23,7 +23,7 @@ from statistics import median
 
 from sqlalchemy import Engine
 
-from etl.db import schema
+from etl.db import migrations
 from etl.db.engine import open_engine
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import counts, rows
@@ -190,7 +190,7 @@ def test_a_week_of_the_daemon(tmp_path: Path) -> None:
         soak.end(signal.SIGTERM)
         engine = open_engine(f"sqlite:///{tmp_path / 'soak.db'}")
         with engine.connect() as connection:
-            assert schema.current(connection) == schema.HEAD
+            assert migrations.current(connection) == migrations.HEAD
         said = "\n".join(f"| {name} | {value} |" for name, value in measured(engine, soak).items())
         print(said)
         assert max(lateness(engine, soak)) <= INTERVAL + SPEED / 2  # threads start in real time
@@ -200,7 +200,7 @@ def test_a_week_of_the_daemon(tmp_path: Path) -> None:
         assert violations(engine) == []
         assert counts(engine) == soak.sandbox.counts()
         fresh = open_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
-        schema.ensure(fresh)
+        migrations.ensure(fresh)
         sync_all(fresh, settings_for(soak.sandbox))
         assert live(engine) == live(fresh)
         if DAYS >= 7:

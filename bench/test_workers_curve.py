@@ -22,7 +22,7 @@ from threading import Event
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.db import queue
+from etl.schedule import queue
 from tests.cli.command import line, variables
 from tests.conftest import Databases
 from tests.support.database import count

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from etl.text import iso_time
+from etl.json_text import iso_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from etl.batches import together
 from etl.errors import NoRoom
-from etl.text import parsed_text
+from etl.json_text import parsed_text
 
 IN_MEMORY = 2**20  # bytes; with more the file is in TMPDIR, without a name, for its process only
 

@@ -6,10 +6,10 @@ from typing import Any
 from alembic import context
 from sqlalchemy import JSON, Connection, Text, text
 
-from etl.app import open_unchecked
-from etl.config import load
+from etl.config.settings import load
 from etl.db.tables import changes
 from etl.db.types import UtcDateTime
+from etl.operations.sync import open_unchecked
 
 MIGRATION_LOCK = 4_702_111_734  # any number of ours: two processes never migrate at once
 

@@ -20,6 +20,7 @@ from tests.support.internals.database import open_engine, schema
 from tests.support.internals.values import redaction
 from tests.support.pgbouncer import Pool, pgbouncer
 
+pytest_plugins = ["tests.support.places"]  # of the tests of commands, here and as processes
 TEMPLATE = "etl_test_template"
 BOTH = ("sqlite", "postgres")
 TWINS = (  # files about what a vendor sends, and when: decided before a database sees it

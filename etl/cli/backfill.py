@@ -19,10 +19,10 @@ from etl.report import RunReport, as_json
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from etl.app import Wish
-    from etl.backfill import Outlook
-    from etl.config import Settings
-    from etl.selection import Selection
+    from etl.config.settings import Settings
+    from etl.operations.backfill import Outlook
+    from etl.operations.sync import Wish
+    from etl.pipeline.selection import Selection
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,9 +67,9 @@ def backfill(
     _quiet: Quiet = False,
 ) -> None:
     """Read a source once, or a part of it, for as long as it takes; syncs go first."""
-    from etl.app import Wish
-    from etl.backfill import wish_of
-    from etl.selection import WHOLE
+    from etl.operations.backfill import wish_of
+    from etl.operations.sync import Wish
+    from etl.pipeline.selection import WHOLE
 
     settings = context.settings(ctx.obj, [source], secrets=True)
     selection = _selection(project or (), created_since, created_until)
@@ -99,8 +99,8 @@ def backfill(
 
 def _run(engine: "Engine", settings: "Settings", source: str, wish: "Wish", *, quiet: bool) -> int:
     """The exit code; a wait is told once, however often it is looked whether it is over."""
-    from etl.app import Watch, sync, utc_now
-    from etl.backfill import outlook, to_the_end
+    from etl.operations.backfill import outlook, to_the_end
+    from etl.operations.sync import Watch, sync, utc_now
 
     told: list[str] = []
 
@@ -127,8 +127,8 @@ def _run(engine: "Engine", settings: "Settings", source: str, wish: "Wish", *, q
 
 
 def _selection(projects: Sequence[str], since: str | None, until: str | None) -> "Selection":
-    from etl.app import utc_now
-    from etl.selection import Selection
+    from etl.operations.sync import utc_now
+    from etl.pipeline.selection import Selection
 
     now = utc_now()
     found = Selection(
@@ -162,7 +162,7 @@ def _announce(source: str, ahead: "Outlook", seconds: float) -> None:
 
 
 def _tell_way_on(engine: "Engine", settings: "Settings", source: str, wish: "Wish") -> None:
-    from etl.backfill import unended_run
+    from etl.operations.backfill import unended_run
 
     run_id = unended_run(engine, settings, source, wish)
     if run_id is not None:

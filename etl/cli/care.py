@@ -12,11 +12,11 @@ from etl.cli.past import SourceArgument, SourceOption
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import BAD, GOOD, out
 from etl.errors import FAILED, PARTIAL
-from etl.text import iso_time
+from etl.json_text import iso_time
 
 if TYPE_CHECKING:
-    from etl.audit import Finding
-    from etl.db.quarantine import Drift, Quarantined
+    from etl.audit.findings import Finding
+    from etl.history.quarantine import Drift, Quarantined
     from etl.record import Reject
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 def audit(ctx: typer.Context, as_json: AsJson = False, _quiet: Quiet = False) -> None:
     """Checks every invariant of the database, reads only; exit 1 when one does not hold."""
-    from etl.db.audit import findings
+    from etl.audit.checks import findings
 
     found = []
     with context.reading(ctx.obj) as connection:
@@ -83,7 +83,7 @@ def rejects(
     as_json: AsJson = False,
 ) -> None:
     """Items that fit no known shape and are kept aside, with where and why."""
-    from etl.db import quarantine
+    from etl.history import quarantine
 
     source = lookup.one_source(source_, source)
     documents: list[dict[str, Any]] = []
@@ -157,8 +157,8 @@ def drift(
     _quiet: Quiet = False,
 ) -> None:
     """What the vendors changed in the shape of their records; exit 1 when there is any."""
-    from etl.app import utc_now
-    from etl.db import quarantine
+    from etl.history import quarantine
+    from etl.operations.sync import utc_now
 
     source = lookup.one_source(source_, source)
     after = None if since is None else terminal.moment(since, utc_now())

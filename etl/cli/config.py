@@ -12,7 +12,7 @@ from etl.cli.terminal import out
 from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
 
 if TYPE_CHECKING:
-    from etl.checkup import Finding
+    from etl.operations.check import Finding
 
 database = typer.Typer(help="The database: upgrade, current, check, vacuum.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def init(
 
     A file that is as it was written, unedited, is written again; one that was edited is kept.
     """
-    from etl.config import DEFAULT_PATH, example, json_schema
+    from etl.config.settings import DEFAULT_PATH, example, json_schema
     from etl.files import whole_file
     from etl.providers import PROVIDERS
 
@@ -67,7 +67,7 @@ def _is_unedited(path: Path) -> bool:
     """Whether the file is as `etl init` writes it, for all providers or for some."""
     from itertools import combinations
 
-    from etl.config import MOST_BYTES, example
+    from etl.config.settings import MOST_BYTES, example
     from etl.files import text_in
     from etl.providers import PROVIDERS
 
@@ -86,9 +86,9 @@ def check(
     _quiet: Quiet = False,
 ) -> None:
     """Try configuration, database, schema version, and what each key may read."""
-    from etl.checkup import check as check_one
-    from etl.config import masked
+    from etl.config.settings import masked
     from etl.db.engine import is_absent
+    from etl.operations.check import check as check_one
 
     settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     codes = [OK]
@@ -123,8 +123,8 @@ def _show(found: "Finding") -> None:
 @database.command()
 def upgrade(ctx: typer.Context, _quiet: Quiet = False) -> None:
     """Make the schema, or bring it to this version."""
-    from etl.app import open_unchecked
-    from etl.db import schema
+    from etl.db import migrations as schema
+    from etl.operations.sync import open_unchecked
 
     engine = open_unchecked(context.settings(ctx.obj))
     try:
@@ -137,7 +137,7 @@ def upgrade(ctx: typer.Context, _quiet: Quiet = False) -> None:
 @database.command()
 def current(ctx: typer.Context) -> None:
     """The schema's version in the database, and the one this etl needs."""
-    from etl.db import schema
+    from etl.db import migrations as schema
 
     with context.reading(ctx.obj, any_schema=True) as connection:
         found = schema.current(connection)
@@ -147,7 +147,7 @@ def current(ctx: typer.Context) -> None:
 @database.command("check")
 def check_schema(ctx: typer.Context, _quiet: Quiet = False) -> None:
     """Compare the tables of the database with those of this etl; exit 2 where they differ."""
-    from etl.db import schema
+    from etl.db import migrations as schema
 
     with context.reading(ctx.obj, any_schema=True) as connection:
         if schema.current(connection) is None:

@@ -19,7 +19,7 @@ from etl.redaction import redact
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from etl.config import Settings
+    from etl.config.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def settings(
     notices: whether URLs of notices are; default: where keys are. lenient: sources whose key is
     missing are left out, see `Settings.unusable`.
     """
-    from etl.config import load
+    from etl.config.settings import load
 
     found = load(common.config, only=sources, secrets=secrets, notices=notices, lenient=lenient)
     for warning in found.warnings:
@@ -90,7 +90,7 @@ def database(common: Common, *, at_once: int = 1, make: bool = True) -> "Engine"
 
     make: a file that is not there is made, not an error.
     """
-    from etl.app import open_database
+    from etl.operations.sync import open_database
 
     return open_database(settings(common), at_once=at_once, make=make)
 
@@ -106,9 +106,9 @@ def reading(
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from etl.app import open_or_empty
     from etl.db.engine import snapshot, store_error
-    from etl.db.schema import require
+    from etl.db.migrations import require
+    from etl.operations.sync import open_or_empty
 
     found = settings(common)
     engine = open_or_empty(found, tables=not any_schema, absent=absent)
@@ -150,8 +150,8 @@ def past_moment(
     connection: "Connection", text: str, source: str | None, *, option: str
 ) -> datetime:
     """A moment of which something is known; the sources of which nothing is are told."""
-    from etl.app import utc_now
-    from etl.db.asof import ensure_known
+    from etl.history.as_of import ensure_known
+    from etl.operations.sync import utc_now
 
     now = utc_now()
     moment = terminal.moment(text, now, option)

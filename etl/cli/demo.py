@@ -19,7 +19,7 @@ from etl.report import exit_code_of
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from etl.config import Settings
+    from etl.config.settings import Settings
     from etl.sandbox import Sandbox
 
 PORT = 8765
@@ -70,7 +70,7 @@ def demo(
     ] = False,
 ) -> None:
     """Sync three simulated providers, let them change, sync again, and show what can be asked."""
-    from etl.app import open_database
+    from etl.operations.sync import open_database
     from etl.sandbox import Sandbox
 
     config = folder / "demo.toml"
@@ -134,7 +134,7 @@ def _is_demo(database: Path) -> bool:
 
 def _is_demo_config(path: Path, folder: Path) -> bool:
     """Whether the file is as the demo wrote it, whatever the port was."""
-    from etl.config import MOST_BYTES
+    from etl.config.settings import MOST_BYTES
     from etl.files import text_in
 
     try:
@@ -158,11 +158,11 @@ def _tour(server: "Sandbox", settings: "Settings", engine: "Engine") -> None:
     _title("4. The third one finds nothing, and so writes nothing")
     _sync_all(settings, engine)
     _title("5. The change feed, field by field: `etl changes --stream projects`")
-    from etl.db import queries
+    from etl.history import runs
 
     with engine.connect() as connection:
-        wanted = queries.Filter(stream="projects", run_id=4)
-        past.write(queries.change_feed(connection, wanted), "table")
+        wanted = runs.Filter(stream="projects", run_id=4)
+        past.write(runs.change_feed(connection, wanted), "table")
         _title("6. A report in SQL: how full are LaunchDarkly's layers?")
         _report(connection, CAPACITY)
         _title("7. Another: one inventory for three vendors")
@@ -180,8 +180,8 @@ TEXTS = ("provider", "project_key", "layer_key", "environment_key")
 
 
 def _sync_all(settings: "Settings", engine: "Engine") -> None:
-    from etl.app import Wish
-    from etl.app import sync as sync_one
+    from etl.operations.sync import Wish
+    from etl.operations.sync import sync as sync_one
 
     reports = []
     for name in settings.sources:
@@ -229,7 +229,7 @@ def _keys() -> Mapping[str, str]:
 
 
 def _settings(folder: Path, url: str) -> "Settings":
-    from etl.config import load
+    from etl.config.settings import load
 
     path = folder / "demo.toml"
     _write(path, _config(folder, url))

@@ -13,13 +13,13 @@ import typer
 from etl.cli import context, lookup, terminal
 from etl.cli.export import Exact, Spreadsheet, csv_style, opened
 from etl.cli.past import SIGNS, Format, arrow, stream_of
-from etl.diff import MISSING, FieldChange
 from etl.errors import ConfigError
-from etl.export import Column, CsvStyle, write_csv
-from etl.text import iso_time
+from etl.json_text import iso_time
+from etl.reports.export import Column, CsvStyle, write_csv
+from etl.transform.diff import MISSING, FieldChange
 
 if TYPE_CHECKING:
-    from etl.db.between import Difference
+    from etl.history.compare import Difference
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,8 +41,8 @@ def diff(
 
     The net effect: what became as it had been is no difference.
     """
-    from etl.app import utc_now
-    from etl.db.between import differences
+    from etl.history.compare import differences
+    from etl.operations.sync import utc_now
 
     style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     wanted = None if stream is None else stream_of(stream)

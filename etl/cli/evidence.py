@@ -14,7 +14,7 @@ from etl.errors import ConfigError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from etl.db.evidence import Asked
+    from etl.reports.evidence_rows import Asked
 
 SINCE = "7d"
 
@@ -32,14 +32,16 @@ class Wish:
 
 def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) -> None:
     """Writes the report to a file, or to stdout where none is named."""
-    from etl.app import utc_now
-    from etl.db import evidence
-    from etl.evidence_page import page
+    from etl.operations.sync import utc_now
+    from etl.reports import evidence_rows
+    from etl.reports.evidence_page import page
 
     now = utc_now()
     with context.reading(common) as connection:
         title, asked = _asked(common, connection, wish, now)
-        found = evidence.gather(connection, asked, title=title, made_at=now, version=__version__)
+        found = evidence_rows.gather(
+            connection, asked, title=title, made_at=now, version=__version__
+        )
     with opened(out, force=force) as file:
         file.write(page(found).encode())
     if out is not None:
@@ -49,8 +51,8 @@ def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) 
 def _asked(
     common: context.Common, connection: "Connection", wish: Wish, now: datetime
 ) -> "tuple[str, Asked]":
-    from etl.db import queries
-    from etl.db.evidence import Asked
+    from etl.history import runs
+    from etl.reports.evidence_rows import Asked
 
     lookup.ensure_source(common, connection, wish.source)
     stream = None if wish.stream is None else stream_of(wish.stream)
@@ -63,7 +65,7 @@ def _asked(
         return title, Asked(begin=begin, end=end, source=wish.source, stream=stream)
     if wish.since is not None or wish.until is not None:
         raise ConfigError("--run names one run; leave out --since and --until")
-    found, _ = queries.one_run(connection, wish.run)
+    found, _ = runs.one_run(connection, wish.run)
     if found is None:
         raise ConfigError(f"there is no run {wish.run}; `etl runs` lists them")
     at = found.observed_at or found.started_at

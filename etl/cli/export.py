@@ -9,7 +9,7 @@ import typer
 
 from etl.cli import context, lookup, streams, terminal
 from etl.errors import ConfigError
-from etl.export import CsvStyle
+from etl.reports.export import CsvStyle
 
 Form = Literal["csv", "jsonl", "parquet", "json"]
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -55,8 +55,8 @@ def export(
     spreadsheet: Spreadsheet = False,
 ) -> None:
     """Write a table or view out, row by row: the file is whole, or it is not there."""
-    from etl.db import relations, reports
-    from etl.export import WRITERS, pyarrow, writer
+    from etl.reports import ready, relations
+    from etl.reports.export import WRITERS, pyarrow, writer
 
     if table is None:
         if (form, out, as_of, source) != (None, None, None, None):
@@ -77,7 +77,7 @@ def export(
             asked = relations.relation(connection, table)
         else:
             moment = context.past_moment(connection, as_of, source, option="--as-of")
-            asked = reports.relation_at(connection, table, moment)
+            asked = ready.relation_at(connection, table, moment)
         batches = relations.batches(connection, asked, source)
         with closing(batches), opened(out, force=force) as file:
             columns = relations.columns_of(asked.rows)
@@ -115,7 +115,7 @@ def csv_style(form: str, *, exact: bool, spreadsheet: bool) -> CsvStyle:
 
 def _write_list(common: context.Common) -> None:
     """Every table and view, and what it holds."""
-    from etl.db.catalog import exportable
+    from etl.reports.catalog import exportable
 
     with context.reading(common) as connection:
         rows = [

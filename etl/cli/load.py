@@ -10,17 +10,17 @@ from etl.report import RunReport, as_json, exit_code_of
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from etl.app import Wish
-    from etl.config import Settings
-    from etl.dumps import Dump
-    from etl.replay import Load
+    from etl.archive.reader import Dump
+    from etl.config.settings import Settings
+    from etl.operations.sync import Wish
+    from etl.reprocess.replay_archive import Load
 
 
 def load_dumps(
     engine: "Engine", settings: "Settings", source: str, folder: Path, wish: "Wish", *, quiet: bool
 ) -> int:
     """The exit code of all of them."""
-    from etl.replay import load_archive, plan_load
+    from etl.reprocess.replay_archive import load_archive, plan_load
 
     planned = plan_load(engine, settings, source, folder)
     if not quiet:

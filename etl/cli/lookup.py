@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from etl.cli import context
 from etl.errors import ConfigError
-from etl.text import did_you_mean, near_or_some
+from etl.json_text import did_you_mean, near_or_some
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from etl.db.queries import Filter
+    from etl.history.runs import Filter
 
 
 def named_source(name: str, known: Collection[str]) -> str:
@@ -27,7 +27,7 @@ def one_of(name: str, known: Collection[str], *, what: str) -> str:
 
 def ensure_source(common: context.Common, connection: "Connection", name: str | None) -> None:
     """The source is stored or configured, or ConfigError."""
-    from etl.db.sources import names
+    from etl.history.sources import names
 
     if name is not None:
         named_source(name, {*names(connection), *context.settings(common).sources})
@@ -35,14 +35,14 @@ def ensure_source(common: context.Common, connection: "Connection", name: str | 
 
 def ensure_known(common: context.Common, connection: "Connection", wanted: "Filter") -> None:
     """The source, the run and the record that a filter names are there, or ConfigError."""
-    from etl.db import queries
+    from etl.history import runs
 
     ensure_source(common, connection, wanted.source)
     if wanted.run_id is not None:
-        queries.ensure_run(connection, wanted.run_id)
-    if wanted.key is not None and not queries.has_key(connection, wanted.key, wanted.stream):
-        streams = [wanted.stream] if wanted.stream else queries.STREAMS
-        keys = {key for stream in streams for key in queries.keys(connection, stream)}
+        runs.ensure_run(connection, wanted.run_id)
+    if wanted.key is not None and not runs.has_key(connection, wanted.key, wanted.stream):
+        streams = [wanted.stream] if wanted.stream else runs.STREAMS
+        keys = {key for stream in streams for key in runs.keys(connection, stream)}
         raise ConfigError(
             f"no record ever had the key {wanted.key!r}{did_you_mean(wanted.key, keys)}"
         )

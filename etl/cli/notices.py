@@ -9,7 +9,7 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.terminal import out
 from etl.errors import FAILED, ConfigError
-from etl.text import iso_time
+from etl.json_text import iso_time
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,7 +28,7 @@ def notices(
     if test:
         _test(ctx.obj)
         return
-    from etl.db.notices import everything
+    from etl.notify.store import everything
 
     with context.reading(ctx.obj) as connection:
         found = everything(connection)
@@ -54,7 +54,7 @@ def _line(one: Any) -> tuple[object, ...]:
 
 
 def _test(common: context.Common) -> None:
-    from etl.notify import NotSent, targets_of
+    from etl.notify.send import NotSent, targets_of
 
     targets = targets_of(context.settings(common, notices=True))
     if not targets:

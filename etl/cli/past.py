@@ -12,15 +12,15 @@ import typer
 
 from etl.cli import context, lookup, terminal
 from etl.cli.export import Exact, Spreadsheet, csv_style, opened
-from etl.diff import MISSING
 from etl.errors import ConfigError
-from etl.export import Column, CsvStyle, write_csv
-from etl.text import did_you_mean, iso_time
+from etl.json_text import did_you_mean, iso_time
+from etl.reports.export import Column, CsvStyle, write_csv
+from etl.transform.diff import MISSING
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from etl.db.queries import Change
+    from etl.history.runs import Change
 
 STREAMS = ("projects", "environments", "layers")
 Format = Literal["table", "jsonl", "csv", "json"]  # json: as scripts called it
@@ -54,8 +54,8 @@ def changes(
     spreadsheet: Spreadsheet = False,
 ) -> None:
     """The change feed: what was created, updated, deleted, restored, field by field."""
-    from etl.app import utc_now
-    from etl.db.queries import Filter, change_feed
+    from etl.history.runs import Filter, change_feed
+    from etl.operations.sync import utc_now
 
     style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     wanted = Filter(
@@ -83,16 +83,16 @@ def history(
     spreadsheet: Spreadsheet = False,
 ) -> None:
     """The life of a record: what changed when, who did it, and when the vendor says it was."""
-    from etl.db import queries
+    from etl.history import runs
 
     style = csv_style(form, exact=exact, spreadsheet=spreadsheet)
     with context.reading(ctx.obj) as connection:
         lookup.ensure_source(ctx.obj, connection, source)
-        found = list(queries.history(connection, stream_of(stream), key, source))
-        records = queries.records(connection, stream, {change.record_id for change in found})
+        found = list(runs.history(connection, stream_of(stream), key, source))
+        records = runs.records(connection, stream, {change.record_id for change in found})
         _tell_horizon(connection, source, None)
         if not found:
-            near = did_you_mean(key, queries.keys(connection, stream))
+            near = did_you_mean(key, runs.keys(connection, stream))
             raise ConfigError(f"no {stream} record ever had the key, id or name {key!r}{near}")
     if form == "table":
         for record_id, life in groupby(found, key=attrgetter("record_id")):
@@ -137,7 +137,7 @@ def _write_event(change: "Change", away: str | None) -> None:
 
 def _tell_horizon(connection: "Connection", source: str | None, since: datetime | None) -> None:
     """What was pruned of the time that is asked about, on stderr."""
-    from etl.db.retention import known_since
+    from etl.history.retention import known_since
 
     for name, moment in known_since(connection).items():
         if source in (None, name) and (since is None or since < moment):

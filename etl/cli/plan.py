@@ -14,16 +14,16 @@ from etl.cli.past import SIGNS
 from etl.cli.progress import bars
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import COLOURS
-from etl.diff import MISSING
 from etl.errors import CHANGES, OK, ConfigError
 from etl.report import RunReport, as_json, exit_code_of
+from etl.transform.diff import MISSING
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from etl.app import Wish
-    from etl.config import Settings
-    from etl.plan_file import PlannedChange, SourcePlan
+    from etl.config.settings import Settings
+    from etl.operations.plan_document import PlannedChange, SourcePlan
+    from etl.operations.sync import Wish
 
 _TODO = {"created": "create", "updated": "update", "deleted": "delete", "restored": "restore"}
 
@@ -55,8 +55,8 @@ def plan(
     ] = False,
 ) -> None:
     """Show what a sync would change, field by field, deletions with their evidence; save it."""
-    from etl.app import Wish, having, utc_now, without_keys
     from etl.files import raise_if_unwritable
+    from etl.operations.sync import Wish, having, utc_now, without_keys
 
     if out is not None:
         raise_if_unwritable(out)
@@ -91,8 +91,8 @@ def plan(
 def _plan_one(
     engine: "Engine", settings: "Settings", name: str, wish: "Wish", *, quiet: bool
 ) -> "tuple[RunReport, SourcePlan | None]":
-    from etl.app import Watch
-    from etl.planning import plan as plan_source
+    from etl.operations.plan import plan as plan_source
+    from etl.operations.sync import Watch
 
     expected = sync.announce(engine, settings, name, quiet=quiet)
     with bars(name, *expected, quiet=quiet) as progress:
@@ -116,7 +116,7 @@ def apply(
     Source by source. Nothing is written of one that was synced since (exit 3), nothing at all when
     the file was edited, is of another etl, or the configuration asks for something else (exit 2).
     """
-    from etl.planning import apply as apply_all
+    from etl.operations.plan import apply as apply_all
 
     plans = _read(file)
     settings = context.settings(ctx.obj, notices=True)
@@ -142,7 +142,7 @@ def apply(
 
 
 def _read(path: Path) -> "list[SourcePlan]":
-    from etl.plan_file import read_plans
+    from etl.operations.plan_document import read_plans
 
     try:
         with path.open("rb") as file:
@@ -154,7 +154,7 @@ def _read(path: Path) -> "list[SourcePlan]":
 def _save(plans: "Sequence[SourcePlan]", out: Path) -> None:
     """The file is there whole or not at all, and only its owner may read it."""
     from etl.files import FOR_OWNER, whole_file
-    from etl.plan_file import write_plans
+    from etl.operations.plan_document import write_plans
 
     with whole_file(out, force=True, mode=FOR_OWNER) as file:
         write_plans(file, plans, __version__, packed=out.name.endswith(".gz"))
@@ -162,7 +162,7 @@ def _save(plans: "Sequence[SourcePlan]", out: Path) -> None:
 
 def _print(plans: "Sequence[SourcePlan]", reports: Sequence[RunReport]) -> None:
     """One JSON document: the plan as in its file, and the reports."""
-    from etl.plan_file import as_lines
+    from etl.operations.plan_document import as_lines
 
     print('{"plan": ', end="")
     for line in as_lines(plans, __version__):

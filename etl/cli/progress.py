@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Task, TaskID
     from rich.text import Text
 
-    from etl.survey import Progress
+    from etl.pipeline.crawl import Progress
 
 
 STEP = 5  # seconds

@@ -9,10 +9,10 @@ import typer
 
 from etl.cli import context, terminal
 from etl.cli.quiet import Quiet
-from etl.text import iso_time
+from etl.json_text import iso_time
 
 if TYPE_CHECKING:
-    from etl.db.retention import Pruned
+    from etl.history.retention import Pruned
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -43,8 +43,8 @@ def prune(
     Of archives goes what is beyond their keep_days and keep_mb. Current records stay. Questions
     about the time before pruned history are refused from then on.
     """
-    from etl.app import utc_now
-    from etl.archiving import prune_archives
+    from etl.operations.sync import utc_now
+    from etl.pipeline.recording import prune_archives
 
     now, settings = utc_now(), context.settings(ctx.obj)
     runs, history = settings.retention.runs, settings.retention.history
@@ -77,8 +77,8 @@ def _prune_database(
 ) -> "Pruned":
     from sqlalchemy.exc import SQLAlchemyError
 
-    from etl.db import retention
     from etl.db.engine import store_error
+    from etl.history import retention
 
     engine = context.database(common, make=False)
     try:

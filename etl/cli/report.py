@@ -64,7 +64,7 @@ def report(
     `etl report changes --format html` is the evidence of a time or a run: what changed, by whom,
     how completely it was read, how deletions are known; one file that opens offline.
     """
-    from etl.db import reports
+    from etl.reports import ready
 
     chosen, out = form_of(form, out) or "table", file_of(out)
     style = csv_style(chosen, exact=exact, spreadsheet=spreadsheet)
@@ -75,9 +75,9 @@ def report(
         return
     _ensure_report(wish, chosen, out)
     if name is None:
-        report_table.write_list(reports.REPORTS.values())
+        report_table.write_list(ready.REPORTS.values())
         return
-    wanted = reports.named(name)
+    wanted = ready.named(name)
     with context.reading(ctx.obj) as connection:
         lookup.ensure_source(ctx.obj, connection, source)
         moment = None
@@ -102,7 +102,7 @@ def _write_unconfigured(
     common: context.Common, connection: "Connection", source: str | None
 ) -> None:
     """The stored sources that the configuration does not have, as their rows are no longer read."""
-    from etl.db.sources import names
+    from etl.history.sources import names
 
     left = names(connection) - set(context.settings(common).sources)
     shown = sorted(left if source is None else left & {source})

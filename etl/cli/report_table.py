@@ -7,16 +7,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from etl.cli import terminal
-from etl.diff import MISSING
-from etl.export import Batch, Column, CsvStyle, write_csv, write_jsonl
-from etl.html import tag
-from etl.paper import document, table
-from etl.text import json_text
+from etl.json_text import json_text
+from etl.reports.export import Batch, Column, CsvStyle, write_csv, write_jsonl
+from etl.reports.html import tag
+from etl.reports.paper import document, table
+from etl.transform.diff import MISSING
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from etl.db.reports import Report
+    from etl.reports.ready import Report
 
 
 def write_list(reports: "Iterable[Report]") -> None:
@@ -78,7 +78,8 @@ def rows_of(
     limit: int | None,
 ) -> Rows:
     """The rows of a report, now or at a moment, of all sources or of one; with a limit one more."""
-    from etl.db import relations, reports
+    from etl.reports import ready as reports
+    from etl.reports import relations
 
     most = None if limit is None else limit + 1
     asked = reports.relation(connection, report, moment, source=source, limit=most)

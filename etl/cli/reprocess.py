@@ -11,8 +11,8 @@ from etl.cli import context, terminal
 from etl.cli.quiet import Quiet
 
 if TYPE_CHECKING:
-    from etl.db.rewrite import Difference
-    from etl.reprocess import Reprocessed
+    from etl.reprocess.reconcile import Difference
+    from etl.reprocess.reprocess import Reprocessed
 
 COLUMNS = ("table", "row", "column", "before", "after")
 WIDEST = 60  # letters of a value
@@ -51,8 +51,8 @@ def reprocess(
     _quiet: Quiet = False,
 ) -> None:
     """Make columns, current rows and history anew from stored payloads or archive; no network."""
-    from etl import reprocess as work
-    from etl.app import having
+    from etl.operations.sync import having
+    from etl.reprocess import reprocess as work
 
     settings = context.settings(
         ctx.obj, source or (), secrets=False if from_archive is None else "fingerprint"

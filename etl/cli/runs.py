@@ -13,7 +13,7 @@ from etl.cli.past import SourceArgument, SourceOption
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
 from etl.errors import STALE, ConfigError
-from etl.text import iso_time
+from etl.json_text import iso_time
 
 MIDDLE_OF_A_RUN = "running"
 NOT_CONFIGURED = "not configured; see `etl source --help`"
@@ -39,14 +39,14 @@ def status(
     _quiet: Quiet = False,
 ) -> None:
     """A line a source and stream: last complete snapshot, its age, records, state."""
-    from etl.app import utc_now
-    from etl.db import queries
+    from etl.history import runs
+    from etl.operations.sync import utc_now
 
     now = utc_now()
     oldest = None if max_age is None else terminal.moment(max_age, now, "--max-age")
     with context.reading(ctx.obj, absent=True) as connection:
-        synced = queries.freshness(connection, source or (), now=now)
-        live = queries.live_counts(connection)
+        synced = runs.freshness(connection, source or (), now=now)
+        live = runs.live_counts(connection)
     found: list[Any] = [*synced, *_never(ctx.obj, synced, source or ())]
     found.sort(key=lambda row: (row.source, row.stream))
     expected = _expected(ctx.obj)
@@ -141,12 +141,12 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """The newest runs: when, how they ended, what they changed."""
-    from etl.db import queries
+    from etl.history import runs
 
     source = lookup.one_source(source_, source)
     with context.reading(ctx.obj) as connection:
         lookup.ensure_source(ctx.obj, connection, source)
-        found = queries.last_runs(connection, source, limit)
+        found = runs.last_runs(connection, source, limit)
     if as_json:
         print(json.dumps([_plain(row) for row in found], default=str))
         return
@@ -185,10 +185,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """One run: its streams and partitions, requests, waits, completeness, errors."""
-    from etl.db import queries
+    from etl.history import runs
 
     with context.reading(ctx.obj) as connection:
-        found, streams = queries.one_run(connection, run)
+        found, streams = runs.one_run(connection, run)
     if found is None:
         raise ConfigError(f"there is no run {run}; `etl runs` lists them")
     if as_json:
@@ -224,7 +224,7 @@ def show(
 
 def _list_rows(streams: Iterable[Any]) -> Iterator[tuple[object, ...]]:
     """A row for each list that a run walked."""
-    from etl.walk import lists
+    from etl.extract.list_walk import lists
 
     names = ("of", "status", "expected", "came", "pages", "walks", "ended")
     for row in streams:

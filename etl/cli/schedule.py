@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from etl.app import Running
-    from etl.config import Settings
+    from etl.config.settings import Settings
+    from etl.operations.sync import Running
     from etl.report import RunReport
-    from etl.schedule import Schedule
+    from etl.schedule.daemon import Schedule
 
     Sync = Callable[[Settings, str], RunReport]
 
@@ -44,9 +44,9 @@ def run(
     ] = False,
 ) -> None:
     """Run every source on its cron line; SIGHUP reads the configuration again, SIGTERM ends it."""
-    from etl.app import Running, landed, last_started
-    from etl.health import Metrics, served
-    from etl.schedule import MOST_AT_ONCE, Schedule
+    from etl.operations.sync import Running, landed, last_started
+    from etl.schedule.daemon import MOST_AT_ONCE, Schedule
+    from etl.schedule.health import Metrics, served
 
     engine = context.database(ctx.obj, at_once=MOST_AT_ONCE)
     metrics = Metrics(
@@ -77,8 +77,8 @@ def run(
 
 def sync_and_notify(engine: "Engine", running: "Running") -> "Sync":
     """What the daemon does for each tick: a sync in this process, then its notifications."""
-    from etl.app import Failures, Watch, Wish, sync
-    from etl.notify import tell
+    from etl.notify.send import tell
+    from etl.operations.sync import Failures, Watch, Wish, sync
 
     failures = Failures(engine)
 
@@ -94,9 +94,9 @@ def sync_and_notify(engine: "Engine", running: "Running") -> "Sync":
 
 def _queueing(engine: "Engine") -> "Sync":
     """A run by whichever worker is free."""
-    from etl.app import utc_now
-    from etl.db import queue
-    from etl.worker import queued
+    from etl.operations.sync import utc_now
+    from etl.schedule import queue
+    from etl.schedule.worker import queued
 
     try:
         queue.require(engine)

@@ -13,10 +13,10 @@ import typer
 from etl.cli import context, terminal
 from etl.cli.lookup import named_source
 from etl.errors import ConfigError, StoreError
-from etl.text import iso_time
+from etl.json_text import iso_time
 
 if TYPE_CHECKING:
-    from etl.config import Settings
+    from etl.config.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 @source.command("list")
 def list_sources(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the sources: configured or not, last run, live records."""
-    from etl.db.sources import known
+    from etl.history.sources import known
 
     settings = context.settings(ctx.obj)
     with context.reading(ctx.obj, absent=True) as connection:
@@ -79,7 +79,7 @@ def rename(
     new: Annotated[str, typer.Argument(help="The new name.")],
 ) -> None:
     """Rename a source in every table, and its folder in the archive; in one transaction."""
-    from etl.db import sources
+    from etl.history import sources
 
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", new):
         raise ConfigError(f"{new!r}: a name of a source is 1 to 64 of A-Z a-z 0-9 . _ -")
@@ -128,7 +128,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Delete everything stored of a source: records, history, changes, runs; its archive stays."""
-    from etl.db import sources
+    from etl.history import sources
 
     settings = context.settings(ctx.obj)
     with context.writing(ctx.obj, "forgetting a source", dry_run=dry_run) as connection:
@@ -162,8 +162,8 @@ def _confirm(name: str) -> None:
 
 
 def _held(connection: Any, names: tuple[str, ...]) -> Any:
-    from etl.app import utc_now
-    from etl.db.sources import held
-    from etl.process import lives, this_process
+    from etl.history.sources import held
+    from etl.operations.sync import utc_now
+    from etl.pipeline.lease import lives, this_process
 
     return held(connection, names, this_process(), utc_now(), lives)

@@ -21,10 +21,10 @@ from etl.report import RunReport, StreamReport, as_json, exit_code_of
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from etl.app import Wish
-    from etl.config import Settings
-    from etl.side_by_side import Lost
-    from etl.survey import Progress
+    from etl.config.settings import Settings
+    from etl.operations.sync import Wish
+    from etl.pipeline.crawl import Progress
+    from etl.schedule.processes import Lost
 
 STOPPED = TRY_AGAIN
 
@@ -66,8 +66,8 @@ def sync(
     _quiet: Quiet = False,
 ) -> None:
     """Bring the database in step with the providers: one run a source. The cron job."""
-    from etl.app import Wish, having, utc_now, without_keys
-    from etl.side_by_side import processors
+    from etl.operations.sync import Wish, having, utc_now, without_keys
+    from etl.schedule.processes import processors
 
     settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     wish = Wish(
@@ -111,8 +111,8 @@ def _runs(
     quiet: bool,
 ) -> Iterator[RunReport]:
     """Runs every source, and shows and tells each one that ended."""
-    from etl.app import not_run, utc_now
-    from etl.side_by_side import Lost, forks, side_by_side
+    from etl.operations.sync import not_run, utc_now
+    from etl.schedule.processes import Lost, forks, side_by_side
 
     began: dict[str, datetime] = {}
     with all_bars(quiet=quiet, by_itself=not forks(names, at_once)) as drawn:
@@ -141,7 +141,7 @@ def _runs(
 def _run(
     settings: "Settings", wish: "Wish", name: str, tell: "Callable[[Progress], None]"
 ) -> RunReport:
-    from etl.app import Watch, not_run, sync_alone, utc_now
+    from etl.operations.sync import Watch, not_run, sync_alone, utc_now
 
     began = utc_now()
     try:
@@ -164,7 +164,7 @@ def _loss(lost: "Lost") -> str:
 
 def notify(engine: "Engine", settings: "Settings", report: RunReport) -> None:
     """People are told what they should know of a run; what cannot be sent is told on stderr."""
-    from etl.notify import tell
+    from etl.notify.send import tell
 
     for trouble in tell(engine, settings, [report]):
         terminal.complain(f"etl: {trouble}; it is tried again after the next run")
@@ -217,7 +217,7 @@ def announce(
 
     Said before a run that the rate limits make long.
     """
-    from etl.app import forecast, utc_now
+    from etl.operations.sync import forecast, utc_now
 
     try:
         found = forecast(engine, settings, name)

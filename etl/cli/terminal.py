@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etl.diff import MISSING
 from etl.errors import ConfigError
-from etl.shown import age as age
-from etl.shown import count as count
-from etl.shown import moment as _moment
-from etl.shown import safe as safe
-from etl.shown import since as since
-from etl.shown import span as span
-from etl.shown import time as time
+from etl.formatting import age as age
+from etl.formatting import count as count
+from etl.formatting import moment as _moment
+from etl.formatting import safe as safe
+from etl.formatting import since as since
+from etl.formatting import span as span
+from etl.formatting import time as time
+from etl.transform.diff import MISSING
 
 WIDE = 160  # where nobody looks, nothing need be folded
 

@@ -37,10 +37,10 @@ def web(
     ] = None,
 ) -> None:
     """Serve the database to a browser, read-only. Elsewhere than on loopback a token is needed."""
-    from etl.app import open_to_read
-    from etl.config import secret
+    from etl.config.settings import secret
     from etl.db.engine import BUSY_SECONDS
-    from etl.db.schema import require
+    from etl.db.migrations import require
+    from etl.operations.sync import open_to_read
     from etl.web.server import Door, serve
 
     context.set_up_logs("text", "warning")

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from etl.config import Settings
+    from etl.config.settings import Settings
     from etl.report import RunReport
-    from etl.worker import Worker
+    from etl.schedule.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def run(
 
     SIGTERM ends it within seconds: its runs park, their jobs wait for another worker.
     """
-    from etl.db import queue
+    from etl.schedule import queue
 
     engine = context.database(ctx.obj, at_once=concurrency)
     try:
@@ -65,7 +65,7 @@ def run(
 
 
 def _set_up(engine: "Engine") -> None:
-    from etl.db import queue
+    from etl.schedule import queue
 
     with engine.begin() as connection:
         made = queue.set_up(connection)
@@ -75,10 +75,10 @@ def _set_up(engine: "Engine") -> None:
 def _serve(
     common: context.Common, engine: "Engine", concurrency: int, health: tuple[str, int]
 ) -> None:
-    from etl.app import Running, Watch, Wish, landed, sync
-    from etl.health import Metrics, served
-    from etl.notify import tell
-    from etl.worker import Worker
+    from etl.notify.send import tell
+    from etl.operations.sync import Running, Watch, Wish, landed, sync
+    from etl.schedule.health import Metrics, served
+    from etl.schedule.worker import Worker
 
     running = Running()
     known = _Known(lambda: context.with_keys(common))

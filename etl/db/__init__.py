@@ -1,1 +1,1 @@
-"""The database: engine, tables, staging, merge, runs, views. Functions on Connections."""
+"""The database itself: engine, types, tables, bulk writes, migrations, maintenance."""

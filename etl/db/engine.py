@@ -19,9 +19,9 @@ from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 from etl.db.failures import explained, store_error
 from etl.db.postgres import NOTHING, SNAPSHOT, STATEMENT, WRITE, open_postgres, quoted
 from etl.errors import ConfigError, StoreError
+from etl.json_text import json_text
 from etl.redaction import ENCODING_HINT, masked
 from etl.signals import hear, to_its_end
-from etl.text import json_text
 
 __all__ = ["open_engine", "open_reader", "quoted", "reading", "relaxed", "snapshot", "store_error"]
 

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl.errors import ConfigError
-from etl.text import json_text
+from etl.json_text import json_text
 
 # How a transaction begins; the execution option etl_begin says which. STATEMENT: each statement is
 # a transaction of its own. NOTHING: no transaction.

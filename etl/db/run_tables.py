@@ -177,7 +177,9 @@ ledger = Table(
     Column("parent_id", Text, primary_key=True),
     Column("segment", Integer, primary_key=True, autoincrement=False),
     Column("parent_key", Text, nullable=False),
-    Column("state", Document, nullable=False),  # etl.walk.Walk as JSON: the next request, counts
+    Column(
+        "state", Document, nullable=False
+    ),  # etl.extract.list_walk.Walk as JSON: the next request, counts
     Column("seen", LargeBinary, nullable=False),  # row ids met, as zlib of int64
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from etl.providers import launchdarkly, layers_com, statsig
-from etl.stream import Provider
+from etl.providers.kit import Provider
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {

@@ -5,11 +5,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from etl.paging import is_object, read_cursor
+from etl.json_text import path_step, vendor_message
+from etl.providers.kit import Json, Options, Partition, Provider, Request, Stream
+from etl.providers.paging import is_object, read_cursor
+from etl.providers.wire import Rfc3339, Wire, drift_of
 from etl.record import Record
-from etl.stream import Json, Options, Partition, Provider, Request, Stream
-from etl.text import path_step, vendor_message
-from etl.wire import Rfc3339, Wire, drift_of
 
 STATUSES = frozenset({"active", "archived"})
 _TIERS = {"standard": ("120/min",), "pilot": ("1200/min",), "partner": ("6000/min",)}  # of reads

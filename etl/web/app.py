@@ -17,11 +17,11 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from etl.db import activity, browse, quarantine
-from etl.db.activity import OPERATIONS
-from etl.db.asof import ensure_known
 from etl.db.engine import snapshot, store_error
 from etl.errors import ConfigError
+from etl.history import activity, browse, quarantine
+from etl.history.activity import OPERATIONS
+from etl.history.as_of import ensure_known
 from etl.web import estate, feeds, pages
 from etl.web.asked import (
     MAX_QUERY,

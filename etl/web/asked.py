@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
-from etl.db.browse import Place
 from etl.errors import ConfigError
-from etl.shown import moment as moment_of
+from etl.formatting import moment as moment_of
+from etl.history.browse import Place
 
 STREAMS = ("projects", "environments", "layers")
 MAX_ID = 2**63 - 1

@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
-from etl.db import browse, feed, life
-from etl.db.browse import Wanted
 from etl.db.tables import RECORDS
-from etl.diff import FieldChange, field_changes
 from etl.errors import ConfigError
+from etl.history import browse, changes
+from etl.history import record as life
+from etl.history.browse import Wanted
 from etl.providers import PROVIDERS
-from etl.transform import content_of
+from etl.transform.canonical import content_of
+from etl.transform.diff import FieldChange, field_changes
 from etl.web.asked import STREAMS, VENDOR, Asked
 from etl.web.charts import Slice, slices
 
@@ -85,7 +86,7 @@ def record(connection: Connection, asked: Asked) -> Values:
     versions = [
         one for one in life.versions(connection, stream, identifier) if one.valid_from <= asked.then
     ]
-    events = feed.Asked(until=asked.moment, stream=stream, record_id=identifier)
+    events = changes.Asked(until=asked.moment, stream=stream, record_id=identifier)
     return {
         "stream": stream,
         "id": identifier,
@@ -94,7 +95,7 @@ def record(connection: Connection, asked: Asked) -> Values:
         "project": _project(connection, asked, row, stream),
         "versions": versions,
         "diff": _diff(connection, asked, row.provider, versions),
-        "events": feed.events(connection, events, asked.values["before"]),
+        "events": changes.events(connection, events, asked.values["before"]),
         **_children(connection, asked, stream, row),
     }
 

@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 
 from sqlalchemy import Connection, Engine
 
-from etl.db import feed
 from etl.db.engine import snapshot
-from etl.diff import MISSING
-from etl.export import Column, csv_header, csv_rows
-from etl.shown import safe
+from etl.formatting import safe
+from etl.history import changes
+from etl.reports.export import Column, csv_header, csv_rows
+from etl.transform.diff import MISSING
 from etl.web.asked import Asked
 from etl.web.pages import wanted_changes
 
@@ -41,7 +41,7 @@ def as_csv(engine: Engine, asked: Asked) -> Iterator[bytes]:
     before: int | None = None
     while True:
         with snapshot(engine) as connection:
-            events = feed.events(connection, wanted_changes(asked), before, most=AT_ONCE)
+            events = changes.events(connection, wanted_changes(asked), before, most=AT_ONCE)
         if events.rows:
             rows = [_row(one, field) for one in events.rows for field in _fields(events, one)]
             yield csv_rows(COLUMNS, rows)
@@ -50,12 +50,12 @@ def as_csv(engine: Engine, asked: Asked) -> Iterator[bytes]:
             return
 
 
-def _fields(events: feed.Events, row: Any) -> Any:
-    nothing = feed.Field(path="", old=MISSING, new=MISSING)
+def _fields(events: changes.Events, row: Any) -> Any:
+    nothing = changes.Field(path="", old=MISSING, new=MISSING)
     return events.fields.get(row.change_id) or (nothing,)
 
 
-def _row(change: Any, field: feed.Field) -> tuple[object, ...]:
+def _row(change: Any, field: changes.Field) -> tuple[object, ...]:
     return (
         *(change.observed_at, change.source, change.provider, change.stream),
         *(change.project_key, change.key, change.operation, field.path),
@@ -66,7 +66,7 @@ def _row(change: Any, field: feed.Field) -> tuple[object, ...]:
 
 def as_atom(connection: Connection, asked: Asked, base: str) -> bytes:
     """The newest changes as an Atom feed; base: scheme and host of the links."""
-    events = feed.events(connection, wanted_changes(asked), None, most=ENTRIES)
+    events = changes.events(connection, wanted_changes(asked), None, most=ENTRIES)
     ElementTree.register_namespace("", ATOM)
     root = ElementTree.Element(f"{{{ATOM}}}feed")
     here = base + asked.here()

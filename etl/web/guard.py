@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from etl.errors import ConfigError
-from etl.shown import safe
+from etl.formatting import safe
 from etl.web.asked import decoded
 from etl.web.throttle import CLIENT_LIMIT, Throttle
 

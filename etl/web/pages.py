@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
-from etl import walk
-from etl.db import activity, browse, feed, quarantine, queries
-from etl.db.activity import OPERATIONS
+from etl.extract import list_walk
+from etl.history import activity, browse, quarantine
+from etl.history import changes as feed
+from etl.history import runs as queries
+from etl.history.activity import OPERATIONS
 from etl.web.asked import STREAMS, Asked
 from etl.web.charts import Chart, pieces, stacked
 
@@ -128,7 +130,7 @@ def run(connection: Connection, asked: Asked) -> Values:
     found, streams = queries.one_run(connection, run_id)
     if found is None:
         raise HTTPException(404, f"There is no run {run_id}.")
-    lists = [{"stream": row.stream, **one} for row in streams for one in walk.lists(row.walks)]
+    lists = [{"stream": row.stream, **one} for row in streams for one in list_walk.lists(row.walks)]
     return {
         "run": found,
         "streams": [row for row in streams if row.parent_id == ""],

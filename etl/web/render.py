@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from etl import __version__
-from etl.diff import MISSING
-from etl.shown import count, safe, span, time
+from etl.formatting import count, safe, span, time
+from etl.transform.diff import MISSING
 from etl.web.asked import Asked, written
 
 LONGEST_VALUE = 300

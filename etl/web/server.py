@@ -10,8 +10,8 @@ import uvicorn
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from etl.app import utc_now
 from etl.errors import ConfigError
+from etl.operations.sync import utc_now
 from etl.web.app import application
 from etl.web.connection import Patience, PatientProtocol
 from etl.web.guard import Token

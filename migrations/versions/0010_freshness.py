@@ -10,7 +10,7 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 # A part says nothing of the whole stream, so it counts only when nothing else ran.
-# tests/integration/test_backfill.py holds this to etl.db.queries.freshness.
+# tests/integration/test_backfill.py holds this to etl.history.runs.freshness.
 PART = "CASE WHEN runs.kind = 'backfill' AND NOT run_streams.complete THEN 1 ELSE 0 END"
 SOURCE_FRESHNESS = f"""
 SELECT source, provider, stream,

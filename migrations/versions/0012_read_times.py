@@ -22,7 +22,7 @@ WHERE complete AND parent_id = ''
 """
 
 # A backfill of a part says nothing of the whole stream, so it counts only when nothing else ran.
-# tests/integration/test_backfill.py holds this to etl.db.queries.freshness.
+# tests/integration/test_backfill.py holds this to etl.history.runs.freshness.
 PART = "CASE WHEN runs.kind = 'backfill' AND NOT run_streams.complete THEN 1 ELSE 0 END"
 SAME = "runs.source = every.source AND runs.provider = every.provider"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import BIDI, Place
-from tests.cli.conftest import OVERRIDE
+from tests.support.places import OVERRIDE
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import BIDI, ESCAPE, Place
-from tests.cli.conftest import MARKUP
-from tests.unit.test_html import Seen
+from tests.support.places import MARKUP
+from tests.unit.reports.test_html import Seen
 
 PAGE = ("--format", "html")
 

@@ -12,7 +12,7 @@ from etl.cli import terminal
 from etl.sandbox import KEYS, Fault
 from etl.sandbox.words import ESCAPES
 from tests.cli.command import BIDI, ESCAPE, Place, synced
-from tests.cli.conftest import MARKUP, OVERRIDE
+from tests.support.places import MARKUP, OVERRIDE
 from tests.support.runs import small
 
 SHOWN = (

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from etl.db import relations
 from etl.db.engine import snapshot
-from etl.export import WRITERS, CsvStyle, writer
+from etl.reports import relations
+from etl.reports.export import WRITERS, CsvStyle, writer
 from etl.sandbox import Sandbox
 from tests.conftest import BOTH, Databases
 from tests.support.database import count

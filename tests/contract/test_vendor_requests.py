@@ -6,9 +6,8 @@ import httpx
 import pytest
 import respx
 
-from etl.client import Client
 from tests.contract.samples import PARTITION, page, sample
-from tests.support.internals.running import PROVIDERS
+from tests.support.internals.running import PROVIDERS, Client
 from tests.support.internals.values import Partition, Request
 
 LAUNCHDARKLY, STATSIG, LAYERS = (PROVIDERS[name] for name in ("launchdarkly", "statsig", "layers"))

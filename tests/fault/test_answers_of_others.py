@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from etl.client import Client, Patience
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import counts, rows
+from tests.support.internals.running import Client, Patience
 from tests.support.internals.values import Request
 from tests.support.raw_server import RawServer, Send, answer, raw_server
 from tests.support.runs import SOURCES, of, settings_for, sync, sync_all

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from etl.client import Patience
 from etl.errors import TransientError
 from etl.sandbox import KEYS, Fault, Sandbox, World
 from tests.support.database import contents, count, counts, rows
-from tests.support.internals.running import PROVIDERS
+from tests.support.internals.running import PROVIDERS, Patience
 from tests.support.internals.values import Request
 from tests.support.runs import SOURCES, asked, elsewhere, settings_for, small, sync
 from tests.unit.builders import NOW, Clock, client

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.client import Client, Patience
 from etl.errors import RateLimited, TransientError
 from etl.sandbox import KEYS, Fault, Sandbox, Sizes, World
 from tests.support.database import count, counts
-from tests.support.internals.running import PROVIDERS, utc_now
+from tests.support.internals.running import PROVIDERS, Client, Patience, utc_now
 from tests.support.internals.values import Request
 from tests.support.runs import asked, settings_for, small, sync
 from tests.unit.builders import NOW, Clock, client

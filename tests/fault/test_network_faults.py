@@ -5,9 +5,9 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from etl.client import Client, Patience
 from etl.errors import ConnectionFailed, ProtocolError, SourceError, TransientError
 from tests.support import tls
+from tests.support.internals.running import Client, Patience
 from tests.support.internals.values import Request
 from tests.unit.builders import client
 

@@ -1,6 +1,6 @@
 """Row 52, the clock of a run: it steps back, or ran ahead for a while.
 
-Cron lines, daylight saving and missed ticks belong to the scheduler: tests/unit/test_cron.py.
+Cron lines, daylight saving and missed ticks belong to the daemon: tests/unit/config/test_cron.py.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Row 54 through the command line: what is wrong is said in one message, and nothing else happens.
 
-Every single mistake: tests/unit/test_config_*.py.
+Every single mistake: tests/unit/config.
 """
 
 from pathlib import Path

@@ -6,10 +6,17 @@ from contextlib import closing
 import pytest
 from sqlalchemy import Engine, text
 
-from etl.client import Client, Patience
 from etl.errors import RateLimited
 from etl.sandbox import KEYS, Sandbox, Sizes, World
-from tests.support.internals.running import PROVIDER, Budget, LayersOptions, Reader, pages
+from tests.support.internals.running import (
+    PROVIDER,
+    Budget,
+    Client,
+    LayersOptions,
+    Patience,
+    Reader,
+    pages,
+)
 from tests.support.internals.values import Partition, Window, fingerprint_with, our_share
 from tests.support.waiting import until
 

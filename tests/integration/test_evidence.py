@@ -17,7 +17,7 @@ from tests.support.internals.values import OPERATIONS, Evidence
 from tests.support.internals.values import evidence_page as page
 from tests.support.runs import hour, settings_for, small, sync, sync_all
 from tests.support.twins import copy_rows
-from tests.unit.test_html import Seen
+from tests.unit.reports.test_html import Seen
 
 SCRIPT = "<script>alert(1)</script><img src=http://127.0.0.1/x onerror=alert(1)>"
 OVERRIDE = "\u202egnp.exe\u202c"

@@ -503,7 +503,9 @@ def test_a_replay_that_landed_meanwhile_is_a_rival_however_old_what_it_brings(
     stopped(vendor, 3, hour(1), backfill=WHOLE)
     vendor.answers |= listed("abcdef", a="new")
     landed = vendor.run(at=hour(2))
-    with store.begin() as connection:  # as etl.replay leaves it: observed long before it ended
+    with (
+        store.begin() as connection
+    ):  # as etl.reprocess.replay_archive leaves it: observed long before it ended
         past = hour(0) + timedelta(minutes=1)
         mine = runs.c.run_id == landed.run_id
         connection.execute(update(runs).where(mine).values(kind="replay", observed_at=past))

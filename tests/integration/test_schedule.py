@@ -126,7 +126,7 @@ class Heard(logging.Handler):
 @contextmanager
 def heard(words: str) -> Iterator[Heard]:
     """What the schedule logs with these words."""
-    listener, logger = Heard(words), logging.getLogger("etl.schedule")
+    listener, logger = Heard(words), logging.getLogger("etl.schedule.daemon")
     level = logger.level
     logger.addHandler(listener)
     logger.setLevel(logging.INFO)

@@ -186,7 +186,7 @@ def test_a_run_that_breaks_is_a_failed_one(
     with working(engine, breaks) as wait:
         wait(1)
     assert [job.args["failures"] for job in jobs(engine)] == [1]
-    assert ("etl.worker", logging.ERROR, "st: the run broke") in caplog.record_tuples
+    assert ("etl.schedule.worker", logging.ERROR, "st: the run broke") in caplog.record_tuples
 
 
 def test_a_parked_run_waits_until_the_vendor_allows_it(engine: Engine) -> None:

@@ -32,9 +32,24 @@ KEPT = ROOT / ".mutants"  # coverage
 KILLERS = Path(__file__).parent / "killers.json"  # which test noticed what
 EXPLAINED = Path(__file__).parent / "survivors.toml"
 MODULES = (
-    *("walk", "proof", "conclusion", "plan", "intake", "load", "landing", "extract", "client"),
-    *("budget", "wire", "schedule", "db/staging", "db/merge", "db/overtaken", "db/rewrite"),
-    *("db/budgets", "web/guard"),
+    "extract/list_walk",
+    "pipeline/evidence",
+    "pipeline/deletions",
+    "pipeline/deletion_guard",
+    "load/stager",
+    "transform/classify",
+    "load/commit",
+    "extract/pages",
+    "extract/client",
+    "pipeline/rate_budget",
+    "providers/wire",
+    "schedule/daemon",
+    "load/staging",
+    "load/merge",
+    "load/resume",
+    "reprocess/reconcile",
+    "pipeline/rate_budget_rows",
+    "web/guard",
 )
 EACH = 22  # mutants of a module
 FIRST = 30  # tests that are tried first

@@ -208,7 +208,7 @@ class Deleted:
             pass
 
 def signal_amid(event, arguments):
-    if event == "import" and arguments[0] == "etl.app":
+    if event == "import" and arguments[0] == "etl.operations.sync":
         Deleted()
 
 sys.addaudithook(signal_amid)

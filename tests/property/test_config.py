@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from etl.config import Settings, load, masked
-from etl.config_file import database_url
+from etl.config.file import database_url
+from etl.config.settings import Settings, load, masked
 from etl.errors import ConfigError
 
 SOURCE = '[sources.acme]\nprovider = "layers"\napi_key = { env = "KEY" }\n'

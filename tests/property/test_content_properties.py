@@ -7,10 +7,10 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.diff import MISSING, field_changes
+from etl.json_text import json_text
 from etl.providers import PROVIDERS
-from etl.text import json_text
-from etl.transform import content_of, hash_of
+from etl.transform.canonical import content_of, hash_of
+from etl.transform.diff import MISSING, field_changes
 from tests.property.strategies import JSON, NAMES, OBJECTS, PARAMETERS, RESERVATIONS, TAGS
 
 PROJECTS = PROVIDERS["launchdarkly"].stream("projects")

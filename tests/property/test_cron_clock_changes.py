@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.cron import cron_trigger
+from etl.config.cron import cron_trigger
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 ZONES = (

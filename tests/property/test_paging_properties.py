@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import ProtocolError
-from etl.paging import read_cursor, read_linked, read_numbered
-from etl.stream import Request
+from etl.providers.kit import Request
+from etl.providers.paging import read_cursor, read_linked, read_numbered
 from tests.property.strategies import OBJECTS
 
 FEW = settings(max_examples=60, deadline=None)

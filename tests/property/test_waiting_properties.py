@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.retry import (
+from etl.extract.retry import (
     DEFAULT_PAUSE,
     LONGEST_BACKOFF,
     Failure,

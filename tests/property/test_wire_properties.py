@@ -9,8 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import ProtocolError
-from etl.text import json_text, parsed_text
-from etl.wire import clean, epoch_millis, fingerprint_with, is_closed, parse, redact, rfc3339
+from etl.json_text import json_text, parsed_text
+from etl.providers.wire import (
+    clean,
+    epoch_millis,
+    fingerprint_with,
+    is_closed,
+    parse,
+    redact,
+    rfc3339,
+)
 from tests.property.strategies import JSON, KEYS, NAMES, WITH_ODD_NUMBERS
 
 FINGERPRINT = fingerprint_with("a key for tests")

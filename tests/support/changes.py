@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from etl.db.tables import change_fields, changes
+from etl.json_text import json_text
 from etl.sandbox import Mutation
-from etl.text import json_text
 
 SETS = ("tags", "targetApps", "holdoutIDs")
 SECRETS = ("apiKey", "mobileKey")

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from etl.db import asof
 from etl.db.tables import RECORDS
+from etl.history import as_of
 from tests.support.vendor_schemas import COLUMNS, Content, canonical
 
 NAMED = ("key", "name", "provider_created_at", "provider_updated_at", "raw")
@@ -22,7 +22,7 @@ def stored(engine: Engine, source: str, moment: datetime | None = None) -> Conte
     places: dict[int, tuple[str, str]] = {}
     with engine.connect() as connection:
         for name, tables in RECORDS.items():
-            table = asof.rows(name, moment)
+            table = as_of.rows(name, moment)
             for row in connection.execute(select(table).where(table.c.source == source)).mappings():
                 place = (row["parent_id"], row["external_id"])
                 project = ("project_key",) if "project_key" in row else ()
@@ -31,7 +31,7 @@ def stored(engine: Engine, source: str, moment: datetime | None = None) -> Conte
                     places[row["layer_id"]] = place
             for child in tables.children:
                 below = child.current.name
-                table = asof.rows(below, moment)
+                table = as_of.rows(below, moment)
                 own = select(table).where(table.c.source == source)
                 for row in connection.execute(own).mappings():
                     # a row of a layer that is not live would be a fault: it has a place of its own

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Table, select, text
 
 from etl.db import run_tables
 from etl.db.tables import RECORDS, change_fields, changes
-from etl.text import json_text
+from etl.json_text import json_text
 
 COUNTED = ("projects", "environments", "layers", "layer_reservations", "layer_parameters")
 

@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from etl.db import relations
 from etl.db.engine import open_engine, snapshot
-from etl.export import WRITERS
+from etl.reports import relations
+from etl.reports.export import WRITERS
 from tests.support.measured import peak
 
 

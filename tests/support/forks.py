@@ -19,10 +19,11 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from etl import app, intake
-from etl.config import load
+from etl.config.settings import load
 from etl.db import engine as engines
 from etl.errors import EtlError
+from etl.load import stager
+from etl.operations import sync
 from tests.support.runs import environ
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +118,7 @@ def _run(
     pages: SQLite's file is full then; uid: whose process it is.
     """
     if checkpoint is not None:
-        intake.CHECKPOINT_SECONDS = checkpoint
+        stager.CHECKPOINT_SECONDS = checkpoint
     if busy is not None:
         engines.BUSY_SECONDS = engines.WRITER_SECONDS = busy
     settings = load(Path(config), only=[source])
@@ -131,7 +132,7 @@ def _run(
     if pages is not None:
         _limit(engine, pages)
     _die_at(engine, commit)
-    report = app.sync(engine, settings, source, app.Wish(**(wish or {})))
+    report = sync.sync(engine, settings, source, sync.Wish(**(wish or {})))
     return report.exit_code, {"status": report.status, "error": report.error or ""}
 
 

@@ -28,15 +28,15 @@ from typing import Any
 
 from sqlalchemy import Engine, select, text
 
-from etl import app
-from etl.config import Settings
-from etl.db import schema
+from etl.config.settings import Settings
+from etl.db import migrations
 from etl.db.engine import open_engine
-from etl.db.queries import freshness
 from etl.db.run_tables import rejects, runs
 from etl.db.tables import RECORDS
+from etl.history.runs import freshness
+from etl.operations import sync
+from etl.pipeline.selection import Selection
 from etl.sandbox import Fault, Sandbox, Sizes, World
-from etl.selection import Selection
 from tests.support.compiled import share_compiled_statements
 from tests.support.dying import Killed, dying
 from tests.support.moving import MOVES
@@ -212,8 +212,8 @@ class History:
             connection.execute(text("UPDATE rate_budgets SET blocked_until = NULL"))
         try:
             with dying(self.engine, commit):
-                told = app.sync(
-                    self.engine, self.settings, source, app.Wish(**wish), clock=self.clock
+                told = sync.sync(
+                    self.engine, self.settings, source, sync.Wish(**wish), clock=self.clock
                 )
         except Killed:
             return "killed"
@@ -326,7 +326,7 @@ def template() -> Path:
     """A migrated file without rows; one a process."""
     path = Path(tempfile.mkdtemp(prefix="etl-histories-", dir=memory())) / "template.db"
     engine = open_engine(f"sqlite:///{path}")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     engine.dispose()
     return path
 

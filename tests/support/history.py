@@ -1,6 +1,6 @@
 """What must hold of history whatever happened: as the audit finds it, and found in another way.
 
-The second way shares no code with `etl.db.invariants`: versions as the views tell them, and the
+The second way shares no code with `etl.audit.rows`: versions as the views tell them, and the
 events of a record replayed over its first payload.
 """
 
@@ -13,12 +13,12 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from etl.db.audit import findings
+from etl.audit.checks import findings
 from etl.db.engine import snapshot
 from etl.db.tables import RECORDS, change_fields, changes
+from etl.json_text import json_text
 from etl.providers import PROVIDERS
-from etl.text import json_text
-from etl.transform import content_of, hash_of
+from etl.transform.canonical import content_of, hash_of
 from tests.support.database import Rows, rows
 
 VIEWS = {"projects": "project", "environments": "environment", "layers": "layer"}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from etl.config import Limits
-from etl.load import MAX_ITEM
-from etl.wire import MAX_CHILDREN, MAX_VALUES
+from etl.config.settings import Limits
+from etl.providers.wire import MAX_CHILDREN, MAX_VALUES
+from etl.transform.classify import MAX_ITEM
 from tests.support import tls
 
 MIB = 2**20

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from etl.config import Settings
+from etl.config.settings import Settings
 from etl.report import RunReport, StreamReport
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import rows

@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from etl import app
-from etl.config import load
+from etl.config.settings import load
 from etl.db.engine import open_engine
+from etl.operations import sync
 
 
 def main(path: str, source: str) -> None:
@@ -15,7 +15,7 @@ def main(path: str, source: str) -> None:
     settings = load(Path(path), only=[source])
     engine = open_engine(settings.database_url)
     began, worked = time.monotonic(), time.process_time()
-    report = app.sync(engine, settings, source, app.Wish())
+    report = sync.sync(engine, settings, source, sync.Wish())
     found = {
         "seconds": time.monotonic() - began,
         "work": time.process_time() - worked,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from etl.db import schema
+from etl.db import migrations
 from etl.db.engine import open_engine
 from tests.support import postgres
 
@@ -28,7 +28,7 @@ class OwnPostgres:
         made = postgres.create(admin, name)
         admin.dispose()
         engine = open_engine(made)
-        schema.upgrade(engine)
+        migrations.upgrade(engine)
         engine.dispose()
         return made
 

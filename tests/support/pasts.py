@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from etl.app import Wish
-from etl.config import Settings
-from etl.dumps import found_in
+from etl.archive.reader import found_in
+from etl.config.settings import Settings
+from etl.operations.sync import Wish
+from etl.providers.kit import Partition, Provider, Stream
 from etl.record import Record
-from etl.replay import job_of_dump, replay
+from etl.reprocess.replay_archive import job_of_dump, replay
 from etl.sandbox import Sandbox, Sizes, World
-from etl.stream import Partition, Provider, Stream
 from tests.conftest import Databases
 from tests.support.runs import SOURCES, hour, settings_for, sync_all
 

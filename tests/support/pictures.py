@@ -14,11 +14,11 @@ from playwright.sync_api import Browser, Page
 from sqlalchemy import Engine, text
 
 from etl import __version__
-from etl.config import Settings, load
-from etl.db import schema
+from etl.config.settings import Settings, load
+from etl.db import migrations
 from etl.db.engine import open_engine, snapshot
-from etl.db.evidence import Asked, gather
-from etl.evidence_page import page
+from etl.reports.evidence_page import page
+from etl.reports.evidence_rows import Asked, gather
 from etl.sandbox import KEYS, Sandbox, Sizes, World
 from tests.support.browser import browsing, chromium, tab
 from tests.support.console import served
@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         url = f"sqlite:///{place}/etl.db"
         engine = open_engine(url)
-        schema.upgrade(engine)
+        migrations.upgrade(engine)
         live_a_month(engine)
         pages = pages_of(engine)
         report = write_evidence(engine, Path(place))

@@ -8,7 +8,7 @@ from io import BufferedReader, BytesIO
 from typing import Any
 
 from etl import __version__
-from etl.plan_file import (
+from etl.operations.plan_document import (
     PlannedChange,
     PlannedChanges,
     PlannedReject,

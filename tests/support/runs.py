@@ -10,14 +10,14 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from etl import app
-from etl.config import Settings, load
-from etl.extract import Reader
-from etl.pipeline import Shell, run
-from etl.process import lives, this_process
+from etl.config.settings import Settings, load
+from etl.extract.pages import Reader
+from etl.operations import sync as app
+from etl.pipeline.lease import lives, this_process
+from etl.pipeline.run import Shell, run
+from etl.providers.kit import Traffic
 from etl.report import RunReport, StreamReport
 from etl.sandbox import KEYS, Sandbox, Sizes, World
-from etl.stream import Traffic
 
 SOURCES = {"ld": "launchdarkly", "st": "statsig", "ly": "layers"}
 LIMITS = {"attempts": 1}  # no test waits for a second try

@@ -20,12 +20,12 @@ from urllib.parse import urlencode
 
 from sqlalchemy import Engine
 
-from etl.config import Settings
+from etl.config.settings import Settings
 from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError, TransientError
-from etl.extract import Reader
+from etl.extract.pages import Reader
+from etl.providers.kit import Request, Response, Traffic
+from etl.providers.wire import fingerprint_with
 from etl.report import RunReport
-from etl.stream import Request, Response, Traffic
-from etl.wire import fingerprint_with
 from tests.support.runs import START, hour, run_with, settings_of
 
 Answers = dict[str, Any]

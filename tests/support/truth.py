@@ -16,7 +16,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine, select
 
-from etl.config import DEFAULT_FINGERPRINT_KEY
+from etl.config.settings import DEFAULT_FINGERPRINT_KEY
 from etl.db.run_tables import rejects, runs
 from etl.db.tables import RECORDS, change_fields, changes
 from etl.report import RunReport

@@ -1,7 +1,7 @@
 """What is stored of a vendor's record, read from the schemas in tests/contract/schemas.
 
-An oracle: it shares no code with `etl.providers`, `etl.wire` or `etl.transform`. The keywords are
-explained in tests/contract/schemas/README.md.
+An oracle: it shares no code with `etl.providers` or `etl.transform`. The keywords are explained
+in tests/contract/schemas/README.md.
 """
 
 import hashlib

@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from sqlalchemy import Engine
 
-from etl.config import Settings
+from etl.config.settings import Settings
 from etl.errors import RequestRejected
-from etl.extract import Reader
+from etl.extract.pages import Reader
+from etl.providers.kit import Request, Response
 from etl.report import RunReport
-from etl.stream import Request, Response
 from tests.support.runs import SOURCES, run_with
 from tests.support.vendor_schemas import cleaned, digest
 

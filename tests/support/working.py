@@ -12,11 +12,12 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from etl import app, intake
-from etl.config import load
+from etl.config.settings import load
+from etl.load import stager
+from etl.operations import sync as app
+from etl.pipeline.crawl import Progress
 from etl.report import RunReport
-from etl.survey import Progress
-from etl.worker import Worker
+from etl.schedule.worker import Worker
 
 BEAT, DEAD_AFTER, AT_ONCE = 1.0, 10.0, 2
 NEVER = 1 << 30
@@ -26,7 +27,7 @@ def main(path: str, where: str, count: int) -> None:
     """Works until SIGTERM."""
     settings = load(Path(path))
     engine = app.open_database(settings, at_once=AT_ONCE)
-    intake.CHECKPOINT_SECONDS = 0.0  # every page
+    stager.CHECKPOINT_SECONDS = 0.0  # every page
     running, begun = app.Running(), 0
     if where == "merge":
         _die_in_merge(engine, count)

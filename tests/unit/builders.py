@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from etl.client import Client, Patience
+from etl.extract.client import Client, Patience
 from etl.providers import PROVIDERS
-from etl.stream import Json, Partition, Stream
-from etl.wire import fingerprint_with
+from etl.providers.kit import Json, Partition, Stream
+from etl.providers.wire import fingerprint_with
 
 NOW = 1_780_000_000.0
 SDK_KEY = "sdk-00000000-0000-4000-8000-0000000000aa"

@@ -13,9 +13,9 @@ import yaml  # type: ignore[import-untyped]  # apprise brings it without types
 from typer.main import get_command
 
 from etl.cli import app
-from etl.cron import cron_trigger
-from etl.health import Metrics
+from etl.config.cron import cron_trigger
 from etl.report import Landed, RunReport
+from etl.schedule.health import Metrics
 from tests.cli.command import etl
 from tests.support.locks import read_locks
 

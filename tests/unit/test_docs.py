@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect
 
-from etl.db import schema
+from etl.db import migrations
 from etl.db.engine import open_engine
 from etl.web.app import PAGES
 from tests.support.database import VIEWS
@@ -42,7 +42,7 @@ def columns(name: str) -> list[str]:
 def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Table or view -> its columns, in a migrated database."""
     engine = open_engine(f"sqlite:///{tmp_path_factory.mktemp('docs') / 'etl.db'}")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     inspector = inspect(engine)
     names = [*inspector.get_table_names(), *inspector.get_view_names()]
     found = {name: {column["name"] for column in inspector.get_columns(name)} for name in names}
@@ -97,7 +97,7 @@ def test_every_reason_of_a_deletion_is_told() -> None:
     reasons = re.findall(r"^\| `([a-z0-9' ]+ [a-z0-9' ]+)` \|", PAGE, re.MULTILINE)
     source = "".join(
         (DOCS.parent / name).read_text(encoding="utf-8")
-        for name in ("etl/proof.py", "etl/db/absent.py")
+        for name in ("etl/pipeline/evidence.py", "etl/load/missing.py")
     )
     assert len(reasons) == 4
     assert [reason for reason in reasons if f'"{reason}"' not in source] == []

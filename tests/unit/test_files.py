@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from etl.archive import page
+from etl.archive.layout import page
 from etl.errors import ConfigError, EtlError
 from etl.files import FOR_ALL, FOR_OWNER, part_of, whole_file
-from etl.text import unpacked
+from etl.json_text import unpacked
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:

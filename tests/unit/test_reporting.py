@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from etl.db.relations import TABLES
 from etl.db.types import metadata
+from etl.reports.relations import TABLES
 from tests.support.database import VIEWS
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -3,8 +3,17 @@
 Tests of behaviour import internals from here only: where code moves, this file follows.
 """
 
-from etl import app, intake, proof
-from etl.app import (
+from etl.config.settings import Notices, Settings, load
+from etl.extract.client import Client as Client
+from etl.extract.client import Patience as Patience
+from etl.extract.pages import Reader, pages
+from etl.load import stager as intake
+from etl.load.stager import MAX_LIST_AGE, MAX_PROCESSES
+from etl.notify.send import tell
+from etl.operations import sync as app
+from etl.operations.backfill import Outlook, outlook, to_the_end, wish_of
+from etl.operations.plan import apply, plan
+from etl.operations.sync import (
     Failures,
     Running,
     Watch,
@@ -16,22 +25,17 @@ from etl.app import (
     sync_alone,
     utc_now,
 )
-from etl.backfill import Outlook, outlook, to_the_end, wish_of
-from etl.budget import Budget
-from etl.config import Notices, Settings, load
-from etl.extract import Reader, pages
-from etl.intake import MAX_LIST_AGE, MAX_PROCESSES
-from etl.notify import tell
-from etl.pipeline import Shell, run
-from etl.planning import apply, plan
-from etl.process import at_work, lives, this_process
+from etl.pipeline import evidence as proof
+from etl.pipeline.crawl import Progress
+from etl.pipeline.lease import at_work, lives, this_process
+from etl.pipeline.rate_budget import Budget
+from etl.pipeline.run import Shell, run
+from etl.pipeline.scope import known_identity, scopes_of
 from etl.providers import PROVIDERS
 from etl.providers.statsig import PROVIDER, LayersOptions
-from etl.remake import Dumps
-from etl.replay import Load, load_archive, plan_load
-from etl.reprocess import Reprocessed, Wanted, preview, reprocess, wanted_of
-from etl.schedule import SPREAD, Schedule, cron_of
-from etl.scoping import known_identity, scopes_of
-from etl.side_by_side import Lost, Tell, processors, side_by_side
-from etl.survey import Progress
-from etl.worker import Worker, queued
+from etl.reprocess.replay_archive import Load, load_archive, plan_load
+from etl.reprocess.reprocess import Reprocessed, Wanted, preview, reprocess, wanted_of
+from etl.reprocess.scratch import Dumps
+from etl.schedule.daemon import SPREAD, Schedule, cron_of
+from etl.schedule.processes import Lost, Tell, processors, side_by_side
+from etl.schedule.worker import Worker, queued

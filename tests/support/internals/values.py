@@ -4,26 +4,26 @@ Tests of behaviour import internals from here only: where code moves, this file 
 """
 
 from etl import redaction
-from etl.archive import Retention, indexes, lines, page_path, prune
-from etl.archive import page as archive_page
-from etl.audit import Finding, Violation, finding
-from etl.diff import MISSING
-from etl.dumps import found_in
-from etl.evidence import OPERATIONS, Evidence
-from etl.evidence_page import page as evidence_page
-from etl.export import WRITERS, Column, CsvStyle, write_csv, write_jsonl
-from etl.load import MAX_ITEM
-from etl.plan_file import MAX_BYTES, MAX_LINE, SourcePlan, read_plans
-from etl.quota import Window, our_share
+from etl.archive.layout import Retention, indexes, lines, page_path, prune
+from etl.archive.layout import page as archive_page
+from etl.archive.reader import found_in
+from etl.audit.findings import Finding, Violation, finding
+from etl.extract.list_walk import MAX_REJECTS, lists
+from etl.extract.rate_limit import Window, our_share
+from etl.extract.retry import rest
+from etl.formatting import safe
+from etl.json_text import json_text, parsed_text, path_step
+from etl.load.row_set import Seen
+from etl.operations.plan_document import MAX_BYTES, MAX_LINE, SourcePlan, read_plans
+from etl.pipeline.selection import WHOLE, Selection
+from etl.providers.kit import Json, Page, Partition, Provider, Request, Response, Stream, Traffic
+from etl.providers.wire import clean, fingerprint_with, parse
 from etl.record import Record, Reject
 from etl.redaction import SHORTEST_RUN
 from etl.report import RunReport, StreamReport, as_json
-from etl.retry import rest
-from etl.seen import Seen
-from etl.selection import WHOLE, Selection
-from etl.shown import safe
-from etl.stream import Json, Page, Partition, Provider, Request, Response, Stream, Traffic
-from etl.text import json_text, parsed_text, path_step
-from etl.transform import content_of, hash_of, identify, transform
-from etl.walk import MAX_REJECTS, lists
-from etl.wire import clean, fingerprint_with, parse
+from etl.reports.evidence import OPERATIONS, Evidence
+from etl.reports.evidence_page import page as evidence_page
+from etl.reports.export import WRITERS, Column, CsvStyle, write_csv, write_jsonl
+from etl.transform.canonical import content_of, hash_of, identify, transform
+from etl.transform.classify import MAX_ITEM
+from etl.transform.diff import MISSING

@@ -3,7 +3,7 @@
 Tests of behaviour import internals from here only: where code moves, this file follows.
 """
 
-from etl.health import MAX_CONNECTIONS, Metrics, served
+from etl.schedule.health import MAX_CONNECTIONS, Metrics, served
 from etl.web.app import CHANGES, LOGIN, PAGES, application
 from etl.web.connection import Patience
 from etl.web.feeds import AT_ONCE

@@ -1,0 +1,1 @@
+"""Dumps of what the providers answered: their layout, writer and reader."""

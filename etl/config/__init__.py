@@ -1,0 +1,1 @@
+"""The configuration: the file, its values and secrets, and what is wrong with them."""

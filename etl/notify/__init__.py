@@ -1,0 +1,1 @@
+"""Notifications: what is wrong since when, who is told, and how."""

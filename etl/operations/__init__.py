@@ -1,0 +1,1 @@
+"""What can be asked for: a sync, a backfill, a plan and its application, a check."""

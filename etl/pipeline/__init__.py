@@ -1,0 +1,1 @@
+"""One run of one source: read its streams, decide on deletions, commit; lease and rate budget."""

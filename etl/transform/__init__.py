@@ -1,0 +1,1 @@
+"""Transform: an item of a page becomes a record of the unified schema. Pure."""
