@@ -3,16 +3,16 @@
 import logging
 from collections.abc import Mapping
 
-from etl.report import RunReport
+from etl.model import RunReport, RunStatus
 
-_LEVELS = {
-    "partial": logging.WARNING,
-    "held": logging.WARNING,
-    "parked": logging.WARNING,
-    "busy": logging.WARNING,
-    "aborted": logging.WARNING,
-    "failed": logging.ERROR,
-    "denied": logging.ERROR,
+_LEVELS: Mapping[str, int] = {
+    RunStatus.PARTIAL: logging.WARNING,
+    RunStatus.HELD: logging.WARNING,
+    RunStatus.PARKED: logging.WARNING,
+    RunStatus.BUSY: logging.WARNING,
+    RunStatus.ABORTED: logging.WARNING,
+    RunStatus.FAILED: logging.ERROR,
+    RunStatus.DENIED: logging.ERROR,
 }
 
 

@@ -24,9 +24,9 @@ from etl.errors import (
     TransientError,
 )
 from etl.json_text import path_step
+from etl.model import COMMITTED, RunKind
 from etl.providers.kit import Json, Page, Partition, Provider, Request, Response, Stream, fans_out
 
-LANDED = ("ok", "partial", "held")
 _TIME = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)[:-]?(\d\d)(?:[:-]?(\d\d)(?:\.(\d{1,6}))?)?)?Z?"
 )
@@ -106,12 +106,12 @@ def _of_run(folder: Path, index: Path, provider: Provider) -> Dump | str:
     said = end.get("end", {})
     reasons = (
         (
-            head.get("kind") != "sync",
+            head.get("kind") != RunKind.SYNC,
             f"a {head.get('kind')}, which may have looked at a part only",
         ),
         (head.get("provider") != provider.name, f"of the provider {head.get('provider')}"),
         (not said, "the process ended before the run did; a later run holds what it saw"),
-        (said.get("status") not in LANDED, f"the run was {said.get('status')}: nothing landed"),
+        (said.get("status") not in COMMITTED, f"the run was {said.get('status')}: nothing landed"),
         (
             said.get("attempts", 1) > 1,
             "the run took several processes, and may have missed what moved between them",

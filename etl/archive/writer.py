@@ -20,9 +20,9 @@ from etl.errors import SourceError
 from etl.files import FOR_OWNER, open_new, open_own, part_of
 from etl.json_text import json_text, parsed_text
 from etl.log_fields import fields
+from etl.model import RunReport
 from etl.providers.kit import Fetch, Json, Request, Response
 from etl.providers.wire import redact
-from etl.report import RunReport
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from etl.audit.findings import Violation
 from etl.db import sized
 from etl.db.tables import RECORDS, ChildTables, RecordTables, change_fields, changes
 from etl.json_text import json_text
+from etl.model import Child, Operation, Record, Reject
 from etl.providers import PROVIDERS
 from etl.providers.kit import Json, Partition, Stream
-from etl.record import Child, Record, Reject
 from etl.transform.canonical import HASH_RULE, content_of, hash_of, identify, transform
 from etl.transform.diff import MISSING, field_changes
 
@@ -214,7 +214,7 @@ def _pairs(stream: str) -> Sequence[tuple[Select[Any], Sequence[Any]]]:
                 ),
             )
             .where(changes.c.stream == stream)
-            .where(changes.c.operation.in_(("updated", "restored")))
+            .where(changes.c.operation.in_((Operation.UPDATED, Operation.RESTORED)))
             .order_by(changes.c.change_id)
         )
         queries.append((query, (before.c.raw, table.c.raw)))

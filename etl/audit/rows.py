@@ -32,13 +32,10 @@ from etl.db.run_tables import horizons, leases, run_streams, runs
 from etl.db.tables import RECORDS, STAGING, RecordTables, change_fields, changes
 from etl.db.types import UtcDateTime
 from etl.load.runs import unended
+from etl.model import DeletionReason, Operation, RunKind, RunStatus
 
-# Reasons of deletions (etl.pipeline.evidence, etl.load.staging) that need no walk; a test holds
-# them equal.
-PROOFS = ("the provider answers 404 for it", "its key belongs to another record now")
-ORPHANED = "its project was deleted"
-
-_OPERATIONS = ("created", "updated", "deleted", "restored")
+# reasons that need no list
+PROOFS = (DeletionReason.NOT_FOUND, DeletionReason.KEY_REUSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,15 +120,15 @@ def operations() -> Iterator[Rule]:
         versions = _versions(tables)
         before = func.lag(versions.c.operation).over(**_window(versions)).label("before")
         lives = select(versions, before).subquery()
-        now, earlier, gone = lives.c.operation, lives.c.before, literal("deleted")
+        now, earlier, gone = lives.c.operation, lives.c.before, literal(Operation.DELETED.value)
         first = and_(earlier.is_(None), lives.c.version == 1)
         told = or_(earlier.is_not(None), first)  # of others the one before was pruned
         wrong = or_(
-            and_(first, now != "created"),
-            and_(earlier.is_not(None), now == "created"),
-            and_(told, func.coalesce(earlier == gone, False) != (now == "restored")),
+            and_(first, now != Operation.CREATED),
+            and_(earlier.is_not(None), now == Operation.CREATED),
+            and_(told, func.coalesce(earlier == gone, False) != (now == Operation.RESTORED)),
             lives.c.is_deleted != (now == gone),
-            now.not_in(_OPERATIONS),
+            now.not_in(tuple(Operation)),
         )
         yield Rule(
             stream=tables.stream,
@@ -229,7 +226,7 @@ def events() -> Iterator[Rule]:
 def fieldless_events() -> Iterator[Rule]:
     """Events of creations and deletions with fields, which only an update or a return has."""
     query = select(changes).where(
-        changes.c.operation.not_in(("updated", "restored")),
+        changes.c.operation.not_in((Operation.UPDATED, Operation.RESTORED)),
         changes.c.change_id.in_(select(change_fields.c.change_id)),
     )
     yield Rule(query=query, what=lambda row: f"event {row.change_id} ({row.operation}) has fields")
@@ -298,9 +295,12 @@ def evidence() -> Iterator[Rule]:
         summary = run_streams.alias("summary")
         proved = or_(
             reason.in_(PROOFS),
-            and_(reason == ORPHANED, or_(_project_deleted(table), _is_before_horizon())),
             and_(
-                reason.not_in((*PROOFS, ORPHANED, "")),
+                reason == DeletionReason.PROJECT_DELETED,
+                or_(_project_deleted(table), _is_before_horizon()),
+            ),
+            and_(
+                reason.not_in((*PROOFS, DeletionReason.PROJECT_DELETED, "")),
                 # a complete partition leaves no row of its own
                 func.coalesce(walk.c.complete, summary.c.run_id.is_not(None)),
             ),
@@ -310,7 +310,7 @@ def evidence() -> Iterator[Rule]:
             .join(table, table.c[tables.id] == changes.c.record_id)
             .outerjoin(walk, _walk(walk, table.c.parent_id))
             .outerjoin(summary, _walk(summary, literal("")))
-            .where(changes.c.stream == tables.stream, changes.c.operation == "deleted")
+            .where(changes.c.stream == tables.stream, changes.c.operation == Operation.DELETED)
             .where(~func.coalesce(proved, False))
         )
         yield Rule(
@@ -332,7 +332,9 @@ def unended_runs() -> Iterator[Rule]:
         later.c.run_id > runs.c.run_id,
         later.c.observed_at.is_not(None),
     )
-    query = select(runs).where(runs.c.status == "running", passed, ~held, *(~one for one in staged))
+    query = select(runs).where(
+        runs.c.status == RunStatus.RUNNING, passed, ~held, *(~one for one in staged)
+    )
     yield Rule(
         query=query,
         where=_run,
@@ -374,7 +376,7 @@ def merge_times() -> Iterator[Rule]:
     anew = runs.alias("anew")
     reprocessed = (
         select(func.max(anew.c.started_at))
-        .where(anew.c.source == ordered.c.source, anew.c.kind == "reprocess")
+        .where(anew.c.source == ordered.c.source, anew.c.kind == RunKind.REPROCESS)
         .scalar_subquery()
     )
     back = select(ordered).where(
@@ -452,7 +454,7 @@ def _project_deleted(part: Any) -> ColumnElement[bool]:
         event.c.stream == "projects",
         event.c.record_id == project.c.project_id,
         event.c.run_id == changes.c.run_id,
-        event.c.operation == "deleted",
+        event.c.operation == Operation.DELETED,
     )
 
 

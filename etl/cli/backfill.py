@@ -14,7 +14,7 @@ from etl.cli.progress import bars
 from etl.cli.quiet import Quiet
 from etl.cli.sync import STOPPED, notify, show
 from etl.errors import ConfigError
-from etl.report import RunReport, as_json
+from etl.model import RunReport, as_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

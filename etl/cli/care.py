@@ -17,7 +17,7 @@ from etl.json_text import iso_time
 if TYPE_CHECKING:
     from etl.audit.findings import Finding
     from etl.history.quarantine import Drift, Quarantined
-    from etl.record import Reject
+    from etl.model import Reject
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 

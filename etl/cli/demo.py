@@ -14,7 +14,7 @@ import typer
 from etl.cli import past, sync, terminal
 from etl.cli.terminal import out
 from etl.errors import ConfigError
-from etl.report import exit_code_of
+from etl.model import exit_code_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

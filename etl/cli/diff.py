@@ -15,6 +15,7 @@ from etl.cli.export import Exact, Spreadsheet, csv_style, opened
 from etl.cli.past import SIGNS, Format, arrow, stream_of
 from etl.errors import ConfigError
 from etl.json_text import iso_time
+from etl.model import Operation
 from etl.reports.export import Column, CsvStyle, write_csv
 from etl.transform.diff import MISSING, FieldChange
 
@@ -84,7 +85,7 @@ def as_json(one: "Difference") -> Mapping[str, Any]:
         **{name: getattr(one, name) for name in _TOLD},
         "observed_at": iso_time(one.observed_at),
         "fields": [_field(field) for field in one.fields],
-        **({} if one.operation == "updated" else {"record": one.record}),
+        **({} if one.operation == Operation.UPDATED else {"record": one.record}),
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etl.cli import terminal
-from etl.report import RunReport, as_json, exit_code_of
+from etl.model import RunReport, as_json, exit_code_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

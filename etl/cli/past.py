@@ -1,7 +1,7 @@
 """`etl changes`, `etl history`: the change feed, field by field, and the life of one record."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from itertools import groupby
@@ -14,6 +14,7 @@ from etl.cli import context, lookup, terminal
 from etl.cli.export import Exact, Spreadsheet, csv_style, opened
 from etl.errors import ConfigError
 from etl.json_text import did_you_mean, iso_time
+from etl.model import Operation
 from etl.reports.export import Column, CsvStyle, write_csv
 from etl.transform.diff import MISSING
 
@@ -116,14 +117,15 @@ def _write_life(life: "Sequence[Change]", record: Any) -> None:
         told = list(fields)
         change = told[0]
         away = f"after {terminal.age(gone, change.observed_at)}" if gone else None
-        gone = change.observed_at if change.operation == "deleted" else None
+        gone = change.observed_at if change.operation == Operation.DELETED else None
         _write_event(change, away)
         for one in told:
             _write_field(one)
 
 
 def _write_event(change: "Change", away: str | None) -> None:
-    deleted = change.operation == "deleted"  # the vendor's time is then of an earlier change
+    # of a deletion the vendor's time is that of an earlier change
+    deleted = change.operation == Operation.DELETED
     vendor = "" if deleted else terminal.time(change.provider_updated_at)
     by = change.actor and f"by {change.actor}"
     about = [by, change.reason, away, f"vendor's time {vendor}" if vendor else None]
@@ -210,7 +212,12 @@ def arrow(old: Any, new: Any) -> str:
     return " -> ".join(_short(terminal.shown(value)) for value in (old, new))
 
 
-SIGNS = {"created": "+", "updated": "~", "deleted": "-", "restored": "*"}
+SIGNS: Mapping[str, str] = {
+    Operation.CREATED: "+",
+    Operation.UPDATED: "~",
+    Operation.DELETED: "-",
+    Operation.RESTORED: "*",
+}
 
 
 def _short(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ from etl.cli.progress import bars
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import COLOURS
 from etl.errors import CHANGES, OK, ConfigError
-from etl.report import RunReport, as_json, exit_code_of
+from etl.model import Operation, RunReport, as_json, exit_code_of
 from etl.transform.diff import MISSING
 
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from etl.operations.plan_document import PlannedChange, SourcePlan
     from etl.operations.sync import Wish
 
-_TODO = {"created": "create", "updated": "update", "deleted": "delete", "restored": "restore"}
+_TODO: Mapping[str, str] = {
+    Operation.CREATED: "create",
+    Operation.UPDATED: "update",
+    Operation.DELETED: "delete",
+    Operation.RESTORED: "restore",
+}
 
 
 def add_to(app: typer.Typer) -> None:

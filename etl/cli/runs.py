@@ -14,10 +14,11 @@ from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
 from etl.errors import STALE, ConfigError
 from etl.json_text import iso_time
+from etl.model import COMMITTED, RunStatus, StreamStatus
 
-MIDDLE_OF_A_RUN = "running"
+READ = frozenset({*COMMITTED, "never"})  # what the streams of such a source are is known
+MIDDLE_OF_A_RUN = RunStatus.RUNNING
 NOT_CONFIGURED = "not configured; see `etl source --help`"
-LANDED = ("ok", "partial", "held", "never")
 FUTURE = "future"
 
 
@@ -55,7 +56,7 @@ def status(
         for row in found
         if oldest
         and (row.source, row.stream) in expected
-        and row.stream_status != "unavailable"
+        and row.stream_status != StreamStatus.UNAVAILABLE
         and (row.last_complete_at is None or row.last_complete_at < oldest or row.future_at)
     ]
     configured = {name for name, _ in expected}
@@ -245,7 +246,7 @@ def _state(row: Any) -> str:
     """How the stream stands: `future` where its last run has a time that has not come yet."""
     if row.future_at is not None:
         return FUTURE
-    state: str = row.stream_status if row.run_status in LANDED else row.run_status
+    state: str = row.stream_status if row.run_status in READ else row.run_status
     return state
 
 
@@ -256,8 +257,8 @@ def _remark(row: Any) -> str | None:
     """
     own: str | None = row.incomplete_reason
     error: str | None = row.error
-    if row.run_status in LANDED:
-        return own or (None if row.stream_status == "ok" else error)
+    if row.run_status in READ:
+        return own or (None if row.stream_status == StreamStatus.OK else error)
     return error or own
 
 

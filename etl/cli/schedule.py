@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from etl.config.settings import Settings
+    from etl.model import RunReport
     from etl.operations.sync import Running
-    from etl.report import RunReport
     from etl.schedule.daemon import Schedule
 
     Sync = Callable[[Settings, str], RunReport]

@@ -16,7 +16,7 @@ from etl.cli.progress import all_bars
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import err
 from etl.errors import FAILED, TRY_AGAIN, StoreError
-from etl.report import RunReport, StreamReport, as_json, exit_code_of
+from etl.model import RunReport, RunStatus, StreamReport, StreamStatus, as_json, exit_code_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -130,7 +130,7 @@ def _runs(
                     of = settings.sources[name]
                     code = TRY_AGAIN if report.code == TRY_AGAIN else FAILED
                     lost = not_run(of, wish, _loss(report), code, began[name], utc_now())
-                    report = replace(lost, status="parked") if code == TRY_AGAIN else lost
+                    report = replace(lost, status=RunStatus.PARKED) if code == TRY_AGAIN else lost
                 with drawn.ended(name):
                     if not quiet:
                         show(report)
@@ -192,7 +192,7 @@ def show_stream(stream: StreamReport) -> None:
     counts = ("created", "updated", "deleted", "restored", "unchanged", "rejected")
     told = [f"{number:,} {name}" for name in counts if (number := getattr(stream, name))]
     told.append(terminal.count(stream.requests, "request"))
-    state = "" if stream.status == "ok" else f" · {stream.status}"
+    state = "" if stream.status == StreamStatus.OK else f" · {stream.status}"
     records = terminal.count(stream.received, "record")
     terminal.say(f"  {stream.stream:<13}{records:>14} · {' · '.join(told)}{state}")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from etl.config.settings import Settings
-    from etl.report import RunReport
+    from etl.model import RunReport
     from etl.schedule.worker import Worker
 
 log = logging.getLogger(__name__)

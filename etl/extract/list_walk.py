@@ -10,6 +10,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
 
+from etl.model import StreamStatus
 from etl.providers.kit import Page, Partition, Request
 
 MAX_REJECTS = 1000  # of one list that are kept; more of them are counted
@@ -42,7 +43,7 @@ class Walk:
     parent_key: str = ""
     next: Request | None = None
     ended: bool = False
-    status: str = "ok"
+    status: str = StreamStatus.OK
     reason: str | None = None
     number: int = 1
     pages: int = 0

@@ -18,11 +18,12 @@ from sqlalchemy import (
 )
 
 from etl.db.run_tables import COUNTS, rejects, run_streams, runs
+from etl.model import Operation, RunKind
 
 Rows = Sequence[Any]
 
 PAGE = 50
-OPERATIONS = ("created", "updated", "deleted", "restored")
+OPERATIONS = tuple(Operation)
 
 
 def run_page(
@@ -75,7 +76,7 @@ def last_complete(connection: Connection, until: datetime | None) -> Mapping[tup
             run_streams.c.complete,
             run_streams.c.parent_id == "",
             runs.c.observed_at.is_not(None),
-            runs.c.kind != "dry_run",
+            runs.c.kind != RunKind.DRY_RUN,
             *asked,
         )
         .group_by(runs.c.source, run_streams.c.stream)
@@ -105,7 +106,7 @@ def runs_by_time(connection: Connection, begin: datetime, end: datetime, letters
     when = _piece(letters)
     query = (
         select(when, runs.c.status, func.count().label("number"))
-        .where(runs.c.started_at >= begin, runs.c.started_at <= end, runs.c.kind != "dry_run")
+        .where(runs.c.started_at >= begin, runs.c.started_at <= end, runs.c.kind != RunKind.DRY_RUN)
         .group_by(when, runs.c.status)
     )
     return connection.execute(query).all()
@@ -119,7 +120,7 @@ def changes_by_time(connection: Connection, begin: datetime, end: datetime, lett
         select(when, *summed)
         .join(run_streams, run_streams.c.run_id == runs.c.run_id)
         .where(runs.c.started_at >= begin, runs.c.started_at <= end, run_streams.c.parent_id == "")
-        .where(runs.c.kind != "dry_run", runs.c.observed_at.is_not(None))
+        .where(runs.c.kind != RunKind.DRY_RUN, runs.c.observed_at.is_not(None))
         .group_by(when)
     )
     return connection.execute(query).all()

@@ -28,6 +28,7 @@ from etl.db.tables import RECORDS, ChildTables, RecordTables
 from etl.db.types import UtcDateTime
 from etl.errors import ConfigError
 from etl.history.retention import known_since
+from etl.model import RunKind
 
 _CHILDREN: Mapping[str, ChildTables] = {
     child.current.name: child for tables in RECORDS.values() for child in tables.children
@@ -57,7 +58,7 @@ def first_known(connection: Connection, sources: Sequence[str] = ()) -> Mapping[
     """Source -> its first merge, or its horizon: before that nothing is known of it."""
     query = (
         select(runs.c.source, func.min(runs.c.observed_at).label("first"))
-        .where(runs.c.observed_at.is_not(None), runs.c.kind != "dry_run")
+        .where(runs.c.observed_at.is_not(None), runs.c.kind != RunKind.DRY_RUN)
         .group_by(runs.c.source)
         .order_by(runs.c.source)
     )

@@ -15,6 +15,7 @@ from etl.db import sized
 from etl.db.bulk import bytewise
 from etl.db.tables import RECORDS, RecordTables, changes
 from etl.history.retention import known_since
+from etl.model import Operation
 from etl.providers import PROVIDERS
 from etl.providers.kit import Json
 from etl.transform.canonical import content_of
@@ -81,10 +82,10 @@ def _pairs(
     was = and_(before.c.version.is_not(None), not_(func.coalesce(before.c.is_deleted, False)))
     live = not_(after("is_deleted"))
     operation = case(
-        (before.c.version.is_(None), "created"),
-        (before.c.is_deleted, "restored"),
-        (not_(live), "deleted"),
-        else_="updated",
+        (before.c.version.is_(None), Operation.CREATED.value),
+        (before.c.is_deleted, Operation.RESTORED.value),
+        (not_(live), Operation.DELETED.value),
+        else_=Operation.UPDATED.value,
     )
     place = [after("project_key")] if tables.has_project else [after("key")]
     query = (
@@ -151,16 +152,16 @@ def _difference(row: Any, tables: RecordTables) -> Iterator[Difference]:
     stream = PROVIDERS[row.provider].stream(tables.stream)
     old = None if row.old is None else content_of(value_of(row.old), stream)
     new = content_of(value_of(row.new), stream)
-    both = row.operation in ("updated", "restored")
+    both = row.operation in (Operation.UPDATED, Operation.RESTORED)
     fields = field_changes(old, new, stream.keyed) if both else []
-    if row.operation == "updated" and not fields:
+    if row.operation == Operation.UPDATED and not fields:
         return  # hashed by another rule
     yield Difference(
         **{name: getattr(row, name) for name in _TOLD},
         stream=tables.stream,
         changes=row.events,
         fields=fields,
-        record=old if row.operation == "deleted" else new,
+        record=old if row.operation == Operation.DELETED else new,
     )
 
 

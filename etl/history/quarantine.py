@@ -13,9 +13,9 @@ from sqlalchemy import Connection, and_, select
 from etl.db import sized
 from etl.db.run_tables import rejects, schema_drift
 from etl.db.tables import RECORDS
+from etl.model import Reject
 from etl.providers import PROVIDERS
 from etl.providers.kit import Partition
-from etl.record import Reject
 from etl.transform.canonical import identify, transform
 from etl.transform.diff import RETYPED, VANISHED
 

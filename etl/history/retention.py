@@ -17,6 +17,7 @@ from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import metadata
 from etl.history.runs import usual
 from etl.load.runs import abandon, unended
+from etl.model import RunKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ def _references() -> Sequence[Any]:
 def _telling(connection: Connection, now: datetime) -> set[int]:
     """Of each source its first and last merge and last run, of each stream its last complete."""
     merged = runs.c.observed_at.is_not(None)
-    real = runs.c.kind != "dry_run"
+    real = runs.c.kind != RunKind.DRY_RUN
     whole = and_(merged, real, run_streams.c.complete, run_streams.c.parent_id == "")
     source, stream = (runs.c.source,), (runs.c.source, run_streams.c.stream)
     newest = [

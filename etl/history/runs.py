@@ -27,6 +27,7 @@ from etl.db import sized
 from etl.db.run_tables import run_streams, runs
 from etl.db.tables import RECORDS, change_fields, changes
 from etl.errors import ConfigError
+from etl.model import RunKind, RunStatus
 from etl.transform.diff import MISSING
 
 Rows = Sequence[SqlRow[Any]]
@@ -56,7 +57,7 @@ def freshness(
     read = run_streams.c.oldest_read_at
     complete = and_(run_streams.c.complete, runs.c.observed_at.is_not(None))
     whole = and_(complete, read <= now)
-    of_stream = or_(runs.c.kind != "backfill", run_streams.c.complete)
+    of_stream = or_(runs.c.kind != RunKind.BACKFILL, run_streams.c.complete)
     late = now + CLOCK_DIFFERENCE
     if until is not None:
         asked.append(runs.c.started_at <= until)
@@ -73,7 +74,7 @@ def freshness(
             ).label("last_run_id"),
         )
         .join(run_streams, run_streams.c.run_id == runs.c.run_id)
-        .where(runs.c.kind != "dry_run", run_streams.c.parent_id == "", *asked)
+        .where(runs.c.kind != RunKind.DRY_RUN, run_streams.c.parent_id == "", *asked)
         .group_by(runs.c.source, runs.c.provider, run_streams.c.stream)
         .subquery()
     )
@@ -144,7 +145,7 @@ _SUMMED = ("requests", "received", "created", "updated", "deleted", "restored", 
 
 def last_started(connection: Connection, source: str) -> datetime | None:
     """When a source was last synced; a backfill and a dry run are no reason to leave one out."""
-    started = select(runs.c.started_at).where(runs.c.source == source, runs.c.kind == "sync")
+    started = select(runs.c.started_at).where(runs.c.source == source, runs.c.kind == RunKind.SYNC)
     return connection.execute(started.order_by(runs.c.run_id.desc()).limit(1)).scalar()
 
 
@@ -162,7 +163,7 @@ def last_ok(connection: Connection, source: str, *, now: datetime) -> datetime |
     moment = func.coalesce(read, runs.c.finished_at)
     query = (
         select(moment)
-        .where(runs.c.source == source, runs.c.kind == "sync", runs.c.status == "ok")
+        .where(runs.c.source == source, runs.c.kind == RunKind.SYNC, runs.c.status == RunStatus.OK)
         .where(moment <= now)
         .order_by(runs.c.run_id.desc())
     )
@@ -171,7 +172,7 @@ def last_ok(connection: Connection, source: str, *, now: datetime) -> datetime |
 
 def usual() -> ColumnElement[bool]:
     """Whether a run read everything in one process; of several, only the last one's are counted."""
-    return and_(runs.c.status == "ok", runs.c.kind == "sync", runs.c.attempts == 1)
+    return and_(runs.c.status == RunStatus.OK, runs.c.kind == RunKind.SYNC, runs.c.attempts == 1)
 
 
 def usual_requests(connection: Connection, source: str) -> int:

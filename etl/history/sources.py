@@ -13,7 +13,8 @@ from etl.db.run_tables import leases, runs
 from etl.db.tables import changes
 from etl.db.types import metadata
 from etl.history.runs import live_counts
-from etl.load.runs import BACKFILL, Holder, acquire, release
+from etl.load.runs import Holder, acquire, release
+from etl.model import RunKind
 
 Alive = Callable[[Holder], bool | None]
 
@@ -60,7 +61,7 @@ def held(
 ) -> Iterator[None]:
     """No run of these sources begins meanwhile; RunInProgress where one is at work."""
     for name in names:  # as a backfill, which makes no other one give way
-        acquire(connection, name, holder, now, alive, kind=BACKFILL)
+        acquire(connection, name, holder, now, alive, kind=RunKind.BACKFILL)
     yield
     for name in names:
         release(connection, name, holder)

@@ -27,6 +27,7 @@ from etl.db.run_tables import schema_drift
 from etl.db.tables import RECORDS, RecordTables
 from etl.json_text import json_text
 from etl.load.staging import RunKey
+from etl.model import Operation
 from etl.providers.kit import Stream
 from etl.spool import Spool
 from etl.transform.canonical import content_of
@@ -37,7 +38,7 @@ MOST_GONE = 20  # fields of a run and stream that are looked for in all records
 
 _FIRST = 1000  # records of a stream
 
-WITH_FIELDS = ("updated", "restored")  # operations whose events tell fields
+WITH_FIELDS = (Operation.UPDATED, Operation.RESTORED)  # operations whose events tell fields
 
 Shapes = Counter[tuple[str, str, str]]
 """(path, vanished or retyped, JSON types) -> in how many records."""

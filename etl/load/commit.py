@@ -17,8 +17,8 @@ from etl.load.events import write_events
 from etl.load.merge import merge
 from etl.load.scopes import StoredScope
 from etl.load.staging import Batch, RunKey
+from etl.model import RunReport
 from etl.providers.kit import Stream
-from etl.report import RunReport
 from etl.spool import Spool
 
 

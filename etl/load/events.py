@@ -18,6 +18,7 @@ from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import UtcDateTime
 from etl.load.change_fields import WITH_FIELDS
 from etl.load.staging import RunKey
+from etl.model import Operation
 from etl.spool import Spool
 
 AT_ONCE = 5000  # events
@@ -125,7 +126,7 @@ def _actor(tables: RecordTables) -> Any:
     if "updated_by_id" not in columns:
         return null()
     names = [columns[f"{by}_by_{what}"] for by in ("updated", "created") for what in _WHO]
-    return case((columns.operation == "deleted", null()), else_=func.coalesce(*names))
+    return case((columns.operation == Operation.DELETED, null()), else_=func.coalesce(*names))
 
 
 _WHO = ("email", "name", "id")

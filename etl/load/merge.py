@@ -34,6 +34,7 @@ from etl.load.change_fields import read_fields
 from etl.load.events import Events
 from etl.load.staged_rows import Kinds, changed_ids, gone_ids, kinds
 from etl.load.staging import RunKey
+from etl.model import Operation
 from etl.providers.kit import Stream
 from etl.spool import Spool
 
@@ -173,7 +174,7 @@ def _bury_rows(connection: Connection, tables: RecordTables, moment: Moment) -> 
 def _buried(table: Any, moment: Moment) -> dict[str, Any]:
     return {
         "version": table.c.version + 1,
-        "operation": "deleted",
+        "operation": Operation.DELETED,
         "run_id": moment.run.run_id,
         "changed_at": moment.now,
         "is_deleted": True,
@@ -266,7 +267,9 @@ def _update_children(
             {name: wanted.c[name] for name in child.content}
             | {
                 "version": current.c.version + 1,
-                "operation": case((current.c.is_deleted, "restored"), else_="updated"),
+                "operation": case(
+                    (current.c.is_deleted, Operation.RESTORED.value), else_=Operation.UPDATED.value
+                ),
                 "run_id": moment.run.run_id,
                 "changed_at": moment.now,
                 "is_deleted": False,
@@ -329,7 +332,7 @@ def _insert_children(
         "provider_created_at": wanted.c.provider_created_at,
         "provider_updated_at": wanted.c.provider_updated_at,
         "version": literal(1, Integer()),
-        "operation": literal("created", Text()),
+        "operation": literal(Operation.CREATED, Text()),
         "run_id": moment.run_id,
         "first_seen_at": moment.time,
         "changed_at": moment.time,

@@ -11,6 +11,7 @@ from etl.db.run_tables import staged_deletions
 from etl.db.tables import RECORDS
 from etl.load.row_set import Seen
 from etl.load.staging import RunKey
+from etl.model import DeletionReason
 
 _AT_ONCE = 10_000  # row ids; a million at once would take 180 MB
 
@@ -106,7 +107,7 @@ def stage_orphans(connection: Connection, run: RunKey, stream: str) -> int:
             gone.c.run_id,
             literal(stream, Text()),
             table.c[tables.id],
-            literal("its project was deleted", Text()),
+            literal(DeletionReason.PROJECT_DELETED.value, Text()),
         )
         .select_from(
             gone.join(projects, projects.c.project_id == gone.c.row_id).join(

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Select, delete, select
 from etl.db.bulk import parts
 from etl.db.run_tables import run_streams, runs
 from etl.db.tables import RECORDS, RecordTables
-from etl.load.runs import BACKFILL
 from etl.load.staging import RunKey
+from etl.model import RunKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ def landed_since(connection: Connection, run: RunKey, moment: datetime) -> Lande
     can have waited until then; by the times of others a clock was ahead.
     """
     late = (runs.c.observed_at >= moment) | (runs.c.finished_at >= moment)
-    late &= (runs.c.run_id > run.run_id) | (runs.c.kind == BACKFILL)
+    late &= (runs.c.run_id > run.run_id) | (runs.c.kind == RunKind.BACKFILL)
     landed = select(runs.c.run_id).where(
         runs.c.source == run.source,
         runs.c.observed_at.is_not(None),

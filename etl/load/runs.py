@@ -13,11 +13,10 @@ from etl.db.engine import told
 from etl.db.run_tables import leases, rejects, run_streams, runs
 from etl.errors import FAILED, TRY_AGAIN, LeaseLost, RunInProgress
 from etl.load.staging import RunKey, clear
-from etl.report import RunReport, StreamReport
+from etl.model import RunKind, RunReport, RunStatus, StreamReport
 
 LEASE = timedelta(minutes=15)  # longer than one request with all its retries and waits
-RESUMABLE = ("running", "parked", "denied")
-BACKFILL = "backfill"
+RESUMABLE = (RunStatus.RUNNING, RunStatus.PARKED, RunStatus.DENIED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ def acquire(
     now: datetime,
     alive: Any,
     *,
-    kind: str = "sync",
+    kind: str = RunKind.SYNC,
 ) -> datetime:
     """Takes the lease of a source; RunInProgress when a live holder has it.
 
@@ -69,10 +68,10 @@ def acquire(
         old = Holder(
             token=row.token, host=row.host, pid=row.pid, process_started=row.process_started
         )
-        makes_way = row.kind == BACKFILL != kind
+        makes_way = row.kind == RunKind.BACKFILL != kind
         # an expired lease of a live holder is taken too: the token keeps it from writing
         if alive(old) is not False and row.expires_at > now and not makes_way:
-            doing = "backfilled" if row.kind == BACKFILL else "synced"
+            doing = "backfilled" if row.kind == RunKind.BACKFILL else "synced"
             raise RunInProgress(
                 f"{source} is being {doing} by process {old.pid} on {old.host}; "
                 f"wait for it, or until its lease ends at {row.expires_at:%H:%M:%S}Z"
@@ -150,13 +149,13 @@ def open_run(
         fresh = now - row.started_at <= resume_within
         if resumed is None and fresh and row.scope == run["scope"]:
             resumed = _resume(connection, row, now)
-        elif run["kind"] != "dry_run" or row.kind == "dry_run":
+        elif run["kind"] != RunKind.DRY_RUN or row.kind == RunKind.DRY_RUN:
             died_at = None if renewed is None else max(row.started_at, renewed)
             abandon(connection, row.run_id, now, died_at=died_at)
     if resumed is not None:
         return resumed
     made = connection.execute(
-        insert(runs).values(**run, status="running", attempts=1, started_at=now)
+        insert(runs).values(**run, status=RunStatus.RUNNING, attempts=1, started_at=now)
     )
     key = made.inserted_primary_key
     return OpenRun(
@@ -184,8 +183,8 @@ def abandon(
     connection.execute(update(runs).where(this).values(abandoned_at=now))
     connection.execute(
         update(runs)
-        .where(this, runs.c.status == "running")
-        .values(status="aborted", finished_at=func.coalesce(died_at, now))
+        .where(this, runs.c.status == RunStatus.RUNNING)
+        .values(status=RunStatus.ABORTED, finished_at=func.coalesce(died_at, now))
     )
     clear(connection, run_id)
 
@@ -205,19 +204,26 @@ def _forget_reads(connection: Connection, source: str, now: datetime) -> None:
 
 def _rivals(run: dict[str, Any]) -> ColumnElement[bool]:
     """The unended runs that a run of this kind and scope goes on with, or ends."""
-    if run["kind"] == BACKFILL:
-        return and_(runs.c.kind == BACKFILL, runs.c.scope == run["scope"])
-    return runs.c.kind != BACKFILL
+    if run["kind"] == RunKind.BACKFILL:
+        return and_(runs.c.kind == RunKind.BACKFILL, runs.c.scope == run["scope"])
+    return runs.c.kind != RunKind.BACKFILL
 
 
 def _park_backfills(connection: Connection, source: str, now: datetime) -> None:
     """What a backfill has stored waits for it; without the lease it cannot say so itself."""
-    running = (runs.c.source == source, runs.c.kind == BACKFILL, runs.c.status == "running")
+    running = (
+        runs.c.source == source,
+        runs.c.kind == RunKind.BACKFILL,
+        runs.c.status == RunStatus.RUNNING,
+    )
     connection.execute(
         update(runs)
         .where(*running)
         .values(
-            status="parked", finished_at=now, exit_code=TRY_AGAIN, error="made way for another run"
+            status=RunStatus.PARKED,
+            finished_at=now,
+            exit_code=TRY_AGAIN,
+            error="made way for another run",
         )
     )
 
@@ -239,8 +245,8 @@ def abort(connection: Connection, run_id: int, now: datetime) -> None:
     """A run that will not be resumed, and did not end by itself, is closed."""
     connection.execute(
         update(runs)
-        .where(runs.c.run_id == run_id, runs.c.status == "running")
-        .values(status="aborted", finished_at=now)
+        .where(runs.c.run_id == run_id, runs.c.status == RunStatus.RUNNING)
+        .values(status=RunStatus.ABORTED, finished_at=now)
     )
 
 
@@ -248,8 +254,8 @@ def break_off(connection: Connection, run_id: int, why: str, now: datetime) -> N
     """A run that the database broke off is parked where it was, with the reason."""
     connection.execute(
         update(runs)
-        .where(runs.c.run_id == run_id, runs.c.status == "running")
-        .values(status="parked", finished_at=now, exit_code=FAILED, error=why)
+        .where(runs.c.run_id == run_id, runs.c.status == RunStatus.RUNNING)
+        .values(status=RunStatus.PARKED, finished_at=now, exit_code=FAILED, error=why)
     )
 
 
@@ -265,7 +271,7 @@ def record_failure(connection: Connection, report: RunReport, etl_version: str) 
                 source=report.source,
                 provider=report.provider,
                 kind=report.kind,
-                status="failed",
+                status=RunStatus.FAILED,
                 scope="",
                 attempts=1,
                 started_at=report.started_at,
@@ -330,7 +336,7 @@ def _resume(connection: Connection, row: Any, now: datetime) -> OpenRun:
     connection.execute(
         update(runs)
         .where(runs.c.run_id == row.run_id)
-        .values(status="running", attempts=row.attempts + 1, started_at=started_at, **_OPEN)
+        .values(status=RunStatus.RUNNING, attempts=row.attempts + 1, started_at=started_at, **_OPEN)
     )
     return OpenRun(
         key=RunKey(run_id=row.run_id, source=row.source, provider=row.provider),

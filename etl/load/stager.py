@@ -31,8 +31,8 @@ from etl.load import resume as overtaken
 from etl.load import staging
 from etl.load.row_set import Seen
 from etl.load.staging import Batch, RunKey
+from etl.model import Operation, Reject, StreamStatus
 from etl.providers.kit import Json, Page, Stream, whole
-from etl.record import Reject
 from etl.signals import hear
 from etl.transform.classify import MAX_ITEM, Before, Head, Outcome, Staged, compare, named_items
 
@@ -136,7 +136,7 @@ class Intake:
             states, self.seen[name] = staging.read_ledger(self._reading, self.run.run_id, name)
             for walk in map(from_json, states):
                 walk.resumed = walk.resumed or not walk.ended
-                current = self.walk(name, again(walk) if walk.status != "ok" else walk)
+                current = self.walk(name, again(walk) if walk.status != StreamStatus.OK else walk)
                 self._meet(name, current, current.last)
         if landed.any:
             self._give_way(landed)
@@ -302,7 +302,7 @@ class Intake:
         Stored rows that it met stay met: they are not looked for elsewhere.
         """
         current = self.walk(stream, again(walk))
-        give_up(current, "incomplete", reason)
+        give_up(current, StreamStatus.INCOMPLETE, reason)
         self._listed[stream].forget(walk.parent_id)
         self._recall.pop((stream, walk.parent_id), None)
         self._touch(stream, current)
@@ -415,7 +415,7 @@ class Intake:
             staging.settle(connection, self.run.run_id, stream)
             staged = staging.staged_counts(connection, self.run.run_id, stream)
         fresh = staged.get(walk.parent_id, {})
-        news = fresh.get("created", 0) + fresh.get("restored", 0) + walk.passed
+        news = fresh.get(Operation.CREATED, 0) + fresh.get(Operation.RESTORED, 0) + walk.passed
         walk.distinct = len(self.seen[stream]) + news
 
     def head(self, stream: str, external_id: str) -> Head | None:
@@ -545,8 +545,8 @@ class Intake:
         if passed:
             outcome.staged = [one for one in outcome.staged if self.keeps(stream, one)]
         for one in passed:
-            walk.fresh += one.operation != "updated"
-            walk.passed += one.operation != "updated"
+            walk.fresh += one.operation != Operation.UPDATED
+            walk.passed += one.operation != Operation.UPDATED
             walk.newcomers += _is_newcomer(_created(one), walk)
 
     def _stage(self, stream: str, walk: Walk, outcome: Outcome) -> None:
@@ -555,7 +555,7 @@ class Intake:
         self._reject(stream, walk, outcome.rejects, len(outcome.rejects))
         self._count_again(walk, outcome.again)
         for staged in outcome.staged:
-            walk.fresh += staged.operation != "updated"
+            walk.fresh += staged.operation != Operation.UPDATED
             walk.newcomers += _is_newcomer(_created(staged), walk)
             self._ordinal += 1
             self._batch.staged[stream].append((self._ordinal, staged))
@@ -565,7 +565,7 @@ class Intake:
 
 
 def _before(staged: Staged) -> Before:
-    return Before(staged.content_hash, staged.operation != "updated", _created(staged))
+    return Before(staged.content_hash, staged.operation != Operation.UPDATED, _created(staged))
 
 
 def _created(staged: Staged) -> float | None:

@@ -31,7 +31,7 @@ from etl.db.run_tables import ledger, rejects, schema_drift, staged_deletions
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
 from etl.json_text import parsed_text
 from etl.load.row_set import Seen
-from etl.record import Child, Reject
+from etl.model import Child, Reject
 from etl.transform.canonical import hash_of_text
 from etl.transform.classify import Head, Staged
 

@@ -7,15 +7,15 @@ event (rotation, drift) is told once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from etl.report import RunReport
+from etl.model import COMMITTED, RunKind, RunReport, RunStatus, StreamStatus
 
 FAILURE, BACKFILL, HELD, STALE = "failure", "backfill", "held", "stale"
 ROTATION, DRIFT = "rotation", "drift"
 EVENTS = (ROTATION, DRIFT)
 TELLING = (
-    "sync",
-    "backfill",
-    "apply",
+    RunKind.SYNC,
+    RunKind.BACKFILL,
+    RunKind.APPLY,
 )  # kinds of runs; a dry run, a replay of the past tell nobody
 _TITLES = {
     FAILURE: "the sync failed",
@@ -51,13 +51,13 @@ class Findings:
 
 def found_in(report: RunReport) -> Findings:
     """The failures and held-back deletions of a run; one that did not come to its end has none."""
-    if report.status in ("failed", "denied"):
-        kind = BACKFILL if report.kind == "backfill" else FAILURE
+    if report.status in (RunStatus.FAILED, RunStatus.DENIED):
+        kind = BACKFILL if report.kind == RunKind.BACKFILL else FAILURE
         message = report.error or report.status
         return Findings(
             there=[Cause(kind=kind, source=report.source, detail=report.status, message=message)]
         )
-    if report.status not in ("ok", "partial", "held"):
+    if report.status not in COMMITTED:
         return Findings()
     there = [
         Cause(
@@ -67,13 +67,14 @@ def found_in(report: RunReport) -> Findings:
             message=_held(report, stream.stream),
         )
         for stream in report.streams
-        if stream.status == "held"
+        if stream.status == StreamStatus.HELD
     ]
-    gone = [(kind, status) for kind in _over(report) for status in ("failed", "denied")]
+    failures = (RunStatus.FAILED, RunStatus.DENIED)
+    gone: list[tuple[str, str]] = [(kind, one) for kind in _over(report) for one in failures]
     gone += [
         (HELD, stream.stream)
         for stream in report.streams
-        if stream.status == "ok" and (stream.complete or report.kind != "backfill")
+        if stream.status == StreamStatus.OK and (stream.complete or report.kind != RunKind.BACKFILL)
     ]
     return Findings(there=there, gone=gone)
 
@@ -84,10 +85,10 @@ def _over(report: RunReport) -> Sequence[str]:
     A backfill that has read everything shows that syncs work, a sync that has makes up for a
     backfill. A plan that is applied has read nothing.
     """
-    if report.kind == "apply":
+    if report.kind == RunKind.APPLY:
         return ()
-    whole = report.status == "ok" and all(stream.complete for stream in report.streams)
-    own, other = (BACKFILL, FAILURE) if report.kind == "backfill" else (FAILURE, BACKFILL)
+    whole = report.status == RunStatus.OK and all(stream.complete for stream in report.streams)
+    own, other = (BACKFILL, FAILURE) if report.kind == RunKind.BACKFILL else (FAILURE, BACKFILL)
     return (own, other) if whole else (own,)
 
 

@@ -20,6 +20,7 @@ from etl.errors import ConfigError
 from etl.history import quarantine
 from etl.history.runs import freshness
 from etl.log_fields import fields
+from etl.model import RunReport, StreamStatus
 from etl.notify import store
 from etl.notify.alerts import (
     DRIFT,
@@ -35,7 +36,6 @@ from etl.notify.alerts import (
 from etl.notify.store import Notice
 from etl.operations.sync import Clock, utc_now
 from etl.providers import PROVIDERS
-from etl.report import RunReport
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def _staleness(
         f"{row.stream}: last complete {row.last_complete_at or 'never'}"
         + (f", and a time in the future: {row.future_at}" if row.future_at else "")
         for row in freshness(connection, [source.name], now=now)
-        if row.stream in wanted and row.stream_status != "unavailable"
+        if row.stream in wanted and row.stream_status != StreamStatus.UNAVAILABLE
         if row.future_at or (row.last_complete_at or began) < now - allowed
     ]
     if not stale:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, column, delete, or_, select, table, upd
 
 from etl.db.bulk import upsert
 from etl.db.run_tables import notices, runs
+from etl.model import RunKind
 from etl.notify.alerts import BACKFILL, EVENTS, FAILURE, TELLING, Cause, Findings
 
 CLAIM = timedelta(minutes=10)  # longer than a notice takes to send
@@ -161,5 +162,5 @@ def looked(connection: Connection, run_id: int) -> tuple[datetime, list[tuple[da
 
 def first_started(connection: Connection, source: str) -> datetime | None:
     """When a source was run for the first time."""
-    query = select(runs.c.started_at).where(runs.c.source == source, runs.c.kind != "dry_run")
+    query = select(runs.c.started_at).where(runs.c.source == source, runs.c.kind != RunKind.DRY_RUN)
     return connection.execute(query.order_by(runs.c.started_at).limit(1)).scalar()

@@ -20,14 +20,14 @@ from etl.db.run_tables import runs
 from etl.errors import ConfigError, SourceError
 from etl.extract.pages import Reader, body_of
 from etl.history.runs import one_run, usual_requests
-from etl.load.runs import BACKFILL, RESUMABLE, unended
+from etl.load.runs import RESUMABLE, unended
 from etl.load.staging import read_ledger
+from etl.model import RunKind, RunReport, RunStatus
 from etl.operations.sync import Clock, Wish, budget_of, client_of, job_of, reader_of, utc_now
 from etl.pipeline.job import Job
 from etl.pipeline.run import AFTER_ANOTHER_RUN
 from etl.pipeline.selection import from_json
 from etl.providers.kit import Partition, Stream, fans_out
-from etl.report import RunReport
 from etl.signals import undisturbed
 
 
@@ -58,11 +58,11 @@ def to_the_end(
     waits: is told before each pause, of what is waited for and until when (`retry_at`).
     """
     report = run(wish)
-    while report.status == "parked" and report.retry_at is not None:
+    while report.status == RunStatus.PARKED and report.retry_at is not None:
         waits(report)
         sleep(max(0.0, (report.retry_at - clock()).total_seconds()))
         went_on = run(replace(wish, full=False))
-        busy = went_on.status == "busy"
+        busy = went_on.status == RunStatus.BUSY
         report = replace(report, retry_at=clock() + AFTER_ANOTHER_RUN) if busy else went_on
     return report
 
@@ -71,7 +71,7 @@ def wish_of(engine: Engine, settings: Settings, name: str, run_id: int) -> Wish:
     """What an unended backfill was asked for; ConfigError where it cannot be gone on with."""
     with reading(engine) as connection:
         run, _ = one_run(connection, run_id)
-    if run is None or run.source != name or run.kind != BACKFILL:
+    if run is None or run.source != name or run.kind != RunKind.BACKFILL:
         raise ConfigError(
             f"run {run_id} is no backfill of {name}; `etl runs {name}` lists its runs"
         )
@@ -127,7 +127,7 @@ def _unended(connection: Connection, job: Job) -> int | None:
     query = (
         select(runs.c.run_id)
         .where(runs.c.source == job.source, runs.c.scope == job.scope)
-        .where(runs.c.kind == BACKFILL, unended())
+        .where(runs.c.kind == RunKind.BACKFILL, unended())
         .order_by(runs.c.run_id.desc())
     )
     return connection.execute(query.limit(1)).scalar()

@@ -17,13 +17,13 @@ from etl.load.commit import Landing, land
 from etl.load.scope import Credential
 from etl.load.scopes import StoredScope
 from etl.load.staging import RunKey
+from etl.model import RunKind, RunReport, RunStatus, StreamReport, StreamStatus
 from etl.operations import plan_store
 from etl.operations.plan_document import PlannedChanges, PlannedReject, PlannedScope, SourcePlan
 from etl.operations.sync import Clock, Watch, Wish, job_of, sync, utc_now
 from etl.pipeline.deletions import TROUBLE
 from etl.pipeline.lease import at_work, lives
 from etl.providers import PROVIDERS
-from etl.report import RunReport, StreamReport
 
 NEVER = timedelta(seconds=-1)
 
@@ -150,7 +150,7 @@ def _apply(engine: Engine, one: SourcePlan, clock: Clock) -> RunReport:
             row = {
                 "source": one.source,
                 "provider": one.provider,
-                "kind": "apply",
+                "kind": RunKind.APPLY,
                 "scope": one.scope,
                 "etl_version": __version__,
             }
@@ -182,8 +182,8 @@ def _report(one: SourcePlan, run: RunKey, now: datetime) -> RunReport:
     return replace(
         one.report,
         run_id=run.run_id,
-        kind="apply",
-        status="partial" if bad else "ok",
+        kind=RunKind.APPLY,
+        status=RunStatus.PARTIAL if bad else RunStatus.OK,
         exit_code=PARTIAL if bad else OK,
         started_at=now,
         finished_at=now,
@@ -195,7 +195,7 @@ def _report(one: SourcePlan, run: RunKey, now: datetime) -> RunReport:
 
 
 def _stream(stream: StreamReport, now: datetime) -> StreamReport:
-    status = "ok" if stream.status == "held" else stream.status
+    status = StreamStatus.OK if stream.status == StreamStatus.HELD else stream.status
     read = stream.oldest_read_at and min(stream.oldest_read_at, now)
     return replace(
         stream, status=status, requests=0, retries=0, waited_seconds=0.0, oldest_read_at=read

@@ -22,9 +22,8 @@ from weakref import finalize
 from pydantic import InstanceOf, TypeAdapter
 
 from etl.errors import ConfigError
+from etl.model import Reject, RunReport
 from etl.providers.kit import Json
-from etl.record import Reject
-from etl.report import RunReport
 from etl.spool import Spool
 from etl.transform.diff import MISSING, FieldChange
 

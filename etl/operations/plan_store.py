@@ -15,6 +15,7 @@ from etl.db.tables import RECORDS
 from etl.errors import PlanOutOfDate
 from etl.load import missing, scopes, staging
 from etl.load.staging import Batch, RunKey
+from etl.model import Operation, RunKind
 from etl.operations.plan_document import PlannedChange, SourcePlan, Standing, fields_as_json
 from etl.providers.kit import Partition, Stream
 from etl.transform.canonical import content_of
@@ -27,7 +28,7 @@ _REMEDY = "nothing of it was applied; look at a new `etl plan`"
 
 def standing(connection: Connection, source: str) -> Standing:
     """Where a source stands now."""
-    wrote = or_(runs.c.observed_at.is_not(None), runs.c.kind == "reprocess")
+    wrote = or_(runs.c.observed_at.is_not(None), runs.c.kind == RunKind.REPROCESS)
     last = connection.execute(
         select(
             func.max(runs.c.run_id).label("run_id"),
@@ -75,7 +76,7 @@ def was_applied(connection: Connection, plan: SourcePlan) -> bool:
     """Whether this very plan was applied already."""
     query = select(runs.c.run_id).where(
         runs.c.source == plan.source,
-        runs.c.kind == "apply",
+        runs.c.kind == RunKind.APPLY,
         runs.c.observed_at == plan.observed_at,
     )
     return connection.execute(query).first() is not None
@@ -154,7 +155,7 @@ def _deleted(connection: Connection, run: RunKey, stream: Stream) -> Iterator[Pl
     for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
         yield PlannedChange(
             stream=stream.name,
-            operation="deleted",
+            operation=Operation.DELETED,
             parent_id=row.parent_id,
             project_key=row.project_key or "",
             external_id=row.external_id,
@@ -201,10 +202,12 @@ def _restaged(
     gone = {
         change.row_id: change.reason
         for change in changes
-        if change.operation == "deleted" and change.row_id is not None and change.reason is not None
+        if change.operation == Operation.DELETED
+        and change.row_id is not None
+        and change.reason is not None
     }
     missing.add_deletions(connection, run.run_id, stream.name, gone)
-    written = [change for change in changes if change.operation != "deleted"]
+    written = [change for change in changes if change.operation != Operation.DELETED]
     stored = _heads(connection, run.source, stream.name, written)
     return [(next(ordinals), _staged(change, stored, stream)) for change in written]
 

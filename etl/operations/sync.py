@@ -36,8 +36,9 @@ from etl.history.runs import last_ok as last_ok_in
 from etl.history.runs import last_started as last_started_in
 from etl.json_text import json_text
 from etl.load.commit import Landing
-from etl.load.runs import BACKFILL, record_failure
+from etl.load.runs import record_failure
 from etl.log_fields import log_run
+from etl.model import Landed, RunKind, RunReport, RunStatus
 from etl.pipeline import rate_budget_rows
 from etl.pipeline.crawl import Progress
 from etl.pipeline.deletion_guard import DeleteLimits
@@ -51,7 +52,6 @@ from etl.pipeline.selection import as_json as selection_json
 from etl.providers import PROVIDERS
 from etl.providers.kit import Json, Provider, Stream
 from etl.providers.wire import fingerprint_with
-from etl.report import Landed, RunReport
 from etl.signals import undisturbed
 
 log = logging.getLogger(__name__)
@@ -167,8 +167,8 @@ class Wish:
     def kind(self) -> str:
         """The kind of run this is."""
         if self.backfill is not None:
-            return BACKFILL
-        return "dry_run" if self.dry_run else "sync"
+            return RunKind.BACKFILL
+        return RunKind.DRY_RUN if self.dry_run else RunKind.SYNC
 
     @property
     def oldest(self) -> timedelta | None:
@@ -309,7 +309,7 @@ def not_run(
         source=source.name,
         provider=source.provider,
         kind=wish.kind,
-        status="busy" if exit_code == TRY_AGAIN else "failed",
+        status=RunStatus.BUSY if exit_code == TRY_AGAIN else RunStatus.FAILED,
         exit_code=exit_code,
         started_at=began,
         finished_at=now,
@@ -325,7 +325,7 @@ def without_keys(settings: Settings, wish: Wish, now: datetime) -> list[RunRepor
             source=name,
             provider=one.provider,
             kind=wish.kind,
-            status="failed",
+            status=RunStatus.FAILED,
             exit_code=ConfigError.exit_code,
             started_at=now,
             finished_at=now,

@@ -29,6 +29,7 @@ from etl.extract.list_walk import (
 )
 from etl.extract.pages import OVERLAP, Reader, fetched, gathered, marks_of, pages
 from etl.load.stager import Intake
+from etl.model import StreamStatus
 from etl.pipeline.identity import moved_keys
 from etl.providers.kit import (
     Page,
@@ -156,7 +157,7 @@ def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
             return
         if walk.number >= MOST_WALKS:
             if unproved(walk) is None:
-                give_up(walk, "incomplete", f"{walk.number} walks of it did not agree")
+                give_up(walk, StreamStatus.INCOMPLETE, f"{walk.number} walks of it did not agree")
             return
         walk, first = work.intake.walk(stream.name, again(walk)), None
 
@@ -172,7 +173,7 @@ def _read_whole(work: Survey, stream: Stream, walk: Walk, first: Response | None
         return False
     except MisdirectedAnswer as error:
         if walk.number >= MOST_WALKS:
-            give_up(walk, "incomplete", str(error))
+            give_up(walk, StreamStatus.INCOMPLETE, str(error))
             work.intake.checkpoint(stream.name, walk)
         return False
     return True
@@ -257,8 +258,8 @@ def _answered(answer: Response | SourceError) -> Response:
 def _standing(walk: Walk, error: SourceError) -> str:
     """unavailable: the key may not read it; incomplete: its project went away; failed: the rest."""
     if error.status == 403 or (error.status == 404 and walk.embedded):
-        return "unavailable"
-    return "incomplete" if error.status == 404 else "failed"
+        return StreamStatus.UNAVAILABLE
+    return StreamStatus.INCOMPLETE if error.status == 404 else StreamStatus.FAILED
 
 
 def _gather(work: Survey, stream: Stream) -> list[str]:

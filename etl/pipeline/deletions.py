@@ -16,14 +16,14 @@ from etl.load import missing as absent
 from etl.load import staging
 from etl.load.missing import Candidate
 from etl.load.stager import Intake
+from etl.model import Operation, StreamReport, StreamStatus
 from etl.pipeline.deletion_guard import raise_if_unsafe
 from etl.pipeline.evidence import Verdict, keep_renamed, prove_deletions
 from etl.pipeline.identity import listed_keys
 from etl.pipeline.job import Job
 from etl.providers.kit import Stream, Traffic
-from etl.report import StreamReport
 
-TROUBLE = ("incomplete", "failed")
+TROUBLE = (StreamStatus.INCOMPLETE, StreamStatus.FAILED)
 _STALE = "another run wrote records of it after it was read; the next run looks for the others"
 
 
@@ -59,8 +59,9 @@ def conclude(
     walks = intake.walks[stream.name]
     candidates = _candidates(job, intake, stream)
     for parent_id in {candidate.parent_id for candidate in candidates}:
-        if parent_id in walks and walks[parent_id].status == "unavailable":
-            walks[parent_id].status = "incomplete"  # what is stored cannot be seen any more
+        if parent_id in walks and walks[parent_id].status == StreamStatus.UNAVAILABLE:
+            # what is stored cannot be seen any more
+            walks[parent_id].status = StreamStatus.INCOMPLETE
     doubts = {id_: reason for id_, walk in walks.items() if (reason := unproved(walk))}
     doubts |= _not_there(job, intake, stream, candidates)
     held: UnsafeChange | None = None
@@ -237,7 +238,9 @@ def _partition(
 ) -> StreamReport:
     counts: dict[str, Any] = {n: staged.get(walk.parent_id, {}).get(n, 0) for n in _STAGED}
     reason = found.doubts.get(walk.parent_id)
-    status = walk.status if walk.status != "ok" or reason is None else "incomplete"
+    status = (
+        walk.status if walk.status != StreamStatus.OK or reason is None else StreamStatus.INCOMPLETE
+    )
     return StreamReport(
         stream=found.stream.name,
         parent_id=walk.parent_id,
@@ -268,7 +271,7 @@ def _walks(walks: Sequence[Walk], rows: Sequence[StreamReport]) -> list[dict[str
     ]
 
 
-_STAGED = ("created", "updated", "restored")
+_STAGED = (Operation.CREATED, Operation.UPDATED, Operation.RESTORED)
 
 
 def _standing(
@@ -279,17 +282,20 @@ def _standing(
     Where deletions of its parents are held back, those of its own records below them are too.
     """
     bad = [row for row in rows if row.status in TROUBLE]
-    unavailable = [row for row in rows if row.status == "unavailable"]
+    unavailable = [row for row in rows if row.status == StreamStatus.UNAVAILABLE]
     where = f" (in {len(bad or unavailable)} of {len(rows)})" if len(rows) > 1 else ""
     if bad:
-        return "incomplete", f"{bad[0].parent_key} {bad[0].incomplete_reason}".strip() + where
+        return (
+            StreamStatus.INCOMPLETE,
+            f"{bad[0].parent_key} {bad[0].incomplete_reason}".strip() + where,
+        )
     if parent is not None and parent.status in TROUBLE:
-        return "incomplete", f"{parent.stream} is incomplete, so its parts are"
+        return StreamStatus.INCOMPLETE, f"{parent.stream} is incomplete, so its parts are"
     if found.unread:
         above = found.stream.parent
-        return "incomplete", f"{found.unread} {above} were rejected and are not stored"
+        return StreamStatus.INCOMPLETE, f"{found.unread} {above} were rejected and are not stored"
     if unavailable:
-        status = "unavailable" if len(unavailable) == len(rows) else "ok"
+        status = StreamStatus.UNAVAILABLE if len(unavailable) == len(rows) else StreamStatus.OK
         return status, f"not available to this key: {unavailable[0].incomplete_reason}{where}"
-    held = found.held is not None or (parent is not None and parent.status == "held")
-    return ("held" if held else "ok"), found.part
+    held = found.held is not None or (parent is not None and parent.status == StreamStatus.HELD)
+    return (StreamStatus.HELD if held else StreamStatus.OK), found.part

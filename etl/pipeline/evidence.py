@@ -19,12 +19,9 @@ from etl.errors import (
 )
 from etl.extract.pages import Reader, body_for
 from etl.load.missing import Candidate
+from etl.model import DeletionReason
 from etl.pipeline.identity import Keys
 from etl.providers.kit import Json, Stream
-
-NOT_FOUND = "the provider answers 404 for it"
-NOT_LISTED = "missing from a complete walk"
-REPLACED = "its key belongs to another record now"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,7 +83,7 @@ def keep_renamed(verdict: Verdict, candidates: Sequence[Candidate], keys: Keys) 
 def _rest(verdict: Verdict, candidate: Candidate, stream: Stream, *, filtered: bool) -> None:
     """What a proved walk alone says of a record that was not asked for."""
     if not filtered:
-        verdict.deleted[candidate.row_id] = NOT_LISTED
+        verdict.deleted[candidate.row_id] = DeletionReason.NOT_LISTED
     elif stream.one is None:
         verdict.left.add(candidate.row_id)
 
@@ -108,13 +105,21 @@ def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, st
         return _refused(error)
     if _is(body, stream, candidate):
         return "", _ALIVE
-    return (REPLACED, "") if stream.renamable else ("", "was answered by another record")
+    return (
+        (DeletionReason.KEY_REUSED, "")
+        if stream.renamable
+        else ("", "was answered by another record")
+    )
 
 
 def _refused(error: SourceError) -> tuple[str, str]:
     """(evidence, doubt) of a question without an answer; raises what ends the run."""
     if isinstance(error, RequestRejected):
-        return (NOT_FOUND, "") if error.status == 404 else ("", f"cannot be asked for: {error}")
+        return (
+            (DeletionReason.NOT_FOUND, "")
+            if error.status == 404
+            else ("", f"cannot be asked for: {error}")
+        )
     if isinstance(error, AccessDenied) and error.status != 401:
         return "", _HIDDEN
     if isinstance(error, RateLimited) or not isinstance(error, TransientError | MisdirectedAnswer):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from etl.model import RunKind
 from etl.pipeline.deletion_guard import DeleteLimits
 from etl.pipeline.selection import WHOLE, Selection
 from etl.providers.kit import Provider, Stream
@@ -29,7 +30,7 @@ class Job:
     options: Mapping[str, Any]
     streams: tuple[Stream, ...]
     scope: str
-    kind: str = "sync"
+    kind: str = RunKind.SYNC
     limits: DeleteLimits = field(default_factory=DeleteLimits)
     most_questions: int = 50
     resume_within: timedelta = timedelta(hours=6)

@@ -12,8 +12,8 @@ from etl.config.settings import ArchiveSettings, Settings, SourceSettings
 from etl.errors import StoreError
 from etl.extract.pages import Reader
 from etl.log_fields import fields
+from etl.model import RunReport
 from etl.pipeline.job import Job
-from etl.report import RunReport
 
 log = logging.getLogger(__name__)
 

@@ -38,12 +38,12 @@ from etl.load.commit import Landing, land
 from etl.load.runs import Holder, OpenRun
 from etl.load.stager import Intake
 from etl.log_fields import fields
+from etl.model import RunKind, RunReport, RunStatus, StreamReport, StreamStatus
 from etl.pipeline.crawl import Progress, Survey, confirm_keys, survey
 from etl.pipeline.deletions import TROUBLE, Conclusion, conclude, report_of
 from etl.pipeline.job import Job
 from etl.pipeline.scope import Scopes, asked_identity, known_identity, scopes_of
 from etl.providers.kit import Json, Stream, Traffic
-from etl.report import RunReport, StreamReport
 from etl.signals import hearing, to_its_end, undisturbed
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
         clock=shell.past.clock if shell.past else shell.clock,
         keeps_findings=not job.dry_run,
         beat=beat,
-        every_page=job.kind == runs.BACKFILL,
+        every_page=job.kind == RunKind.BACKFILL,
         keeps=lambda stream, staged: job.selection.keeps(
             stream, staged.operation, staged.record.created_at
         ),
@@ -175,7 +175,7 @@ def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
     try:
         return _ended(course)
     except LeaseLost as error:
-        if job.kind != runs.BACKFILL:
+        if job.kind != RunKind.BACKFILL:
             raise
         return course.made_way(error)
     finally:
@@ -320,7 +320,7 @@ class _Course:
             land(connection, landing, observed_at)
             return landing.report
         self.shell.planned(connection, landing, observed_at)
-        report = replace(landing.report, status="dry_run", exit_code=OK)
+        report = replace(landing.report, status=RunStatus.DRY_RUN, exit_code=OK)
         runs.close_run(connection, report, observed_at=None)
         staging.clear(connection, self.opened.key.run_id)
         return report
@@ -365,7 +365,7 @@ class _Course:
                 None if parent is None else parent.oldest_read_at,
             )
             oldest = min((read for read in reads if read is not None), default=None)
-            if summary.status == "held" and not self.job.plans:
+            if summary.status == StreamStatus.HELD and not self.job.plans:
                 oldest = None
             streams[name] = replace(summary, oldest_read_at=oldest)
             partitions += telling
@@ -375,7 +375,7 @@ class _Course:
     def stop(self, error: SourceError) -> RunReport:
         """Ends the run without a merge; what was staged stays where another run may go on."""
         status, exit_code = _ending(error)
-        if status != "failed":
+        if status != RunStatus.FAILED:
             self.intake.flush()
         with self.shell.engine.begin() as connection:
             now = self.shell.clock()
@@ -383,7 +383,7 @@ class _Course:
             streams = [self._unfinished(stream.name) for stream in self.job.streams]
             report = self._report(status, exit_code, now, streams, error=error)
             runs.close_run(connection, report, observed_at=None)
-            if status == "failed":
+            if status == RunStatus.FAILED:
                 staging.clear(connection, self.opened.key.run_id)
         return report
 
@@ -396,7 +396,7 @@ class _Course:
             error,
             extra=fields("backfill made way", source=self.job.source, reason=error),
         )
-        report = self._report("parked", TRY_AGAIN, now, [], error=None)
+        report = self._report(RunStatus.PARKED, TRY_AGAIN, now, [], error=None)
         made_way = f"it makes way for another run of {self.job.source}"
         return replace(report, error=made_way, retry_at=now + AFTER_ANOTHER_RUN)
 
@@ -443,17 +443,19 @@ class _Course:
 def _standing(streams: Sequence[StreamReport], held: UnsafeChange | None) -> tuple[str, int]:
     """The status and exit code of a run that came to its end."""
     if held is not None:
-        return "held", held.exit_code
+        return RunStatus.HELD, held.exit_code
     if any(stream.status in TROUBLE or stream.rejected for stream in streams):
-        return "partial", PARTIAL
-    return "ok", OK
+        return RunStatus.PARTIAL, PARTIAL
+    return RunStatus.OK, OK
 
 
 def _ending(error: SourceError) -> tuple[str, int]:
     """The status and exit code of a run that an error ended."""
     if isinstance(error, TransientError):
-        return "parked", TRY_AGAIN
-    return ("denied" if isinstance(error, AccessDenied) else "failed"), error.exit_code
+        return RunStatus.PARKED, TRY_AGAIN
+    return (
+        RunStatus.DENIED if isinstance(error, AccessDenied) else RunStatus.FAILED
+    ), error.exit_code
 
 
 def _billed(old: Traffic, before: Traffic, after: Traffic) -> Traffic:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from etl.errors import ConfigError
+from etl.model import Operation
 from etl.providers.kit import Json, Page, Request, Stream
 from etl.providers.paging import read_object
 
@@ -44,7 +45,7 @@ class Selection:
         if not self.windowed:
             return True
         if not stream.dated:
-            return operation != "updated"
+            return operation != Operation.UPDATED
         return (
             created_at is not None
             and (self.created_since is None or created_at >= self.created_since)

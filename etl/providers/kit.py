@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from etl.json_text import Json as Json
 from etl.json_text import http_date
-from etl.record import Record
+from etl.model import Record
 
 Params = tuple[tuple[str, str], ...]
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import FailFast, Field, field_validator, model_validator
 
 from etl.json_text import path_step, vendor_message
+from etl.model import Child, Record
 from etl.providers.kit import Embedded, Json, Options, Partition, Provider, Request, Stream
 from etl.providers.paging import count_of, earlier, echoed_link, is_object, read_linked
 from etl.providers.wire import (
@@ -24,7 +25,6 @@ from etl.providers.wire import (
     Wire,
     drift_of,
 )
-from etl.record import Child, Record
 
 VERSION = "20240415"
 ENVIRONMENTS_PAGE_SIZE = 100

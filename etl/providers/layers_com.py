@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from etl.json_text import path_step, vendor_message
+from etl.model import Record
 from etl.providers.kit import Json, Options, Partition, Provider, Request, Stream
 from etl.providers.paging import is_object, read_cursor
 from etl.providers.wire import Rfc3339, Wire, drift_of
-from etl.record import Record
 
 STATUSES = frozenset({"active", "archived"})
 _TIERS = {"standard": ("120/min",), "pilot": ("1200/min",), "partner": ("6000/min",)}  # of reads

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from pydantic import FailFast, Field, field_validator
 
 from etl.json_text import path_step, vendor_message
+from etl.model import Child, Record
 from etl.providers.kit import Json, Options, Partition, Provider, Request, Stream
 from etl.providers.paging import echoed_number, is_object, read_numbered, read_object
 from etl.providers.wire import MAX_CHILDREN, EpochMillis, Key, Number, TextList, Wire, drift_of
-from etl.record import Child, Record
 
 VERSION = "20240601"
 PARAMETER_TYPES = frozenset({"string", "number", "boolean", "object", "array"})

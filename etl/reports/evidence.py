@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from etl.model import Operation
 from etl.transform.diff import FieldChange
 
-OPERATIONS = ("created", "updated", "deleted", "restored")
+OPERATIONS = tuple(Operation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from etl.formatting import count, time
+from etl.model import Operation
 from etl.reports import charts
 from etl.reports.charts import Bar
 from etl.reports.evidence import OPERATIONS, Event, Evidence
@@ -127,12 +128,12 @@ def _edits(evidence: Evidence) -> Html:
         "section",
         tag("h2", "Updates, field by field"),
         told,
-        cut(len(evidence.edits), evidence.total("updated", "restored"), "updates"),
+        cut(len(evidence.edits), evidence.total(Operation.UPDATED, Operation.RESTORED), "updates"),
     )
 
 
 def _creations(evidence: Evidence) -> Html:
-    total = evidence.total("created")
+    total = evidence.total(Operation.CREATED)
     if not total:
         return Html()
     landed = groupby(evidence.creations, key=lambda one: (one.observed_at, one.source, one.stream))
@@ -153,7 +154,7 @@ def _creations(evidence: Evidence) -> Html:
 
 
 def _event(one: Event) -> Html:
-    vendor = time(one.provider_updated_at) if one.operation != "deleted" else ""
+    vendor = time(one.provider_updated_at) if one.operation != Operation.DELETED else ""
     about = [
         one.actor and f"by {one.actor}",
         one.reason,

@@ -15,6 +15,7 @@ from etl.db.tables import changes
 from etl.formatting import count, time
 from etl.history.retention import known_since
 from etl.history.runs import Filter, change_feed
+from etl.model import Operation, RunKind, RunStatus
 from etl.reports.evidence import OPERATIONS, Completeness, Count, Event, Evidence, RunFacts
 from etl.transform.diff import FieldChange
 
@@ -59,9 +60,9 @@ def gather(
         asked={} if asked.run_id is not None else {"source": asked.source, "stream": asked.stream},
         notes=not_known(connection, asked),
         counts=counts(connection, asked),
-        edits=events(connection, asked, "updated", "restored"),
-        deletions=events(connection, asked, "deleted"),
-        creations=events(connection, asked, "created"),
+        edits=events(connection, asked, Operation.UPDATED, Operation.RESTORED),
+        deletions=events(connection, asked, Operation.DELETED),
+        creations=events(connection, asked, Operation.CREATED),
         completeness=completeness(connection, asked),
         runs=found,
         telling_runs=telling_runs,
@@ -164,14 +165,14 @@ def ran(
 ) -> tuple[list[RunFacts], tuple[int, int, int]]:
     """The newest runs that have something to tell; how many those are, how many not whole, all."""
     sums = _sums().subquery()
-    told = or_(sums.c.changed > 0, runs.c.status != "ok", sums.c.incomplete > 0)
+    told = or_(sums.c.changed > 0, runs.c.status != RunStatus.OK, sums.c.incomplete > 0)
     query = select(runs, sums).outerjoin(sums, sums.c.of_run == runs.c.run_id).where(*_ran(asked))
     if asked.run_id is None:
         query = query.where(told)
     found = connection.execute(query.order_by(runs.c.run_id.desc()).limit(most)).all()
     every = connection.execute(select(func.count()).select_from(runs).where(*_ran(asked)))
     telling = connection.execute(select(func.count()).select_from(query.subquery()))
-    not_whole = or_(runs.c.status != "ok", func.coalesce(sums.c.incomplete, 1) != 0)
+    not_whole = or_(runs.c.status != RunStatus.OK, func.coalesce(sums.c.incomplete, 1) != 0)
     bad = connection.execute(select(func.count()).select_from(query.where(not_whole).subquery()))
     facts = [_run(connection, row) for row in found]
     return facts, (int(telling.scalar_one()), int(bad.scalar_one()), int(every.scalar_one()))
@@ -230,5 +231,5 @@ def _ran(asked: Asked) -> list[Any]:
     if asked.run_id is not None:
         return [runs.c.run_id == asked.run_id]
     at = func.coalesce(runs.c.observed_at, runs.c.started_at)
-    conditions = [at >= asked.begin, at <= asked.end, runs.c.kind != "dry_run"]
+    conditions = [at >= asked.begin, at <= asked.end, runs.c.kind != RunKind.DRY_RUN]
     return conditions if asked.source is None else [*conditions, runs.c.source == asked.source]

@@ -1,6 +1,7 @@
 """The tables of an evidence report: completeness, deletions, runs. Pure."""
 
 from etl.formatting import count, span
+from etl.model import Operation, RunStatus
 from etl.reports.evidence import Event, Evidence, RunFacts
 from etl.reports.html import Html, tag
 from etl.reports.paper import moment, table
@@ -43,7 +44,7 @@ def completeness(evidence: Evidence) -> Html:
 
 def deletions(evidence: Evidence) -> Html:
     """Every deletion, how it is known, and the proof of the walk that missed it."""
-    total = evidence.total("deleted")
+    total = evidence.total(Operation.DELETED)
     if not total:
         return Html()
     rows = [
@@ -96,7 +97,7 @@ def runs(evidence: Evidence) -> Html:
 
 
 def _well(run: RunFacts) -> bool:
-    return run.status == "ok" and run.complete
+    return run.status == RunStatus.OK and run.complete
 
 
 def _took(run: RunFacts) -> str | None:

@@ -16,6 +16,7 @@ from etl.extract.pages import Reader
 from etl.json_text import json_text
 from etl.load.runs import observed
 from etl.log_fields import log_run
+from etl.model import COMMITTED, RunKind, RunReport
 from etl.operations.sync import Clock, Watch, Wish, job_of, utc_now
 from etl.pipeline.job import Job
 from etl.pipeline.lease import at_work, lives
@@ -23,12 +24,9 @@ from etl.pipeline.run import Past, Shell, run
 from etl.providers import PROVIDERS
 from etl.providers.kit import Options, Provider, Request, Response, Traffic
 from etl.providers.wire import fingerprint_with
-from etl.report import RunReport
 from etl.signals import hear
 
 log = logging.getLogger(__name__)
-
-GOES_ON = ("ok", "partial", "held")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +75,7 @@ def load_archive(
         job = job_of_dump(settings, load.source, dump, wish)
         report = replay(engine, settings, job, dump, watch=watch, clock=clock)
         yield dump, report
-        if report.status not in GOES_ON:
+        if report.status not in COMMITTED:
             return
 
 
@@ -127,7 +125,7 @@ def job_of_dump(
     job = job_of(source, settings, replace(wish, streams=streams, full=True), provider)
     return replace(
         job,
-        kind="replay",
+        kind=RunKind.REPLAY,
         key=about.get("key", job.key),
         streams=tuple(dump.reads(one) for one in job.streams if one.name in dump.streams),
         scope=json_text({"dump": dump.name, "at": dump.at.isoformat()}),

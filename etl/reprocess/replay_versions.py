@@ -17,8 +17,8 @@ from etl.load import missing, staging
 from etl.load.events import write_events
 from etl.load.merge import merge
 from etl.load.staging import Batch, RunKey
+from etl.model import Reject
 from etl.providers.kit import Json, Partition, Provider, Stream
-from etl.record import Reject
 from etl.reprocess.stored_versions import Moment
 from etl.spool import Spool
 from etl.transform.canonical import identify

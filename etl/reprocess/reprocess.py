@@ -25,11 +25,11 @@ from etl.errors import OK, ConfigError, UnsafeChange
 from etl.load import runs
 from etl.load.runs import Holder, OpenRun
 from etl.log_fields import fields
+from etl.model import RunKind, RunReport, RunStatus
 from etl.operations.sync import Clock, utc_now
 from etl.pipeline.lease import at_work, lives
 from etl.providers import PROVIDERS
 from etl.providers.kit import Provider
-from etl.report import RunReport
 from etl.reprocess.reconcile import Difference, Rewrite
 from etl.reprocess.safety import newly_rejected, other_deletions
 from etl.reprocess.scratch import Dumps, Remade, remade
@@ -167,8 +167,8 @@ def _reprocess(
                 run_id=opened.key.run_id,
                 source=wanted.source,
                 provider=wanted.provider.name,
-                kind="reprocess",
-                status="ok",
+                kind=RunKind.REPROCESS,
+                status=RunStatus.OK,
                 exit_code=OK,
                 started_at=opened.started_at,
                 finished_at=now,
@@ -203,7 +203,7 @@ def _leased(engine: Engine, wanted: Wanted, holder: Holder, clock: Clock) -> Ite
         row = {
             "source": wanted.source,
             "provider": wanted.provider.name,
-            "kind": "reprocess",
+            "kind": RunKind.REPROCESS,
             "scope": "reprocess",
             "etl_version": __version__,
         }

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, select
 
 from etl.db.run_tables import rejects
 from etl.db.tables import RECORDS, RecordTables, changes
+from etl.model import Operation
 from etl.providers.kit import Provider
 
 Place = tuple[str, str]  # parent id, external id
@@ -64,7 +65,7 @@ def _deletions(
         select(table.c.parent_id, table.c.external_id, changes.c.run_id, changes.c.key)
         .add_columns(changes.c.observed_at)
         .join(changes, changes.c.record_id == table.c[tables.id])
-        .where(changes.c.stream == tables.stream, changes.c.operation == "deleted")
+        .where(changes.c.stream == tables.stream, changes.c.operation == Operation.DELETED)
         .order_by(changes.c.change_id)
     )
     return {

@@ -27,9 +27,10 @@ from etl.errors import ConfigError, StoreError
 from etl.load import scopes
 from etl.load.scope import Credential, scope_of
 from etl.load.scopes import StoredScope
+from etl.model import COMMITTED, RunKind
 from etl.operations.sync import Clock, Wish, utc_now
 from etl.providers.kit import Provider
-from etl.reprocess.replay_archive import GOES_ON, job_of_dump, replay
+from etl.reprocess.replay_archive import job_of_dump, replay
 from etl.reprocess.replay_versions import Rebuild
 from etl.reprocess.stored_versions import Moment, lacking, moments
 
@@ -90,7 +91,7 @@ class Remade:
             return False
         self._join(dump.at)
         report = replay(self.scratch, settings, job, replace(dump, open=lambda: answers))
-        if report.status not in GOES_ON or report.run_id is None:
+        if report.status not in COMMITTED or report.run_id is None:
             self.left_out.append(f"{dump.name}: {report.error}")
             return False
         self.taken[report.run_id] = self.known[dump.at]
@@ -107,7 +108,7 @@ class Remade:
         query = (
             select(runs)
             .where(runs.c.source == self.source, runs.c.observed_at < at)
-            .where(runs.c.kind.not_in(("dry_run", "backfill")))
+            .where(runs.c.kind.not_in((RunKind.DRY_RUN, RunKind.BACKFILL)))
             .order_by(runs.c.observed_at.desc())
         )
         last = self.stored.execute(query.limit(1)).first()

@@ -24,7 +24,7 @@ from etl.config.settings import Settings, SourceSettings
 from etl.errors import ConfigError, StoreError
 from etl.extract.retry import LANDED, rest
 from etl.log_fields import fields
-from etl.report import RunReport
+from etl.model import RunReport
 
 log = logging.getLogger(__name__)
 

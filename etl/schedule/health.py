@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl.errors import ConfigError, StoreError
 from etl.log_fields import fields
-from etl.report import Landed, RunReport
+from etl.model import Landed, Operation, RunReport
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,12 @@ class Metrics:
         self._seconds.labels(source).set(took.total_seconds())
         for stream in report.streams:
             self._requests.labels(source).inc(stream.requests)
-            for operation in ("created", "updated", "deleted", "restored"):
+            for operation in (
+                Operation.CREATED,
+                Operation.UPDATED,
+                Operation.DELETED,
+                Operation.RESTORED,
+            ):
                 counted = self._changes.labels(source, stream.stream, operation)
                 counted.inc(getattr(stream, operation))
 

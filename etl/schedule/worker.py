@@ -21,7 +21,7 @@ from etl.db.engine import store_error
 from etl.errors import FAILED, OK, TRY_AGAIN, EtlError, StoreError
 from etl.extract.retry import next_try
 from etl.log_fields import fields
-from etl.report import RunReport
+from etl.model import RunKind, RunReport, RunStatus
 from etl.schedule import queue
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def queued(
         run_id=None,
         source=source.name,
         provider=source.provider,
-        kind="sync",
-        status="queued" if error is None else "failed",
+        kind=RunKind.SYNC,
+        status=RunStatus.QUEUED if error is None else RunStatus.FAILED,
         exit_code=OK if error is None else FAILED,
         started_at=started,
         finished_at=clock(),

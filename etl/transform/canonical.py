@@ -10,8 +10,8 @@ from hashlib import blake2b
 from pydantic import ValidationError
 
 from etl.json_text import MOST_KEY_BYTES, field_step, is_key, json_type, parsed_text
+from etl.model import Record, Reject
 from etl.providers.kit import Json, Partition, Stream
-from etl.record import Record, Reject
 
 HASH_RULE = "1"  # stored with every hash; a new rule must not look like a change of the record
 MAX_REASON = 200  # letters of why an item does not fit, which a vendor's words may be part of

@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from etl.json_text import parsed_text
+from etl.model import Operation, Record, Reject
 from etl.providers.kit import Json, Partition, Stream
 from etl.providers.wire import is_fingerprint
-from etl.record import Record, Reject
 from etl.transform.canonical import content_of, hash_of_text, identify, identity_of, transform
 
 MAX_ITEM = 2 * 2**20  # bytes of one item; it is copied several times on its way to the database
@@ -38,7 +38,7 @@ class Before(NamedTuple):
     created: float | None
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen, see etl.record
+@dataclass(slots=True, kw_only=True)  # not frozen, see etl.model
 class Staged:
     """A record that is new, changed or back; row_id is None for a new one.
 
@@ -150,5 +150,5 @@ def _with_known_keys(item: Json, stream: Stream, head: Head | None) -> Json:
 
 def _operation(head: Head | None) -> str:
     if head is None:
-        return "created"
-    return "restored" if head.deleted else "updated"
+        return Operation.CREATED
+    return Operation.RESTORED if head.deleted else Operation.UPDATED

@@ -15,6 +15,7 @@ from etl.history import activity, browse, quarantine
 from etl.history import changes as feed
 from etl.history import runs as queries
 from etl.history.activity import OPERATIONS
+from etl.model import COMMITTED, RunStatus, StreamStatus
 from etl.web.asked import STREAMS, Asked
 from etl.web.charts import Chart, pieces, stacked
 
@@ -22,10 +23,9 @@ Values = Mapping[str, Any]
 
 LONGEST_CHART = timedelta(days=30)
 STATUSES = (
-    *("ok", "partial", "held", "parked", "running"),
-    *("denied", "failed", "aborted", "dry_run"),
+    *(RunStatus.OK, RunStatus.PARTIAL, RunStatus.HELD, RunStatus.PARKED, RunStatus.RUNNING),
+    *(RunStatus.DENIED, RunStatus.FAILED, RunStatus.ABORTED, RunStatus.DRY_RUN),
 )
-LANDED = ("ok", "partial", "held")
 SINCE = {"": "any time", "24h": "the last day", "7d": "the last 7 days", "30d": "the last 30 days"}
 LATEST = 8
 MOST_LISTS = 300
@@ -49,14 +49,14 @@ def overview(connection: Connection, asked: Asked) -> Values:
 
 def _oldest(fresh: Any) -> datetime | None:
     """When the stream that is the least fresh was complete; None when one never was."""
-    times = [row.last_complete_at for row in fresh if row.stream_status != "unavailable"]
+    times = [row.last_complete_at for row in fresh if row.stream_status != StreamStatus.UNAVAILABLE]
     return None if None in times or not times else min(times)
 
 
 def _state(row: Any) -> str:
     if row.future_at is not None:
         return "future"
-    state: str = row.stream_status if row.run_status in LANDED else row.run_status
+    state: str = row.stream_status if row.run_status in COMMITTED else row.run_status
     return state
 
 

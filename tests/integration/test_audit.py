@@ -11,8 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.conftest import BOTH, Databases
 from tests.support.database import count
-from tests.support.internals.database import CHECKS, Check, findings, invariants, snapshot
-from tests.support.internals.running import proof
+from tests.support.internals.database import CHECKS, Check, findings, snapshot
 from tests.support.internals.values import Finding, Violation, finding
 from tests.support.runs import settings_for, small, sync, sync_all
 
@@ -149,10 +148,6 @@ def test_a_hash_of_another_rule_is_told_and_no_violation(evolved: Engine) -> Non
         assert (found.ok, found.noted > 0) == (True, True)
         assert "rule 0" in found.notes[0]
         assert broken(connection) == {}
-
-
-def test_reasons_that_need_no_walk_are_those_that_are_written() -> None:
-    assert invariants.PROOFS == (proof.NOT_FOUND, proof.REPLACED)
 
 
 NEW = "(SELECT min(project_id) FROM projects WHERE version = 1 AND source = 'ly')"

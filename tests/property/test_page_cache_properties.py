@@ -11,11 +11,11 @@ from sqlalchemy import Engine
 
 from etl.config.settings import Settings, load
 from etl.extract.pages import Reader
+from etl.model import RunReport
 from etl.operations.sync import Wish, job_of
 from etl.pipeline.lease import lives, this_process
 from etl.pipeline.run import Shell, run
 from etl.providers.kit import Request, Response, Traffic
-from etl.report import RunReport
 from tests.conftest import Databases
 from tests.support.database import contents, rows
 from tests.support.runs import hour

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from etl.config.settings import Settings
-from etl.report import RunReport, StreamReport
+from etl.model import RunReport, StreamReport
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import rows
 from tests.support.runs import asked, of, settings_for, sync

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 
 from etl.archive.reader import found_in
 from etl.config.settings import Settings
+from etl.model import Record
 from etl.operations.sync import Wish
 from etl.providers.kit import Partition, Provider, Stream
-from etl.record import Record
 from etl.reprocess.replay_archive import job_of_dump, replay
 from etl.sandbox import Sandbox, Sizes, World
 from tests.conftest import Databases

@@ -8,6 +8,7 @@ from io import BufferedReader, BytesIO
 from typing import Any
 
 from etl import __version__
+from etl.model import Reject, RunReport, StreamReport
 from etl.operations.plan_document import (
     PlannedChange,
     PlannedChanges,
@@ -18,8 +19,6 @@ from etl.operations.plan_document import (
     read_plans,
     write_plans,
 )
-from etl.record import Reject
-from etl.report import RunReport, StreamReport
 
 AT = datetime(2026, 12, 1, 6, tzinfo=UTC)
 FILE = "plan.json"

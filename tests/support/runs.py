@@ -12,11 +12,11 @@ from sqlalchemy import Engine
 
 from etl.config.settings import Settings, load
 from etl.extract.pages import Reader
+from etl.model import RunReport, StreamReport
 from etl.operations import sync as app
 from etl.pipeline.lease import lives, this_process
 from etl.pipeline.run import Shell, run
 from etl.providers.kit import Traffic
-from etl.report import RunReport, StreamReport
 from etl.sandbox import KEYS, Sandbox, Sizes, World
 
 SOURCES = {"ld": "launchdarkly", "st": "statsig", "ly": "layers"}

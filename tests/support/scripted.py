@@ -23,9 +23,9 @@ from sqlalchemy import Engine
 from etl.config.settings import Settings
 from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError, TransientError
 from etl.extract.pages import Reader
+from etl.model import RunReport
 from etl.providers.kit import Request, Response, Traffic
 from etl.providers.wire import fingerprint_with
-from etl.report import RunReport
 from tests.support.runs import START, hour, run_with, settings_of
 
 Answers = dict[str, Any]

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, select
 from etl.config.settings import DEFAULT_FINGERPRINT_KEY
 from etl.db.run_tables import rejects, runs
 from etl.db.tables import RECORDS, change_fields, changes
-from etl.report import RunReport
+from etl.model import RunReport
 from etl.sandbox import World
 from tests.support.content import differences, stored
 from tests.support.runs import SOURCES

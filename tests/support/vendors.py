@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 from etl.config.settings import Settings
 from etl.errors import RequestRejected
 from etl.extract.pages import Reader
+from etl.model import RunReport
 from etl.providers.kit import Request, Response
-from etl.report import RunReport
 from tests.support.runs import SOURCES, run_with
 from tests.support.vendor_schemas import cleaned, digest
 

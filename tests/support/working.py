@@ -14,9 +14,9 @@ from sqlalchemy import Engine, event
 
 from etl.config.settings import load
 from etl.load import stager
+from etl.model import RunReport
 from etl.operations import sync as app
 from etl.pipeline.crawl import Progress
-from etl.report import RunReport
 from etl.schedule.worker import Worker
 
 BEAT, DEAD_AFTER, AT_ONCE = 1.0, 10.0, 2

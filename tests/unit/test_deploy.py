@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from etl.cli import app
 from etl.config.cron import cron_trigger
-from etl.report import Landed, RunReport
+from etl.model import Landed, RunReport
 from etl.schedule.health import Metrics
 from tests.cli.command import etl
 from tests.support.locks import read_locks

@@ -9,6 +9,7 @@ from sqlalchemy import inspect
 
 from etl.db import migrations
 from etl.db.engine import open_engine
+from etl.model import DeletionReason, Operation, RunKind, RunStatus, StreamStatus
 from etl.web.app import PAGES
 from tests.support.database import VIEWS
 
@@ -95,12 +96,22 @@ def test_every_module_a_page_names_is_there(page: str) -> None:
 
 def test_every_reason_of_a_deletion_is_told() -> None:
     reasons = re.findall(r"^\| `([a-z0-9' ]+ [a-z0-9' ]+)` \|", PAGE, re.MULTILINE)
-    source = "".join(
-        (DOCS.parent / name).read_text(encoding="utf-8")
-        for name in ("etl/pipeline/evidence.py", "etl/load/missing.py")
-    )
-    assert len(reasons) == 4
-    assert [reason for reason in reasons if f'"{reason}"' not in source] == []
+    assert set(reasons) == set(DeletionReason)
+
+
+def words(section: str, column: str) -> set[str]:
+    """What the page says that a column may hold."""
+    found = re.search(rf"^\| `{column}` \| text \| (.*) \|$", SECTIONS[section], re.MULTILINE)
+    assert found
+    return set(re.findall(r"`(\w+)`", found[1]))
+
+
+def test_every_word_of_a_closed_set_is_told() -> None:
+    assert words("runs", "kind") == set(RunKind)
+    assert words("run_streams", "status") == set(StreamStatus)
+    assert words("changes", "operation") == set(Operation)
+    statuses = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", SECTIONS["runs"], re.MULTILINE)
+    assert set(statuses) == set(RunStatus) - {RunStatus.BUSY, RunStatus.QUEUED}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -14,13 +14,12 @@ from etl.extract.retry import rest
 from etl.formatting import safe
 from etl.json_text import json_text, parsed_text, path_step
 from etl.load.row_set import Seen
+from etl.model import Record, Reject, RunReport, StreamReport, as_json
 from etl.operations.plan_document import MAX_BYTES, MAX_LINE, SourcePlan, read_plans
 from etl.pipeline.selection import WHOLE, Selection
 from etl.providers.kit import Json, Page, Partition, Provider, Request, Response, Stream, Traffic
 from etl.providers.wire import clean, fingerprint_with, parse
-from etl.record import Record, Reject
 from etl.redaction import SHORTEST_RUN
-from etl.report import RunReport, StreamReport, as_json
 from etl.reports.evidence import OPERATIONS, Evidence
 from etl.reports.evidence_page import page as evidence_page
 from etl.reports.export import WRITERS, Column, CsvStyle, write_csv, write_jsonl

@@ -2,7 +2,7 @@
 
 import pytest
 
-from etl.record import Record, Reject
+from etl.model import Record, Reject
 from etl.transform.canonical import content_of, hash_of, identify, transform
 from tests.unit.builders import (
     LAYERS_PROJECTS,

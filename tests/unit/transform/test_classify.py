@@ -1,7 +1,7 @@
 """A page against what is stored."""
 
+from etl.model import Reject
 from etl.providers.kit import Json, Partition
-from etl.record import Reject
 from etl.transform.canonical import content_of, hash_of
 from etl.transform.classify import Head, compare, named_items
 from tests.unit.builders import LD_LAYERS, LD_PROJECTS, PARTITION, STATSIG_LAYERS, layer, project

@@ -1,19 +1,123 @@
-"""What a run did, as values: printed by the CLI, given as JSON, stored in runs and run_streams."""
+"""The values of a run: records of the unified schema, reports, and the closed sets of their words.
+
+The values of the enums are the stored strings; the columns are the contract of docs/schema.md.
+What is made for every item is not frozen, because a frozen dataclass takes four times as long to
+make; nobody changes it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from etl.json_text import iso_time
+
+
+class RunKind(StrEnum):
+    """What a run was made for; `runs.kind`."""
+
+    SYNC = "sync"
+    DRY_RUN = "dry_run"
+    BACKFILL = "backfill"
+    APPLY = "apply"
+    REPLAY = "replay"
+    REPROCESS = "reprocess"
+
+
+class RunStatus(StrEnum):
+    """How a run ended; `runs.status`. Of what is no run, or none yet: busy, queued."""
+
+    RUNNING = "running"
+    OK = "ok"
+    PARTIAL = "partial"  # something is incomplete, the rest is committed
+    HELD = "held"  # deletions are withheld, the rest is committed
+    PARKED = "parked"  # the next run resumes it
+    DENIED = "denied"
+    FAILED = "failed"
+    ABORTED = "aborted"  # its process ended without a word
+    DRY_RUN = "dry_run"
+    BUSY = "busy"
+    QUEUED = "queued"
+
+
+COMMITTED = frozenset({RunStatus.OK, RunStatus.PARTIAL, RunStatus.HELD})
+
+
+class StreamStatus(StrEnum):
+    """How a run read a stream or one of its partitions; `run_streams.status`."""
+
+    OK = "ok"
+    INCOMPLETE = "incomplete"
+    UNAVAILABLE = "unavailable"  # the provider does not offer it to this key
+    HELD = "held"
+    FAILED = "failed"
+    UNFINISHED = "unfinished"  # the run ended before
+
+
+class Operation(StrEnum):
+    """What a change did to a record; `changes.operation`."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    RESTORED = "restored"
+
+
+class DeletionReason(StrEnum):
+    """Why a record is known to be deleted; `changes.reason`."""
+
+    NOT_LISTED = "missing from a complete walk"
+    NOT_FOUND = "the provider answers 404 for it"
+    KEY_REUSED = "its key belongs to another record now"
+    PROJECT_DELETED = "its project was deleted"
+
+
+@dataclass(slots=True, kw_only=True)
+class Child:
+    """A row of a child table (a parameter, a reservation); `external_id` is unique in its layer."""
+
+    external_id: str
+    key: str
+    name: str
+    columns: Mapping[str, Any]
+    raw: Any
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """One project, environment or layer in the unified schema, without hash, raw and history.
+
+    drift: (JSON path, what is new about it) of everything that this code does not know or use.
+    """
+
+    key: str
+    name: str
+    columns: Mapping[str, Any]
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    children: Mapping[str, Sequence[Child]] = field(default_factory=dict)
+    drift: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """An item that fits no known shape: kept whole, with where and why, never dropped.
+
+    mark: what tells an item without an id from others, however its volatile fields differ.
+    """
+
+    external_id: str | None
+    path: str
+    reason: str
+    payload: Any
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamReport:
     """One stream of a run, or one of its partitions that had something to say.
 
-    status: ok, incomplete, unavailable (the vendor does not offer it to this key), held, failed,
-    unfinished (the run ended before).
     waited_seconds: how long it paused for limits and retries, by the clock on the wall.
     oldest_read_at: when the oldest page was read that the result rests on: its freshness, where
     the stream is complete.
@@ -23,7 +127,7 @@ class StreamReport:
     stream: str
     parent_id: str = ""
     parent_key: str = ""
-    status: str = "ok"
+    status: str = StreamStatus.OK
     complete: bool = True
     incomplete_reason: str | None = None
     proof: str | None = None
@@ -47,12 +151,7 @@ class StreamReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """One run of one source.
-
-    status: ok, partial (something incomplete, the rest landed), held (deletions held back),
-    parked (goes on with the next run), failed, denied, dry_run; and of what is no run (yet):
-    busy, queued.
-    """
+    """One run of one source."""
 
     run_id: int | None
     source: str
