@@ -191,7 +191,9 @@ def _of_files(folder: Path, provider: Provider) -> Dump | str:
     if not streams:
         named = ", ".join(f"{stream.name}.json" for stream in provider.streams)
         return f"it holds none of {named}"
-    inside = [one.name for one in provider.streams if one.gather or one.name == "environments"]
+    inside = [
+        one.name for one in provider.streams if one.extra_requests or one.name == "environments"
+    ]
     return Dump(
         name=folder.name,
         at=at,
@@ -223,7 +225,7 @@ def _filed(folder: Path, stream: Stream, *, fanned: bool) -> Stream:
         return Request(stream.name, (("of", partition.parent_key if fanned else ""),))
 
     def read(body: Json, request: Request) -> Page:
-        pages = [stream.read(page, request) for page in body["pages"]]
+        pages = [stream.read_page(page, request) for page in body["pages"]]
         files = _files(folder, stream.name, dict(request.params or ())["of"])
         for file, page in zip(files[:-1], pages, strict=False):
             if page.next is None:
@@ -236,17 +238,17 @@ def _filed(folder: Path, stream: Stream, *, fanned: bool) -> Stream:
 
     gather = tuple(
         Request(stream.name, (("of", ""), ("page", str(number))))
-        for number, _ in enumerate(stream.gather)
+        for number, _ in enumerate(stream.extra_requests)
     )
     return replace(
         stream,
-        first=first,
-        read=read,
+        first_request=first,
+        read_page=read,
         echo=lambda _body, _request: None,  # files are asked for by their names
-        gather=gather,
-        atomic=True,
-        earlier=None,
-        one=None,
+        extra_requests=gather,
+        is_single_page=True,
+        earlier_request=None,
+        item_request=None,
     )
 
 

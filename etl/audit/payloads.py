@@ -247,7 +247,7 @@ def _fields(connection: Connection, change_ids: Sequence[int]) -> Mapping[int, _
 def _diff(row: Any, stream: Stream) -> _Diff:
     """The fields as the merge would write them."""
     before, after = content_of(row.old, stream), content_of(row.new, stream)
-    found = field_changes(before, after, stream.keyed)
+    found = field_changes(before, after, stream.list_keys)
     return {change.path: (_told(change.old), _told(change.new)) for change in found}
 
 

@@ -117,7 +117,7 @@ def _expected(common: context.Common) -> set[tuple[str, str]]:
         (name, stream.name)
         for name, source in context.settings(common).sources.items()
         for stream in PROVIDERS[source.provider].streams
-        if stream.wanted(source.options)
+        if stream.is_wanted(source.options)
     }
 
 

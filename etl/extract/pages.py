@@ -121,7 +121,7 @@ def _page_after(
     try:
         return _page(reader, stream, request, first)
     except MisdirectedAnswer as error:
-        _raise_if_same(marks_of(stream.read(error.body, request), stream), before, number)
+        _raise_if_same(marks_of(stream.read_page(error.body, request), stream), before, number)
         raise
 
 
@@ -143,11 +143,11 @@ def _page(reader: Reader, stream: Stream, request: Request, first: Response | No
         if stream.echo(body, request) is not None:  # no mark: the body is not the one digested
             del body, response  # two of them are not held at once
             body = body_for(reader, stream, replace(request, alone=True))
-            return replace(stream.read(body, request), sent_at=sent_at)
+            return replace(stream.read_page(body, request), sent_at=sent_at)
     except RequestRejected as error:
-        if stream.missing is None or error.status != 404:
+        if stream.page_of_404 is None or error.status != 404:
             raise
-        return stream.missing(request)
+        return stream.page_of_404(request)
     page = _read(reader, stream, request, body)
     return replace(page, mark=None if reader.recall is None else mark, sent_at=sent_at)
 
@@ -171,7 +171,7 @@ def body_for(reader: Reader, stream: Stream, request: Request) -> dict[str, Json
 def _read(reader: Reader, stream: Stream, request: Request, body: dict[str, Json]) -> Page:
     """The page of an answer; an answer that is an error in disguise is told in its own words."""
     try:
-        return stream.read(body, request)
+        return stream.read_page(body, request)
     except ProtocolError as error:
         said = reader.describe(body)
         says = f", which says {said!r}" if said else ""
@@ -195,16 +195,16 @@ def marks_of(page: Page, stream: Stream) -> list[Json]:
 
 def _step_back(stream: Stream, request: Request, before: Sequence[Json]) -> Request | None:
     """The request of the page's place one page earlier; None where pages need not follow."""
-    if stream.earlier is None or len(before) <= OVERLAP:
+    if stream.earlier_request is None or len(before) <= OVERLAP:
         return None
-    return stream.earlier(request, len(before))
+    return stream.earlier_request(request, len(before))
 
 
 def _overlapped(stream: Stream, page: Page) -> Request | None:
     """The next request, begun at the last record of this page."""
-    if page.next is None or stream.earlier is None or len(page.items) <= OVERLAP:
+    if page.next is None or stream.earlier_request is None or len(page.items) <= OVERLAP:
         return page.next
-    return stream.earlier(page.next, OVERLAP) or page.next
+    return stream.earlier_request(page.next, OVERLAP) or page.next
 
 
 def remembering(reader: Reader, request: Request, answer: Response) -> Reader:
@@ -250,7 +250,7 @@ def gathered(reader: Reader, stream: Stream, source: str) -> tuple[Json, Sequenc
     reader = replace(reader, fetch=single(reader.fetch))
     answers: list[Json] = []
     refused: list[SourceError] = []
-    for request in stream.gather:
+    for request in stream.extra_requests:
         try:
             answers.append(body_for(reader, stream, request))
         except (AccessDenied, RequestRejected, MisdirectedAnswer) as error:
@@ -330,7 +330,7 @@ def _outcome(fetch: Fetch, request: Request) -> Response | SourceError:
 def _mark(item: Json, stream: Stream) -> str:
     """What tells items apart: the id, or a digest of the item where it has none."""
     try:
-        found: object = stream.identity(item)
+        found: object = stream.item_id(item)
     except (KeyError, TypeError, AttributeError):
         found = None
     return found if isinstance(found, str) else hash_of(item)

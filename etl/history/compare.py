@@ -153,7 +153,7 @@ def _difference(row: Any, tables: RecordTables) -> Iterator[Difference]:
     old = None if row.old is None else content_of(value_of(row.old), stream)
     new = content_of(value_of(row.new), stream)
     both = row.operation in (Operation.UPDATED, Operation.RESTORED)
-    fields = field_changes(old, new, stream.keyed) if both else []
+    fields = field_changes(old, new, stream.list_keys) if both else []
     if row.operation == Operation.UPDATED and not fields:
         return  # hashed by another rule
     yield Difference(

@@ -63,7 +63,9 @@ def read_fields(
     shapes: Shapes = Counter()
     with closing(sized.rows(connection, pairs, *raws)) as states:
         for record_id, old, new in states:
-            found = field_changes(content_of(old, stream), content_of(new, stream), stream.keyed)
+            found = field_changes(
+                content_of(old, stream), content_of(new, stream), stream.list_keys
+            )
             for shape in reshaped(found):
                 if shape in shapes or len(shapes) < MOST_SHAPES:
                     shapes[shape] += 1

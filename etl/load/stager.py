@@ -213,7 +213,12 @@ class Intake:
 
     def recall(self, stream: Stream, walk: Walk) -> Recall | None:
         """What earlier walks of this list brought; None where no list is read twice as it is."""
-        if stream.atomic or walk.overlapping or stream.split is not whole or self.every_page:
+        if (
+            stream.is_single_page
+            or walk.overlapping
+            or stream.split_item is not whole
+            or self.every_page
+        ):
             return None  # (a backfill of a window counts what it leaves out)
         place = stream.name, walk.parent_id
         return self._recall.setdefault(place, Recall(self._listed[stream.name], walk.parent_id))
@@ -257,11 +262,12 @@ class Intake:
 
     def _take(self, stream: Stream, named: Sequence[Identified]) -> None:
         """Items by their ids; what they carry of other streams is taken too."""
-        if stream.split is whole:
+        if stream.split_item is whole:
             self._compare(stream, named)
             return
         split = [
-            (walk, [(id_, *stream.split(item)) for id_, item in items]) for walk, items in named
+            (walk, [(id_, *stream.split_item(item)) for id_, item in items])
+            for walk, items in named
         ]
         rejected = self._compare(
             stream, [(walk, [(id_, item) for id_, item, _ in parts]) for walk, parts in split]
@@ -470,7 +476,7 @@ class Intake:
 
     def _count(self, stream: Stream, walk: Walk, ids: Set[str]) -> None:
         """Counts the ids of a page: those met for the first time in this walk, and those again."""
-        if stream.atomic and walk.ended and walk.pages < 2:
+        if stream.is_single_page and walk.ended and walk.pages < 2:
             walk.distinct += len(ids)  # one response: no two walks of it are compared
             return
         new = self._meet(stream.name, walk, ids)
@@ -501,7 +507,7 @@ class Intake:
             self._stores[stream.name] = found  # only this run could change it, by its merge
         if not self._stores[stream.name]:
             return {}
-        if stream.atomic and len(wanted) == 1:
+        if stream.is_single_page and len(wanted) == 1:
             return self._read_ahead(stream.name, next(iter(wanted)))
         return staging.heads(self._reading, stream.name, self.run.source, wanted)
 
@@ -533,7 +539,7 @@ class Intake:
             )
             self._pass_by(stream, walk, outcome)
             self._stage(stream.name, walk, outcome)
-            for one in outcome.staged if not stream.atomic else ():
+            for one in outcome.staged if not stream.is_single_page else ():
                 listed.put(walk.parent_id, one.external_id, _before(one))
             rejected.update((walk.parent_id, r.external_id or "") for r in outcome.rejects)
             self._end_reading(stream, walk)

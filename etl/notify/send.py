@@ -108,7 +108,9 @@ def _staleness(
     connection: Connection, source: SourceSettings, allowed: timedelta, now: datetime
 ) -> Findings:
     """The streams that are asked for and did not come whole for too long, or ever."""
-    wanted = {one.name for one in PROVIDERS[source.provider].streams if one.wanted(source.options)}
+    wanted = {
+        one.name for one in PROVIDERS[source.provider].streams if one.is_wanted(source.options)
+    }
     began = store.first_started(connection, source.name) or now
     stale = [
         f"{row.stream}: last complete {row.last_complete_at or 'never'}"

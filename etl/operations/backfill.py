@@ -137,13 +137,13 @@ def requests_of(job: Job, totals: Mapping[str, int]) -> int | None:
     """The requests of all lists when they have so many records; None where that is not known."""
     found = 0
     for stream in job.streams:
-        if stream.gather:
-            found += len(stream.gather)
-        elif stream.missing is not None:
+        if stream.extra_requests:
+            found += len(stream.extra_requests)
+        elif stream.page_of_404 is not None:
             found += len(job.selection.projects)
         elif fans_out(job.provider, stream):
             # a list for each project, unless they come inside the projects
-            found += totals.get(stream.parent or "", 0) if stream.atomic else 0
+            found += totals.get(stream.parent or "", 0) if stream.is_single_page else 0
         elif stream.name in totals:
             found += max(1, ceil(totals[stream.name] / job.options[stream.name].page_size))
         else:
@@ -166,13 +166,15 @@ def _read_so_far(connection: Connection, run_id: int, job: Job) -> tuple[dict[st
 
 def _total(reader: Reader, stream: Stream, job: Job) -> int | None:
     """What the provider says a list holds, by its shortest page; None where it does not say."""
-    if stream.missing is not None:
+    if stream.page_of_404 is not None:
         return len(job.selection.projects)
     options = job.options[stream.name]
-    if stream.gather or not hasattr(options, "page_size"):
+    if stream.extra_requests or not hasattr(options, "page_size"):
         return None
-    first = stream.first(Partition(), options.model_copy(update={"page_size": 1}))
+    first = stream.first_request(Partition(), options.model_copy(update={"page_size": 1}))
     try:
-        return stream.read(body_of(reader, stream.name, first, reader.fetch(first)), first).total
+        return stream.read_page(
+            body_of(reader, stream.name, first, reader.fetch(first)), first
+        ).total
     except SourceError:
         return None  # the run itself will tell

@@ -41,12 +41,12 @@ def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> lis
     found: list[Finding] = []
     partition = Partition()
     for stream in provider.streams:
-        if not stream.wanted(source.options):
+        if not stream.is_wanted(source.options):
             continue
         try:
-            request = stream.first(partition, source.options[stream.name])
+            request = stream.first_request(partition, source.options[stream.name])
             body = body_of(reader, stream.name, request, reader.fetch(request))
-            page = stream.read(body, request)
+            page = stream.read_page(body, request)
         except SourceError as error:
             found.append(
                 Finding(
@@ -57,18 +57,18 @@ def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> lis
                     exit_code=error.exit_code,
                 )
             )
-            if stream.parent is None and not stream.gather:
+            if stream.parent is None and not stream.extra_requests:
                 break
             continue
         total = page.total if page.total is not None else f"{len(page.items)} on the first page"
         message = f"may be read ({total})"
-        if stream.parent is None and not stream.gather:
+        if stream.parent is None and not stream.extra_requests:
             named, _ = named_items(page.items[:1], stream)
             if not named:
                 return [*found, _ok(source, stream, "may be read, and is empty")]
             external_id, item = named[0]
             partition = Partition(parent_id=external_id, parent_key=str(item.get("key", "")))
-        elif provider.stream(stream.parent or stream.name).gather == ():
+        elif provider.stream(stream.parent or stream.name).extra_requests == ():
             message += f" in {partition.parent_key}"
         found.append(_ok(source, stream, message))
     return found

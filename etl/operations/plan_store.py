@@ -119,7 +119,7 @@ def _change(row: Any, stream: Stream) -> PlannedChange:
     fields: Sequence[FieldChange] = ()
     if row.old is not None:
         before, after = content_of(row.old, stream), content_of(row.raw, stream)
-        fields = field_changes(before, after, stream.keyed)
+        fields = field_changes(before, after, stream.list_keys)
     return PlannedChange(
         stream=stream.name,
         operation=row.operation,

@@ -461,7 +461,7 @@ def _chosen(
     return tuple(
         stream
         for stream in provider.streams
-        if stream.name in needed and stream.wanted(source.options)
+        if stream.name in needed and stream.is_wanted(source.options)
     )
 
 

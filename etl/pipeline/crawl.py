@@ -73,7 +73,7 @@ class Survey:
 
 def survey(work: Survey, stream: Stream) -> list[str]:
     """Walks every partition of a stream that this run has not walked yet; -> notes for people."""
-    if stream.gather:
+    if stream.extra_requests:
         return _gather(work, stream)
     todo = [walk for walk in _walks(work, stream) if not walk.ended]
     if not fans_out(work.provider, stream):
@@ -107,8 +107,8 @@ def _walks(work: Survey, stream: Stream) -> Iterator[Walk]:
         cut = walk.embedded and not walk.ended and walk.number == 0
         anew = cut or _is_unsettled(work, stream, walk)
         current = work.intake.walk(stream.name, again(walk) if anew else walk)
-        steady = stream.steady(work.options[stream.name])
-        current.overlapping = stream.earlier is not None and steady
+        steady = stream.has_stable_order(work.options[stream.name])
+        current.overlapping = stream.earlier_request is not None and steady
         yield current
 
 
@@ -143,9 +143,9 @@ def _is_unsettled(work: Survey, stream: Stream, walk: Walk) -> bool:
 def _start(work: Survey, stream: Stream, walk: Walk) -> Request:
     """Where the walk begins, or goes on: an overlapping one at the last record it has."""
     if walk.next is None:
-        return stream.first(walk.partition, work.options[stream.name])
-    if walk.last and stream.earlier is not None:
-        return stream.earlier(walk.next, OVERLAP) or walk.next
+        return stream.first_request(walk.partition, work.options[stream.name])
+    if walk.last and stream.earlier_request is not None:
+        return stream.earlier_request(walk.next, OVERLAP) or walk.next
     return walk.next
 
 
@@ -180,10 +180,10 @@ def _read_whole(work: Survey, stream: Stream, walk: Walk, first: Response | None
 
 
 def _settled(work: Survey, stream: Stream, walk: Walk) -> bool:
-    if stream.atomic:
+    if stream.is_single_page:
         # an emptied list is asked for once more before it is believed
         emptied = (
-            stream.missing is None
+            stream.page_of_404 is None
             and walk.distinct == 0
             and work.intake.stored_in(stream.name, walk) > 0
         )
@@ -270,7 +270,7 @@ def _gather(work: Survey, stream: Stream) -> list[str]:
     walk = work.intake.walk(stream.name, begin(Partition()))
     item, refused = gathered(work.reader, stream, work.source)
     walk.pages, walk.ended = 1, True
-    head = work.intake.head(stream.name, stream.identity(item))
+    head = work.intake.head(stream.name, stream.item_id(item))
     if refused and head is not None and not head.deleted:
         work.intake.meet(stream.name, walk, head.row_id)
     else:

@@ -70,7 +70,7 @@ def conclude(
     else:
         # another run has landed since, or nothing but single records was asked for: no proof
         stale = intake.stale.get(stream.name, frozenset())
-        silent = walks.keys() if stream.missing is not None else stale
+        silent = walks.keys() if stream.page_of_404 is not None else stale
         proved = {id_: proves_absence(walk) and id_ not in silent for id_, walk in walks.items()}
         missing = [one for one in candidates if _decidable(one, stream, walks, proved)]
         waiting = {one.parent_id for one in candidates}.intersection(stale, walks)
@@ -104,7 +104,7 @@ def _not_there(
 ) -> dict[str, str]:
     """A doubt where a selected project is neither at the provider nor, as far as known, was."""
     walk = intake.walks[stream.name].get("")
-    if stream.missing is None or walk is None or walk.pages == walk.distinct:
+    if stream.page_of_404 is None or walk is None or walk.pages == walk.distinct:
         return {}
     known = {*intake.parents(stream.name).values(), *(one.key for one in candidates)}
     unknown = [key for key in job.selection.projects if key not in known]
@@ -123,7 +123,7 @@ def _decidable(
     """Whether the walk of its list, or a question for it, can show that it is gone."""
     walk = walks.get(candidate.parent_id)
     ended = walk is not None and walk.ended
-    return ended and (stream.one is not None or proved[candidate.parent_id])
+    return ended and (stream.item_request is not None or proved[candidate.parent_id])
 
 
 def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
@@ -165,7 +165,7 @@ def _judge(
         filtered=filtered,
         most_questions=len(missing) if job.force_deletes else job.most_questions,
     )
-    if verdict.deleted and stream.renamable and stream.missing is not None:
+    if verdict.deleted and stream.asks_by_key and stream.page_of_404 is not None:
         whole = job.provider.stream(stream.name)
         keep_renamed(verdict, missing, listed_keys(reader, whole, job.options))
     held = _unsafe(job, intake, stream, len(verdict.deleted)) or (held if verdict.deleted else None)

@@ -50,10 +50,12 @@ def prove_deletions(
     Up to `most_questions` are asked for one by one; the rest rests on the walk, or waits.
     """
     verdict = Verdict()
-    asked = candidates[:most_questions] if stream.one else ()
+    asked = candidates[:most_questions] if stream.item_request else ()
     for candidate in asked:
         evidence, doubt = _look(reader, stream, candidate)
-        listed = stream.renamable and stream.missing is None  # not looked for by its key alone
+        listed = (
+            stream.asks_by_key and stream.page_of_404 is None
+        )  # not looked for by its key alone
         if evidence and listed and not proved.get(candidate.parent_id, False):
             evidence, doubt = "", _RENAMED
         if evidence:
@@ -84,7 +86,7 @@ def _rest(verdict: Verdict, candidate: Candidate, stream: Stream, *, filtered: b
     """What a proved walk alone says of a record that was not asked for."""
     if not filtered:
         verdict.deleted[candidate.row_id] = DeletionReason.NOT_LISTED
-    elif stream.one is None:
+    elif stream.item_request is None:
         verdict.left.add(candidate.row_id)
 
 
@@ -96,9 +98,9 @@ _HIDDEN = "may not be read by this key any more (403)"
 
 def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, str]:
     """(evidence, doubt): one of them is empty."""
-    if stream.one is None:
+    if stream.item_request is None:
         return "", _ALIVE
-    request = replace(stream.one(candidate.external_id, candidate.key), alone=True)
+    request = replace(stream.item_request(candidate.external_id, candidate.key), alone=True)
     try:
         body = body_for(reader, stream, request)
     except SourceError as error:
@@ -107,7 +109,7 @@ def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, st
         return "", _ALIVE
     return (
         (DeletionReason.KEY_REUSED, "")
-        if stream.renamable
+        if stream.asks_by_key
         else ("", "was answered by another record")
     )
 
@@ -130,6 +132,6 @@ def _refused(error: SourceError) -> tuple[str, str]:
 def _is(body: Json, stream: Stream, candidate: Candidate) -> bool:
     """Whether a 200 is about that record: LaunchDarkly is asked by key, which may be reused."""
     try:
-        return stream.identity(body) == candidate.external_id
+        return stream.item_id(body) == candidate.external_id
     except KeyError:
         return True  # enveloped: asked by id

@@ -43,15 +43,15 @@ def listed_keys(reader: Reader, stream: Stream, options: Mapping[str, Any]) -> K
     Raises what ends or parks a run: TransientError, and AccessDenied for a 401.
     """
     said = options[stream.name]
-    wide = said.model_copy(update={**dict.fromkeys(stream.narrowing), **stream.bare})
+    wide = said.model_copy(update={**dict.fromkeys(stream.filter_options), **stream.bare_options})
     return _read(reader, stream, wide)
 
 
 def _read(reader: Reader, stream: Stream, options: Any) -> Keys:
     keys: dict[str, str] = {}
     total, gaps = None, False
-    overlapping = stream.earlier is not None and stream.steady(options)
-    start = stream.first(Partition(), options)
+    overlapping = stream.earlier_request is not None and stream.has_stable_order(options)
+    start = stream.first_request(Partition(), options)
     try:
         for page in pages(_alone(reader), stream, start, overlapping=overlapping):
             total, gaps = page.total, gaps or page.gap
@@ -76,7 +76,7 @@ def moved_keys(
     keys: Mapping[str, str] = {}
     if len(asked) > pages:
         said = options[stream.name]
-        found = _read(reader, stream, said.model_copy(update=stream.bare))
+        found = _read(reader, stream, said.model_copy(update=stream.bare_options))
         if isinstance(found.error, NotRecorded):
             return {}  # the archive is of a version that did not ask
         if found.error is not None:
@@ -93,9 +93,9 @@ def moved_keys(
 
 def _moved(reader: Reader, stream: Stream, external_id: str, key: str) -> str | None:
     """Why the key may not be that record's; None where it answers under it."""
-    if stream.one is None:
+    if stream.item_request is None:
         return f"the key {key} is not its own any more"
-    request = replace(stream.one(external_id, key), alone=True)
+    request = replace(stream.item_request(external_id, key), alone=True)
     try:
         if identify(body_for(reader, stream, request), stream) == external_id:
             return None

@@ -44,7 +44,7 @@ class Selection:
         """
         if not self.windowed:
             return True
-        if not stream.dated:
+        if not stream.has_created_at:
             return operation != Operation.UPDATED
         return (
             created_at is not None
@@ -58,10 +58,10 @@ class Selection:
             return False
         if not self.projects or stream.parent is not None:
             return True  # of selected projects the lists below are whole
-        if stream.one is None or stream.by_key is None:
+        if stream.item_request is None or stream.list_item_request is None:
             return False
-        asked = {stream.by_key(wanted, options).path for wanted in self.projects}
-        return stream.one(external_id, key).path in asked
+        asked = {stream.list_item_request(wanted, options).path for wanted in self.projects}
+        return stream.item_request(external_id, key).path in asked
 
 
 WHOLE = Selection()
@@ -87,21 +87,23 @@ def narrowed(
 
 
 def _dated(streams: Sequence[Stream], named: Collection[str]) -> list[Stream]:
-    dated = [stream for stream in streams if stream.dated]
+    dated = [stream for stream in streams if stream.has_created_at]
     undated = sorted(set(named) - {stream.name for stream in dated})
     if undated:
         raise ConfigError(
             f"the provider does not tell when {' and '.join(undated)} were created; leave "
             "--created-since and --created-until out, or name another --stream"
         )
-    return [one for one in streams if one.dated or one.name in {kept.parent for kept in dated}]
+    return [
+        one for one in streams if one.has_created_at or one.name in {kept.parent for kept in dated}
+    ]
 
 
 def _selected(stream: Stream, selection: Selection, options: Mapping[str, Any]) -> Stream:
     if stream.parent is not None:
         return stream
-    if stream.by_key is None:
-        raise ConfigError(f"--project: {stream.alone}")
+    if stream.list_item_request is None:
+        raise ConfigError(f"--project: {stream.without_item_request}")
     if not all(selection.projects):
         raise ConfigError("--project: the key of a project is empty")
     return only(stream, selection.projects, options[stream.name])
@@ -109,9 +111,9 @@ def _selected(stream: Stream, selection: Selection, options: Mapping[str, Any]) 
 
 def only(stream: Stream, keys: Sequence[str], options: Any) -> Stream:
     """The stream that asks for these records one by one, and for nothing else."""
-    if stream.by_key is None:
+    if stream.list_item_request is None:
         raise TypeError(f"the stream {stream.name} has no route by key")
-    requests = [stream.by_key(key, options) for key in dict.fromkeys(keys)]
+    requests = [stream.list_item_request(key, options) for key in dict.fromkeys(keys)]
     following = dict(pairwise(requests))
 
     def read(body: Json, request: Request) -> Page:
@@ -119,11 +121,11 @@ def only(stream: Stream, keys: Sequence[str], options: Any) -> Stream:
 
     return replace(
         stream,
-        first=lambda _partition, _options: requests[0],
-        read=read,
-        missing=lambda request: Page(items=[], next=following.get(request)),
-        atomic=True,
-        earlier=None,
+        first_request=lambda _partition, _options: requests[0],
+        read_page=read,
+        page_of_404=lambda request: Page(items=[], next=following.get(request)),
+        is_single_page=True,
+        earlier_request=None,
     )
 
 

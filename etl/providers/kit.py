@@ -113,67 +113,69 @@ def _no_echo(_body: Json, _request: Request) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """How one kind of record is read from one vendor.
+    """How one kind of record is read from one provider.
 
-    first       the first request of a partition
-    read        a parsed body and the request that brought it -> Page
-    identity    the vendor's id of an item; raises on an item that has none
-    echo        a parsed body and the request sent -> what the body says it answers, where that is
-                another request; None where it is this one, or the vendor does not say
-    transform   a redacted item -> Record; raises ValidationError on an unknown shape
-    volatile    top-level fields that differ from call to call and are no content
-    sets        paths of lists whose order says nothing (`*` stands for any key)
-    secrets     top-level fields that hold a key -> the columns of their fingerprints
-    keyed       list name -> the fields that name its items, for the paths of field diffs
-    one         the request that reads this one record again, where the vendor has such a route
-    renamable   whether that request asks by a key, which a record may change
-    by_key      the request that reads one record as the list would show it, by its key
-    bare        the options with which the list shows the records by themselves
-    alone       where there is none such: why, and the way out, for people
-    missing     the page that a 404 of such a request is: absence is an answer there
-    dated       whether the vendor tells when a record was created
-    parent      the stream whose records are this stream's partitions
-    split       an item -> the item by itself, and what it carries of other streams
-    gather      requests whose answers make one item together (helps: 403 and 404 are allowed)
-    atomic      a partition comes in one response, so that nothing can move while it is walked
-    earlier     offset lists: a request -> the same one so many records earlier, for pages that
-                overlap; None where the paging does not allow it
-    steady      whether these options order the list by what never changes of a record
-    narrowing   the options that leave records out
-    wanted      whether the options of the source, by stream, ask for this stream at all
+    Lists: `options` are its query options; `first_request` is the first request of a partition;
+    `read_page` makes a Page of a parsed body and the request that brought it; `echo` says which
+    other request a body says that it answers, None where it is this one or it does not say.
+    `parent` is the stream whose records are the partitions. `extra_requests` are requests whose
+    answers `combine` into one item (403 and 404 are allowed). `filter_options` leave records out;
+    `is_wanted` decides by the options of the source, by stream, whether it is read at all.
+
+    Items: `item_id` is the provider's id, and raises on an item without one; `split_item` gives the
+    item by itself, and what it carries of other streams; `to_record` makes a Record of a redacted
+    item, and raises ValidationError on an unknown shape. `volatile_fields` (top-level) differ from
+    call to call and are no content; in `unordered_lists` (paths, `*` for any key) the order is
+    none; `secret_fields` (top-level) hold keys, and name the columns of their fingerprints;
+    `list_keys` name the items of lists in the paths of field diffs.
+
+    Order: `is_single_page` where a partition comes in one response; `has_stable_order` where these
+    options sort by what never changes; `earlier_request` of an offset list begins so many records
+    earlier, so that pages overlap; None where the paging does not allow it.
+
+    Single records: `item_request` (id, key) reads one again; `asks_by_key` where that is by a key,
+    which may change; `list_item_request` (key, options) reads one as the list shows it, else
+    `without_item_request` tells people why there is none; `bare_options` leave out what items carry
+    of other streams; `page_of_404` where absence is an answer. `has_created_at` where the provider
+    says when a record was created.
     """
 
     name: str
     options: type[Options]
-    first: Callable[[Partition, Any], Request]
-    read: Callable[[Json, Request], Page]
-    identity: Callable[[Json], str]
-    transform: Callable[[Json, Partition], Record]
+    first_request: Callable[[Partition, Any], Request]
+    read_page: Callable[[Json, Request], Page]
     echo: Callable[[Json, Request], str | None] = _no_echo
-    volatile: frozenset[str] = frozenset()
-    sets: tuple[tuple[str, ...], ...] = ()
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    keyed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    one: Callable[[str, str], Request] | None = None
-    renamable: bool = False
-    by_key: Callable[[str, Any], Request] | None = None
-    bare: Mapping[str, Any] = field(default_factory=dict)
-    alone: str = "this provider has no route for single projects; leave it out"
-    missing: Callable[[Request], Page] | None = None
-    dated: bool = False
     parent: str | None = None
-    split: Callable[[Json], tuple[Json, Sequence[Embedded]]] = whole
-    gather: tuple[Request, ...] = ()
+    extra_requests: tuple[Request, ...] = ()
     combine: Callable[[Sequence[Json], str], Json] | None = None
-    atomic: bool = False
-    earlier: Callable[[Request, int], Request | None] | None = None
-    steady: Callable[[Any], bool] = _always
-    narrowing: frozenset[str] = frozenset()
-    wanted: Callable[[Mapping[str, Any]], bool] = _always
+    filter_options: frozenset[str] = frozenset()
+    is_wanted: Callable[[Mapping[str, Any]], bool] = _always
+
+    item_id: Callable[[Json], str]
+    split_item: Callable[[Json], tuple[Json, Sequence[Embedded]]] = whole
+    to_record: Callable[[Json, Partition], Record]
+    volatile_fields: frozenset[str] = frozenset()
+    unordered_lists: tuple[tuple[str, ...], ...] = ()
+    secret_fields: Mapping[str, str] = field(default_factory=dict)
+    list_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    is_single_page: bool = False
+    has_stable_order: Callable[[Any], bool] = _always
+    earlier_request: Callable[[Request, int], Request | None] | None = None
+
+    item_request: Callable[[str, str], Request] | None = None
+    asks_by_key: bool = False
+    list_item_request: Callable[[str, Any], Request] | None = None
+    without_item_request: str = "this provider has no route for single projects; leave it out"
+    bare_options: Mapping[str, Any] = field(default_factory=dict)
+    page_of_404: Callable[[Request], Page] | None = None
+    has_created_at: bool = False
 
     def filter_of(self, options: Any) -> dict[str, Any]:
         """The options that leave records out, with their values; empty when none is set."""
-        return {name: said for name in sorted(self.narrowing) if (said := getattr(options, name))}
+        return {
+            name: said for name in sorted(self.filter_options) if (said := getattr(options, name))
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,4 +208,4 @@ class Provider:
 
 def fans_out(provider: Provider, stream: Stream) -> bool:
     """Whether a stream has a partition for each of many projects, any of which may fail alone."""
-    return stream.parent is not None and not provider.stream(stream.parent).gather
+    return stream.parent is not None and not provider.stream(stream.parent).extra_requests

@@ -136,17 +136,17 @@ PROVIDER = Provider(
         Stream(
             name="projects",
             options=ProjectsOptions,
-            first=first_projects,
-            read=read_cursor,
-            identity=project_identity,
+            first_request=first_projects,
+            read_page=read_cursor,
+            item_id=project_identity,
             echo=project_echo,
-            transform=project_record,
-            one=one_project,
-            alone="Layers.com shows a single project with other fields than its list, so it would "
-            "look changed; leave --project out (one request brings 200 projects), or narrow the "
-            "list with --created-since",
-            dated=True,
-            narrowing=frozenset({"status", "search", "customer_external_id"}),
+            to_record=project_record,
+            item_request=one_project,
+            without_item_request="Layers.com shows a single project with other fields than its "
+            "list, so it would look changed; leave --project out (one request brings 200 "
+            "projects), or narrow the list with --created-since",
+            has_created_at=True,
+            filter_options=frozenset({"status", "search", "customer_external_id"}),
         ),
     ),
 )

@@ -27,7 +27,7 @@ def identify(item: Json, stream: Stream) -> str | Reject:
 def identity_of(item: Json, stream: Stream) -> tuple[str, str]:
     """The vendor's id of an item, or why it has none that is usable."""
     try:
-        identity: object = stream.identity(item)
+        identity: object = stream.item_id(item)
     except KeyError as error:
         return "", f"the item has no {error.args[0]}"
     except (TypeError, AttributeError):
@@ -47,9 +47,11 @@ def _nameless(item: Json, stream: Stream, reason: str) -> Reject:
 def content_of(item: Json, stream: Stream) -> Json:
     """The item without its volatile fields and with its sets in order."""
     content: Json = item  # the item itself, when nothing in it has to be otherwise
-    if not stream.volatile.isdisjoint(item):
-        content = {name: value for name, value in item.items() if name not in stream.volatile}
-    for path in stream.sets:
+    if not stream.volatile_fields.isdisjoint(item):
+        content = {
+            name: value for name, value in item.items() if name not in stream.volatile_fields
+        }
+    for path in stream.unordered_lists:
         content = _in_order(content, path)
     return content
 
@@ -67,11 +69,11 @@ def hash_of_text(text: bytes) -> str:
 def transform(item: Json, stream: Stream, partition: Partition) -> Record | Reject:
     """The unified record of an item, or the item as a Reject with the place that does not fit."""
     try:
-        return stream.transform(item, partition)
+        return stream.to_record(item, partition)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         return Reject(
-            external_id=stream.identity(item),
+            external_id=stream.item_id(item),
             path=_cut(".".join(map(_step, first["loc"])), MAX_PATH),
             reason=_cut(_reason(first["type"], first["msg"])),
             payload=item,

@@ -139,11 +139,11 @@ def _with_known_keys(item: Json, stream: Stream, head: Head | None) -> Json:
 
     Whether the caller may see a key is no content: where no fingerprint is known, its field goes.
     """
-    hidden = [name for name in stream.secrets if not is_fingerprint(item.get(name))]
+    hidden = [name for name in stream.secret_fields if not is_fingerprint(item.get(name))]
     if not hidden:
         return item
     known = {} if head is None else head.fingerprints
-    found = {name: known.get(stream.secrets[name]) for name in hidden}
+    found = {name: known.get(stream.secret_fields[name]) for name in hidden}
     seen = {name: value for name, value in item.items() if name not in found}
     return seen | {name: value for name, value in found.items() if value is not None}
 

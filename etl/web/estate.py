@@ -142,7 +142,7 @@ def _diff(
         if version not in known or found is None:
             raise ConfigError(f"there is no version {version} of this record")
         states.append(content_of(found, stream))
-    return Diff(old=old, new=new, fields=field_changes(states[0], states[1], stream.keyed))
+    return Diff(old=old, new=new, fields=field_changes(states[0], states[1], stream.list_keys))
 
 
 def _children(connection: Connection, asked: Asked, stream: str, row: Any) -> Values:

@@ -48,13 +48,13 @@ def sample(provider: str, name: str) -> Json:
 
 def first_request(stream: Stream) -> Request:
     """The first request of a stream with its default options."""
-    return stream.first(PARTITION, stream.options())
+    return stream.first_request(PARTITION, stream.options())
 
 
 def page(provider: str, stream_name: str, name: str) -> Page:
     """A sample read as a page."""
     stream = PROVIDERS[provider].stream(stream_name)
-    return stream.read(sample(provider, name), first_request(stream))
+    return stream.read_page(sample(provider, name), first_request(stream))
 
 
 def items() -> Iterator[tuple[str, Stream, Json]]:
@@ -62,7 +62,7 @@ def items() -> Iterator[tuple[str, Stream, Json]]:
     for provider, stream_name, name in PAGES:
         for number, item in enumerate(page(provider, stream_name, name).items):
             stream = PROVIDERS[provider].stream(stream_name)
-            alone, embedded = stream.split(item)
+            alone, embedded = stream.split_item(item)
             yield f"{provider}/{name}[{number}]", stream, alone
             for inside in embedded:
                 inner = PROVIDERS[provider].stream(inside.stream)
@@ -73,7 +73,7 @@ def items() -> Iterator[tuple[str, Stream, Json]]:
         ("layers", "projects", "project"),
     ):
         stream = PROVIDERS[provider].stream(stream_name)
-        yield f"{provider}/{name}", stream, stream.split(sample(provider, name))[0]
+        yield f"{provider}/{name}", stream, stream.split_item(sample(provider, name))[0]
     layers = PROVIDERS["statsig"].stream("layers")
     yield "statsig/layer", layers, sample("statsig", "layer")["data"]
 

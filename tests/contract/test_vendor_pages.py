@@ -201,7 +201,7 @@ def test_a_layer_without_a_name_is_named_by_its_id():
 def test_both_forms_of_a_layers_id_are_one_project():
     stream = PROVIDERS["layers"].stream("projects")
     listed = page("layers", "projects", "projects_last_page").items[0]
-    assert stream.identity(listed) == stream.identity(sample("layers", "project"))
+    assert stream.item_id(listed) == stream.item_id(sample("layers", "project"))
 
 
 def test_the_project_of_a_statsig_key_is_made_of_two_answers():
@@ -223,18 +223,18 @@ def test_the_project_of_a_silent_statsig_key_is_named_by_its_source(answers):
 def test_a_statsig_answer_cannot_rename_the_source():
     stream = PROVIDERS["statsig"].stream("projects")
     assert stream.combine is not None
-    assert stream.identity(stream.combine([{"data": {"source": "x"}}], "acme")) == "acme"
+    assert stream.item_id(stream.combine([{"data": {"source": "x"}}], "acme")) == "acme"
 
 
 def test_embedded_environments_that_were_cut_are_incomplete():
     project = page("launchdarkly", "projects", "projects").items[0]
-    _, embedded = PROVIDERS["launchdarkly"].stream("projects").split(project)
+    _, embedded = PROVIDERS["launchdarkly"].stream("projects").split_item(project)
     assert [one.complete for one in embedded] == [False]  # the sample: 1 of 2
 
 
 def test_embedded_environments_know_their_project():
     project = page("launchdarkly", "projects", "projects").items[0]
-    _, embedded = PROVIDERS["launchdarkly"].stream("projects").split(project)
+    _, embedded = PROVIDERS["launchdarkly"].stream("projects").split_item(project)
     assert (embedded[0].partition.parent_id, embedded[0].partition.parent_key) == (
         "57be1db38b75bf0772d11383",
         "project-key-123abc",
@@ -243,7 +243,7 @@ def test_embedded_environments_know_their_project():
 
 def test_a_project_without_environments_carries_none():
     project = page("launchdarkly", "projects", "projects_required_fields_only").items[0]
-    assert PROVIDERS["launchdarkly"].stream("projects").split(project) == (project, ())
+    assert PROVIDERS["launchdarkly"].stream("projects").split_item(project) == (project, ())
 
 
 @pytest.mark.parametrize("name", ["projects", "project", "environments"])

@@ -27,7 +27,7 @@ def sent(provider, request, key="key"):
 
 def first(provider, stream, partition=PARTITION, **options):
     chosen = provider.stream(stream)
-    return chosen.first(partition, chosen.options(**options))
+    return chosen.first_request(partition, chosen.options(**options))
 
 
 def url(provider, stream, **options):
@@ -105,7 +105,7 @@ def test_statsig_layers_take_every_option_of_the_page():
 
 def test_the_next_statsig_page_keeps_every_option():
     request = first(STATSIG, "layers", tags=["a", "b"], creator_name="x")
-    following = STATSIG.stream("layers").read(sample("statsig", "layers"), request).next
+    following = STATSIG.stream("layers").read_page(sample("statsig", "layers"), request).next
     assert following is not None
     assert path(STATSIG, following) == (
         "/console/v1/layers?limit=100&tags=a&tags=b&creatorName=x&page=2"
@@ -147,12 +147,14 @@ def test_a_layers_cursor_is_encoded():
     ids=["launchdarkly", "statsig", "layers"],
 )
 def test_the_key_and_the_version_are_sent_as_the_vendor_wants_them(provider, headers):
-    out = sent(provider, provider.streams[-1].first(PARTITION, provider.streams[-1].options()))
+    out = sent(
+        provider, provider.streams[-1].first_request(PARTITION, provider.streams[-1].options())
+    )
     assert {name: out.headers[name] for name in headers} == headers
 
 
 def one(provider, stream, external_id, key):
-    build = provider.stream(stream).one
+    build = provider.stream(stream).item_request
     assert build is not None
     return path(provider, build(external_id, key))
 
@@ -283,7 +285,7 @@ def test_the_default_options_leave_nothing_out(stream):
 
 def embedded(environments, **fields):
     item = {"_id": "p", "key": "k", "environments": environments, **fields}
-    return LAUNCHDARKLY.stream("projects").split(item)[1]
+    return LAUNCHDARKLY.stream("projects").split_item(item)[1]
 
 
 @pytest.mark.parametrize(
@@ -316,4 +318,4 @@ def test_a_project_without_a_usable_key_carries_nothing(key):
 
 def test_a_project_without_any_key_carries_nothing():
     item = {"_id": "p", "environments": {"items": []}}
-    assert LAUNCHDARKLY.stream("projects").split(item) == (item, ())
+    assert LAUNCHDARKLY.stream("projects").split_item(item) == (item, ())

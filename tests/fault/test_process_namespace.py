@@ -60,7 +60,7 @@ def test_within_a_pid_namespace_dead_and_live_runs_are_told_apart(more: tuple[st
     code = """
 import os, sys
 from dataclasses import replace
-from etl.process import at_work, lives, this_process
+from etl.pipeline.lease import at_work, lives, this_process
 with at_work() as holder:
     said = [lives(holder)]
 said.append(lives(holder))

@@ -68,7 +68,7 @@ def walk(asking: Client, page_size: int):
     """The pages of all layers, one by one."""
     reader = Reader(fetch=asking.fetch, fingerprint=fingerprint_with("test"))
     stream = PROVIDER.stream("layers")
-    first = stream.first(Partition(), LayersOptions(page_size=page_size))
+    first = stream.first_request(Partition(), LayersOptions(page_size=page_size))
     return pages(reader, stream, first)
 
 

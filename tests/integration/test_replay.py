@@ -177,7 +177,7 @@ def saved(settings: Settings, name: str, folder: Path) -> None:
         target = request.path + (f"?{urlencode(request.params)}" if request.params else "")
         body, number = asked(settings, name, target), number + 1
         write(folder / stream / f"page-{number}.json", body)
-        request = provider.stream(stream).read(body, request).next
+        request = provider.stream(stream).read_page(body, request).next
         for project in body["items"] if name == "ld" else ():
             key = project["key"]
             layers = asked(settings, name, f"/api/v2/projects/{key}/layers")

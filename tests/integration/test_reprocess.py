@@ -123,9 +123,9 @@ def test_a_payload_that_the_code_takes_no_more_stays_unless_forced(
 
     def transform(item: Any, partition: Partition) -> Record:
         taken = {**item, "name": 5} if item["key"] == "my-project" else item
-        return stream.transform(taken, partition)
+        return stream.to_record(taken, partition)
 
-    new = replace(LD, provider=with_stream(LD.provider, "projects", transform=transform))
+    new = replace(LD, provider=with_stream(LD.provider, "projects", to_record=transform))
     before = contents(engine)
     with pytest.raises(UnsafeChange, match=r"payloads of 1 records of ld.*name: Input"):
         reprocess(engine, new)

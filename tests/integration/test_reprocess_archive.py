@@ -136,7 +136,7 @@ def test_a_run_that_saw_no_change_then_and_does_now_has_its_events_at_its_time(
     both: tuple[Engine, Engine], databases: Databases, tmp_path: Path
 ) -> None:
     new = PROVIDERS["layers"]
-    old = with_stream(new, "projects", volatile=frozenset({"name", "updatedAt"}))
+    old = with_stream(new, "projects", volatile_fields=frozenset({"name", "updatedAt"}))
     with Sandbox(World(9, FEW)) as sandbox, databases("sqlite") as synced:
         settings = settings_for(sandbox, ly={"archive": {"dir": str(tmp_path)}})
         for day in range(3):
@@ -219,10 +219,10 @@ def test_what_was_rejected_when_it_came_is_a_record_where_todays_code_takes_it(
     stream = new.stream("projects")
 
     def transform(item: Any, partition: Partition) -> Record:
-        return stream.transform({**item, "name": 5} if item["id"] > "m" else item, partition)
+        return stream.to_record({**item, "name": 5} if item["id"] > "m" else item, partition)
 
     expected = fresh(databases, archive, "ly", new)
-    load(engine, archive, "ly", with_stream(new, "projects", transform=transform))
+    load(engine, archive, "ly", with_stream(new, "projects", to_record=transform))
     assert count(engine, "rejects") > 0
     reprocess(engine, wanted(archive, "ly", new))
     assert contents(engine) == expected
@@ -236,11 +236,11 @@ def test_what_todays_code_takes_no_more_stays_unless_forced(
     stream = new.stream("projects")
 
     def transform(item: Any, partition: Partition) -> Record:
-        return stream.transform({**item, "name": 5}, partition)
+        return stream.to_record({**item, "name": 5}, partition)
 
     with loaded("ly") as sqlite:
         before = contents(sqlite)
-        rejecting = wanted(archive, "ly", with_stream(new, "projects", transform=transform))
+        rejecting = wanted(archive, "ly", with_stream(new, "projects", to_record=transform))
         with pytest.raises(UnsafeChange, match=r"rejects stored payloads of \d+ records of ly"):
             reprocess(sqlite, rejecting)
         assert contents(sqlite) == before

@@ -153,7 +153,7 @@ class Done:
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from etl.side_by_side import side_by_side
+from etl.schedule.processes import side_by_side
 
 def work(name, tell):
     (Path(sys.argv[1]) / name).write_text(str(os.getpid()))

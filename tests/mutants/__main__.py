@@ -16,7 +16,7 @@ import sys
 import tempfile
 import tomllib
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -29,7 +29,7 @@ from tests.mutants.trying import ENDLESS
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / ".mutants"  # coverage
-KILLERS = Path(__file__).parent / "killers.json"  # which test noticed what
+KILLERS = Path(__file__).parent / "killers.json"  # the sample: which test noticed what, or ""
 EXPLAINED = Path(__file__).parent / "survivors.toml"
 MODULES = (
     "extract/list_walk",
@@ -108,7 +108,9 @@ def main() -> int:
         (one["module"], one["function"], one["change"]): one
         for one in tomllib.loads(EXPLAINED.read_text()).get("survivor", [])
     }
-    wanted = [one for name in chosen for one in _sample(name, asked.each)]
+    wanted = [one for name in chosen for one in _sample(name, asked.each, killers)]
+    if not asked.only:
+        killers = {"|".join(one.place): killers.get("|".join(one.place), "") for one in wanted}
     if asked.survivors:
         wanted = [one for one in wanted if not killers.get("|".join(one.place))]
     work = [Work(mutant=one, source=(ROOT / _file(one.module)).read_bytes()) for one in wanted]
@@ -140,8 +142,9 @@ def main() -> int:
 
 
 def _keep(killers: Mapping[str, str]) -> None:
-    known = {place: killer for place, killer in sorted(killers.items()) if killer}
-    KILLERS.write_text(json.dumps(known, indent=0, ensure_ascii=False) + "\n")
+    KILLERS.write_text(
+        json.dumps(dict(sorted(killers.items())), indent=0, ensure_ascii=False) + "\n"
+    )
 
 
 def _arguments() -> Any:
@@ -156,8 +159,8 @@ def _file(module: str) -> str:
     return f"etl/{module}.py"
 
 
-def _sample(module: str, size: int) -> list[Mutant]:
-    """Always the same ones, as far as the module is the same."""
+def _sample(module: str, size: int, known: Collection[str]) -> list[Mutant]:
+    """Those that are known, as far as they are still there, and as many others as are missing."""
     source = (ROOT / _file(module)).read_bytes()
     loaded = importlib.import_module(f"etl.{module.replace('/', '.')}")
 
@@ -168,7 +171,10 @@ def _sample(module: str, size: int) -> list[Mutant]:
             return False
         return known is not None and known.default is inspect.Parameter.empty
 
-    found = sorted(mutants_of(module, source, needed), key=lambda one: one.order("1"))
+    found = sorted(
+        mutants_of(module, source, needed),
+        key=lambda one: ("|".join(one.place) not in known, one.order),
+    )
     return sorted(found[:size], key=lambda one: one.start)
 
 

@@ -11,19 +11,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 Needed = Callable[[str, str], bool]
-STATUSES = {
-    "ok": "incomplete",
-    "incomplete": "ok",
-    "failed": "ok",
-    "unavailable": "incomplete",
-    "held": "ok",
-    "created": "updated",
-    "updated": "created",
-    "restored": "updated",
-    "deleted": "updated",
-    "added": "changed",
-    "removed": "changed",
-    "changed": "added",
+STATUSES = {"added": "changed", "removed": "changed", "changed": "added"}
+USUAL = {  # what another member of these becomes, and what this one does
+    "RunStatus": ("OK", "PARTIAL"),
+    "StreamStatus": ("OK", "INCOMPLETE"),
+    "Operation": ("UPDATED", "CREATED"),
 }
 COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<=",
@@ -83,9 +75,10 @@ class Mutant:
         """What it is known by."""
         return self.module, self.function, self.change
 
-    def order(self, seed: str) -> bytes:
+    @property
+    def order(self) -> bytes:
         """Its place in a sample, as good as random and always the same."""
-        return blake2b("|".join((seed, *self.place)).encode(), digest_size=8).digest()
+        return blake2b(f"{self.function}|{self.change}".encode(), digest_size=8).digest()
 
     def applied(self, source: bytes) -> bytes:
         """The module with the change."""
@@ -238,6 +231,9 @@ def _of_expression(node: ast.expr) -> Iterator[Change]:
             yield "off by one", node, str(node.value + 1)  # type: ignore[operator]
         case ast.Constant(value=str()) if node.value in STATUSES:
             yield "status", node, repr(STATUSES[str(node.value)])
+        case ast.Attribute(value=ast.Name(id=name), attr=member) if name in USUAL:
+            usual, second = USUAL[name]
+            yield "status", node, f"{name}.{second if member == usual else usual}"
         case ast.BoolOp():
             yield from _of_condition(node)
         case ast.Compare():

@@ -16,7 +16,7 @@ from tests.property.strategies import JSON, NAMES, OBJECTS, PARAMETERS, RESERVAT
 PROJECTS = PROVIDERS["launchdarkly"].stream("projects")
 LAYERS = PROVIDERS["launchdarkly"].stream("layers")
 STATSIG = PROVIDERS["statsig"].stream("layers")
-KEYED = {**STATSIG.keyed, **LAYERS.keyed}
+KEYED = {**STATSIG.list_keys, **LAYERS.list_keys}
 FEW = settings(max_examples=60, deadline=None)
 STEP = re.compile(r"\.?(\"(?:[^\"\\]|\\.)*\"|[^\s.\[\]\"']+)|\[(\"(?:[^\"\\]|\\.)*\"|[^\]\"]*)\]")
 

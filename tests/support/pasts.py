@@ -66,7 +66,7 @@ def retold(stream: Stream) -> Any:
     """A transform that makes other columns, another name and other children of the same items."""
 
     def transform(item: Any, partition: Partition) -> Record:
-        made = stream.transform(item, partition)
+        made = stream.to_record(item, partition)
         children = {
             table: [replace(one, name=f"the {one.name}") for one in parts[:2]]
             for table, parts in made.children.items()
@@ -87,6 +87,9 @@ def changed_mapping(provider: Provider) -> Provider:
         if stream in [one.name for one in provider.streams]:
             old = provider.stream(stream)
             provider = with_stream(
-                provider, stream, transform=retold(old), volatile=old.volatile | volatile
+                provider,
+                stream,
+                to_record=retold(old),
+                volatile_fields=old.volatile_fields | volatile,
             )
     return provider

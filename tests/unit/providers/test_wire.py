@@ -349,13 +349,13 @@ def test_wire_models_convert_no_types(value):
 
 
 def test_an_unknown_field_is_drift():
-    record = LD_PROJECTS.transform(project(favourite=True), PARTITION)
+    record = LD_PROJECTS.to_record(project(favourite=True), PARTITION)
     assert record.drift == (("favourite", "added"),)
 
 
 def test_an_unknown_field_of_a_nested_object_is_drift():
     item = project(defaultClientSideAvailability={"usingMobileKey": True, "usingTea": True})
-    record = LD_PROJECTS.transform(item, PARTITION)
+    record = LD_PROJECTS.to_record(item, PARTITION)
     assert record.drift == (("defaultClientSideAvailability.usingTea", "added"),)
 
 
@@ -363,7 +363,7 @@ def test_an_unknown_field_in_a_list_is_drift_once():
     parameters = [
         {"name": name, "type": "string", "defaultValue": "", "unit": "s"} for name in ("a", "b")
     ]
-    record = STATSIG_LAYERS.transform(layer(parameters=parameters), PARTITION)
+    record = STATSIG_LAYERS.to_record(layer(parameters=parameters), PARTITION)
     assert record.drift == (("parameters.unit", "added"),)
 
 
@@ -371,23 +371,23 @@ def test_an_unknown_field_in_a_list_is_drift_once():
 def test_of_an_item_fifty_unknown_fields_are_told(unknown, told):
     inside = {"usingMobileKey": True, "usingTea": True}
     fields = {f"new_{number}": 1 for number in range(unknown)}
-    record = LD_PROJECTS.transform(
+    record = LD_PROJECTS.to_record(
         project(defaultClientSideAvailability=inside, **fields), PARTITION
     )
     assert len(record.drift) == told
 
 
 def test_a_time_that_cannot_be_used_is_drift():
-    record = STATSIG_LAYERS.transform(layer(createdTime=1677893118), PARTITION)
+    record = STATSIG_LAYERS.to_record(layer(createdTime=1677893118), PARTITION)
     assert record.drift == (("createdTime", "unusable"),)
 
 
 def test_known_fields_are_no_drift():
-    assert LD_ENVIRONMENTS.transform(environment(), PARTITION).drift == ()
+    assert LD_ENVIRONMENTS.to_record(environment(), PARTITION).drift == ()
 
 
 def test_a_null_time_is_no_drift():
-    wire = STATSIG_LAYERS.transform(layer(createdTime=None), PARTITION)
+    wire = STATSIG_LAYERS.to_record(layer(createdTime=None), PARTITION)
     assert wire.drift == ()
 
 
