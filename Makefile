@@ -50,7 +50,7 @@ fault: .venv/dev pgbouncer postgres ## The fault matrix, with its slow half
 	@$(ON_OLDEST) -m "not clients" $(CORE) $(MORE) $(LOST) && \
 	  TEST_POSTGRES=$(OLDEST) $(POOLED) $(CORE) $(MORE); fi
 
-mutants: .venv/dev ## Breaks the logic on purpose in 396 places, tells what no test notices; an hour
+mutants: .venv/dev ## Breaks the logic on purpose in 391 places, tells what no test notices; an hour
 	$(BIN)/python -m tests.mutants
 
 browser: ## Installs Chromium for the browser tests where it is missing

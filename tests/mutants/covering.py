@@ -67,7 +67,7 @@ def tests(root: Path) -> set[str]:
 
 
 def _test_files(root: Path, folders: Sequence[str]) -> list[Path]:
-    found = (path for name in folders for path in (root / "tests" / name).glob("test_*.py"))
+    found = (path for name in folders for path in (root / "tests" / name).rglob("test_*.py"))
     return sorted(path for path in found if path != root / LEFT)
 
 
