@@ -2,6 +2,7 @@
 
 EtlError
 ├── ConfigError            the operator edits the configuration                    2
+├── ProviderError          a provider's file or package is wrong                   2
 ├── SourceError            one provider, one request                               1
 │   ├── TransientError     timeout, reset, 408, 5xx: the next run may do better   75
 │   │   └── RateLimited    the vendor asked for a longer wait than a run has      75
@@ -49,6 +50,12 @@ class EtlError(Exception):
 
 class ConfigError(EtlError):
     """The configuration is wrong; the message names file, key and remedy."""
+
+    exit_code = 2
+
+
+class ProviderError(EtlError):
+    """The description of a provider is wrong: its author corrects the file or the package."""
 
     exit_code = 2
 

@@ -43,7 +43,7 @@ from etl.config.secrets import secret_at, secrets_at
 from etl.errors import ConfigError
 from etl.files import text_in
 from etl.json_text import did_you_mean, nearest
-from etl.providers import PROVIDERS
+from etl.providers import OURS, PROVIDERS
 from etl.providers.kit import Json, Options
 from etl.redaction import has_password, masked, protect_url
 
@@ -259,16 +259,29 @@ def secret(
 def example(providers: Collection[str] = ()) -> str:
     """The commented configuration that `etl init` writes, with a source of each provider.
 
-    providers: of these only; default: of all.
+    providers: of these only; default: of all. Of those that other packages bring the file has only
+    what every source needs.
     """
     text = files("etl.config").joinpath("template.toml").read_text(encoding="utf-8")
     head, *parts = text.rstrip("\n").split(BETWEEN_SOURCES)
+    parts += [_section(name) for name in PROVIDERS if name not in OURS]
     wanted = [
         part
         for part in parts
         if not providers or any(f'provider = "{name}"' in part for name in providers)
     ]
     return BETWEEN_SOURCES.join([head, *wanted]) + "\n"
+
+
+def _section(provider: str) -> str:
+    variable = f"{provider.upper().replace('-', '_')}_API_KEY"
+    lines = f"""
+[sources.acme-{provider}]
+provider = "{provider}"
+api_key = {{ env = "{variable}" }}
+schedule = "0 6 * * *"
+"""
+    return lines.strip()
 
 
 def _protect_variables(environ: Mapping[str, str]) -> None:

@@ -29,9 +29,10 @@ from sqlalchemy import (
 from etl.db.bulk import Row, copy_rows, one_of, parts, upsert
 from etl.db.run_tables import ledger, rejects, schema_drift, staged_deletions
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
+from etl.errors import ProviderError
 from etl.json_text import parsed_text
 from etl.load.row_set import Seen
-from etl.model import Child, Reject
+from etl.model import Child, Record, Reject
 from etl.transform.canonical import hash_of_text
 from etl.transform.classify import Head, Staged
 
@@ -312,6 +313,7 @@ def _write_staged(
     connection: Connection, run: RunKey, tables: RecordTables, rows: Sequence[tuple[int, Staged]]
 ) -> None:
     typed = [name for name in tables.content if name not in _FROM_STAGED]
+    _refuse_unknown(run, tables, typed, (staged.record for _, staged in rows))
     project = ("project_key",) if tables.has_project else ()
     columns = (
         *("run_id", "ordinal", "parent_id", "external_id", "row_id", "operation"),
@@ -348,6 +350,21 @@ def _write_staged(
         _write_children(connection, run, child, rows)
 
 
+def _refuse_unknown(
+    run: RunKey, tables: RecordTables, typed: Sequence[str], records: Iterable[Record]
+) -> None:
+    """ProviderError where a record has a column or parts for which there is no place."""
+    columns, parts_of = frozenset(typed), frozenset(one.current.name for one in tables.children)
+    for record in records:
+        if not columns >= record.columns.keys() or not parts_of >= record.children.keys():
+            unknown = sorted({*record.columns, *record.children} - columns - parts_of)
+            raise ProviderError(
+                f"{run.provider}: its {tables.stream} have {', '.join(unknown)}, for which the "
+                f"table {tables.current.name} has no place; leave it out of to_record, or add it "
+                "to etl/db/tables.py with a migration"
+            )
+
+
 _FROM_STAGED = (
     *("key", "name", "content_hash", "provider_created_at", "provider_updated_at", "raw"),
 )
@@ -372,6 +389,11 @@ def _write_children(
 
 def _child_row(child: Child, typed: Sequence[str]) -> Row:
     raw, columns = parsed_text(child.raw), child.columns
+    if columns.keys() != frozenset(typed):
+        odd = ", ".join(sorted(columns.keys() ^ frozenset(typed)))
+        raise ProviderError(
+            f"the part {child.name} of a record has not just the columns of its table: {odd}"
+        )
     position = columns.get("position")
     place = b"null" if position is None else b"%d" % position
     content_hash = hash_of_text(b'{"position":%s,"raw":%s}' % (place, raw))

@@ -3,15 +3,20 @@
 Values only. A provider file fills them with data and pure functions; it never sees the network.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from etl.errors import ProviderError
 from etl.json_text import Json as Json
 from etl.json_text import http_date
 from etl.model import Record
+
+STREAMS = ("projects", "environments", "layers")  # each has its tables, see etl.db.tables
+_NAME = re.compile("[a-z][a-z0-9_-]*")
 
 Params = tuple[tuple[str, str], ...]
 
@@ -197,6 +202,21 @@ class Provider:
     concurrency: int = 1
     rate_limits: tuple[str, ...] = ()
     granted_limits: Callable[[Json], tuple[str, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ProviderError where it does not fit together."""
+        if not _NAME.fullmatch(self.name):
+            raise ProviderError(f"the provider {self.name!r} must be named by [a-z][a-z0-9_-]*")
+        known: set[str] = set()
+        for stream in self.streams:
+            where = f"the provider {self.name}, stream {stream.name!r}"
+            if stream.name not in STREAMS:
+                raise ProviderError(f"{where}: there are {', '.join(STREAMS)}")
+            if stream.name in known:
+                raise ProviderError(f"{where}: it has this stream twice")
+            if stream.parent is not None and stream.parent not in known:
+                raise ProviderError(f"{where}: its parent {stream.parent!r} must come before it")
+            known.add(stream.name)
 
     def stream(self, name: str) -> Stream:
         """The stream of that name; KeyError when this vendor has none."""
