@@ -45,7 +45,7 @@ def main(config: Path, started_at: float, began: float, speed: float) -> None:
     from apscheduler.schedulers import base
 
     from etl.config.settings import load
-    from etl.operations.sync import Running, Watch, Wish, last_started, open_database, sync
+    from etl.operations.sync import Running, RunOptions, Watch, last_started, open_database, sync
     from etl.schedule.daemon import Schedule
     from tests.support.runs import environ
 
@@ -62,7 +62,7 @@ def main(config: Path, started_at: float, began: float, speed: float) -> None:
     schedule = Schedule(
         load=settings,
         sync=lambda given, name: sync(
-            engine, given, name, Wish(), watch=Watch(running=running), clock=clock
+            engine, given, name, RunOptions(), watch=Watch(running=running), clock=clock
         ),
         last_started=lambda name: last_started(engine, name),
         interrupt=running.stop,

@@ -18,7 +18,7 @@ from etl.db import migrations
 from etl.db.engine import open_engine, snapshot
 from etl.history.compare import differences
 from etl.reports import evidence_rows
-from etl.reports.evidence_rows import Asked
+from etl.reports.evidence_rows import EvidenceQuery
 
 LAYERS, HOURS, AN_HOUR = 100_000, 900, 1000
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -130,7 +130,7 @@ def test_the_difference_of_a_short_time_does_not_read_the_long_past(estate: Engi
 
 def test_the_evidence_of_a_short_time_does_not_read_the_long_past(estate: Engine) -> None:
     for hours in (1, 24, HOURS):
-        asked = Asked(begin=hour(HOURS - hours + 0.5), end=hour(HOURS))
+        asked = EvidenceQuery(begin=hour(HOURS - hours + 0.5), end=hour(HOURS))
         began = time.perf_counter()
         with snapshot(estate) as connection:
             counts = evidence_rows.counts(connection, asked)

@@ -187,7 +187,7 @@ class RunReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landed:
+class CompleteReads:
     """When sources were last read whole, and their streams; what never was is left out."""
 
     sources: Mapping[str, datetime] = field(default_factory=dict)

@@ -29,7 +29,7 @@ MAX_LINE_BYTES = 16 * _MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
+class ArchiveRetention:
     """How long and how large; None: without a limit."""
 
     days: float | None = None
@@ -37,7 +37,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
+class PrunedDumps:
     """What was, or would be, taken away: run indexes, pages, bytes on the disk."""
 
     runs: int = 0
@@ -75,13 +75,15 @@ def indexes(folder: Path) -> list[Path]:
     return sorted((folder / "runs").glob("*.jsonl"))
 
 
-def prune(folder: Path, retention: Retention, *, now: datetime, dry_run: bool = False) -> Pruned:
+def prune(
+    folder: Path, retention: ArchiveRetention, *, now: datetime, dry_run: bool = False
+) -> PrunedDumps:
     """Takes away the oldest runs beyond the retention, then the pages that no run names any more.
 
     By size the newest run stays whatever it takes. folder: of one source.
     """
     if not folder.is_dir():
-        return Pruned()
+        return PrunedDumps()
     with locked(folder, alone=True):
         every = indexes(folder)
         kept, named = _kept(folder, every, retention, now)
@@ -91,17 +93,17 @@ def prune(folder: Path, retention: Retention, *, now: datetime, dry_run: bool = 
         if not dry_run:
             for path in (*gone, *pages):  # indexes first: a kill leaves pages without a name only
                 path.unlink()
-        return Pruned(runs=len(gone), pages=len(pages), size=size)
+        return PrunedDumps(runs=len(gone), pages=len(pages), size=size)
 
 
-def prune_daily(folder: Path, retention: Retention, *, now: datetime) -> Pruned:
+def prune_daily(folder: Path, retention: ArchiveRetention, *, now: datetime) -> PrunedDumps:
     """The same, once a day: every index is read for it."""
     stamp = folder / "pruned"
-    if retention == Retention() or not folder.is_dir():
-        return Pruned()
+    if retention == ArchiveRetention() or not folder.is_dir():
+        return PrunedDumps()
     try:
         if now - datetime.fromisoformat(stamp.read_text()) < _DAY:
-            return Pruned()
+            return PrunedDumps()
     except (OSError, ValueError):
         pass
     found = prune(folder, retention, now=now)
@@ -111,7 +113,7 @@ def prune_daily(folder: Path, retention: Retention, *, now: datetime) -> Pruned:
 
 
 def _kept(
-    folder: Path, every: list[Path], retention: Retention, now: datetime
+    folder: Path, every: list[Path], retention: ArchiveRetention, now: datetime
 ) -> tuple[int, set[str]]:
     """How many of the newest runs stay, and the pages they name."""
     named: set[str] = set()

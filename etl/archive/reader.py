@@ -36,7 +36,7 @@ _REFUSALS: Mapping[str, type[SourceError]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class RecordedAnswers:
     """An opened dump: its fetch, and the moment of the last answer it gave."""
 
     fetch: Callable[[Request], Response]
@@ -53,20 +53,20 @@ class Dump:
     name: str
     at: datetime
     streams: tuple[str, ...]
-    open: Callable[[], Answers]
+    open: Callable[[], RecordedAnswers]
     reads: Callable[[Stream], Stream] = lambda stream: stream
     about: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundDumps:
     """The dumps of a folder in the order of time, and what cannot be taken for one, and why."""
 
     dumps: Sequence[Dump]
     left_out: Sequence[str]
 
 
-def found_in(folder: Path, source: str, provider: Provider) -> Found:
+def found_in(folder: Path, source: str, provider: Provider) -> FoundDumps:
     """The dumps of one source; ConfigError when the folder holds none.
 
     folder: an archive, the part of one source in it, or folders of plain pages named by their time.
@@ -88,7 +88,7 @@ def found_in(folder: Path, source: str, provider: Provider) -> Found:
             f"{folder} holds no dump of {source}: neither an archive (runs/*.jsonl) nor folders "
             "named by their time, such as 2026-11-01T0600Z"
         )
-    return Found(dumps=sorted(dumps, key=lambda dump: dump.at), left_out=left_out)
+    return FoundDumps(dumps=sorted(dumps, key=lambda dump: dump.at), left_out=left_out)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -137,7 +137,7 @@ def _ends(index: Path) -> tuple[Json, Json]:
     return first, json.loads(last[0]) if last else {}
 
 
-def _replayed(folder: Path, index: Path) -> Answers:
+def _replayed(folder: Path, index: Path) -> RecordedAnswers:
     """The answers of a run, to each request in the order they were given.
 
     A list that is asked for once more than it was, as a database may know less than it did then,
@@ -163,7 +163,7 @@ def _replayed(folder: Path, index: Path) -> Answers:
         seen[0] = max(seen[0], datetime.fromisoformat(line["at"]))
         return _answer(folder, line)
 
-    return Answers(fetch=fetch, clock=lambda: seen[0])
+    return RecordedAnswers(fetch=fetch, clock=lambda: seen[0])
 
 
 def _request(said: Json) -> Request:
@@ -198,7 +198,9 @@ def _of_files(folder: Path, provider: Provider) -> Dump | str:
         name=folder.name,
         at=at,
         streams=tuple(one.name for one in provider.streams if one.name in {*streams, *inside}),
-        open=lambda: Answers(fetch=lambda request: _read(folder, request), clock=lambda: at),
+        open=lambda: RecordedAnswers(
+            fetch=lambda request: _read(folder, request), clock=lambda: at
+        ),
         reads=lambda stream: _filed(folder, stream, fanned=fans_out(provider, stream)),
     )
 

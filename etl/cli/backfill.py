@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from etl.config.settings import Settings
     from etl.operations.backfill import Outlook
-    from etl.operations.sync import Wish
+    from etl.operations.sync import RunOptions
     from etl.pipeline.selection import Selection
 
 
@@ -68,20 +68,20 @@ def backfill(
 ) -> None:
     """Read a source once, or a part of it, for as long as it takes; syncs go first."""
     from etl.operations.backfill import wish_of
-    from etl.operations.sync import Wish
+    from etl.operations.sync import RunOptions
     from etl.pipeline.selection import WHOLE
 
     settings = context.settings(ctx.obj, [source], secrets=True)
     selection = _selection(project or (), created_since, created_until)
-    wish = Wish(streams=stream or (), full=full, backfill=selection)
-    if resume is not None and wish != Wish(backfill=WHOLE):
+    wish = RunOptions(streams=stream or (), full=full, backfill=selection)
+    if resume is not None and wish != RunOptions(backfill=WHOLE):
         raise ConfigError("--resume goes on with what its run was asked for; give no other option")
-    if from_archive is not None and wish != Wish(streams=stream or (), backfill=WHOLE):
+    if from_archive is not None and wish != RunOptions(streams=stream or (), backfill=WHOLE):
         raise ConfigError("--from-archive loads dumps as they are; only --stream goes with it")
     engine = context.database(ctx.obj)
     try:
         if from_archive is not None:
-            dumps = Wish(streams=stream or ())
+            dumps = RunOptions(streams=stream or ())
             code = load_dumps(engine, settings, source, from_archive, dumps, quiet=as_json_report)
             raise typer.Exit(code)
         wish = wish if resume is None else wish_of(engine, settings, source, resume)
@@ -97,14 +97,16 @@ def backfill(
     raise typer.Exit(code)
 
 
-def _run(engine: "Engine", settings: "Settings", source: str, wish: "Wish", *, quiet: bool) -> int:
+def _run(
+    engine: "Engine", settings: "Settings", source: str, wish: "RunOptions", *, quiet: bool
+) -> int:
     """The exit code; a wait is told once, however often it is looked whether it is over."""
     from etl.operations.backfill import outlook, to_the_end
     from etl.operations.sync import Watch, sync, utc_now
 
     told: list[str] = []
 
-    def stretch(wanted: "Wish") -> RunReport:
+    def stretch(wanted: "RunOptions") -> RunReport:
         ahead = outlook(engine, settings, source, wanted)
         seconds = (ahead.ends_at - utc_now()).total_seconds()
         if not told and not quiet:
@@ -161,7 +163,7 @@ def _announce(source: str, ahead: "Outlook", seconds: float) -> None:
     terminal.complain(f"{source}: about {terminal.count(ahead.requests, 'request')}; {limits}")
 
 
-def _tell_way_on(engine: "Engine", settings: "Settings", source: str, wish: "Wish") -> None:
+def _tell_way_on(engine: "Engine", settings: "Settings", source: str, wish: "RunOptions") -> None:
     from etl.operations.backfill import unended_run
 
     run_id = unended_run(engine, settings, source, wish)

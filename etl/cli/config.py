@@ -12,7 +12,7 @@ from etl.cli.terminal import out
 from etl.errors import OK, ConfigError, EtlError, SchemaOutOfDate
 
 if TYPE_CHECKING:
-    from etl.operations.check import Finding
+    from etl.operations.check import CheckResult
 
 database = typer.Typer(help="The database: upgrade, current, check, vacuum.", no_args_is_help=True)
 
@@ -115,7 +115,7 @@ def check(
     raise typer.Exit(next((code for code in (1, 2, 4, 75) if code in codes), OK))
 
 
-def _show(found: "Finding") -> None:
+def _show(found: "CheckResult") -> None:
     line = f"{found.source} {found.stream}: {found.message}"
     terminal.say(line, style=terminal.GOOD if found.ok else terminal.BAD)
 

@@ -180,12 +180,12 @@ TEXTS = ("provider", "project_key", "layer_key", "environment_key")
 
 
 def _sync_all(settings: "Settings", engine: "Engine") -> None:
-    from etl.operations.sync import Wish
+    from etl.operations.sync import RunOptions
     from etl.operations.sync import sync as sync_one
 
     reports = []
     for name in settings.sources:
-        reports.append(sync_one(engine, settings, name, Wish()))
+        reports.append(sync_one(engine, settings, name, RunOptions()))
         sync.show(reports[-1])
     if exit_code_of(reports):
         raise typer.Exit(exit_code_of(reports))

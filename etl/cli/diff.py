@@ -20,7 +20,7 @@ from etl.reports.export import Column, CsvStyle, write_csv
 from etl.transform.diff import MISSING, FieldChange
 
 if TYPE_CHECKING:
-    from etl.history.compare import Difference
+    from etl.history.compare import RecordDifference
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,12 +64,12 @@ def diff(
             _print(found, form, style)
 
 
-def _print_json(found: "Iterable[Difference]") -> None:
+def _print_json(found: "Iterable[RecordDifference]") -> None:
     for one in found:
         print(json.dumps(as_json(one)))
 
 
-def _print(found: "Iterable[Difference]", form: Format, style: CsvStyle) -> None:
+def _print(found: "Iterable[RecordDifference]", form: Format, style: CsvStyle) -> None:
     if form == "table":
         _print_table(found)
     elif form in ("json", "jsonl"):
@@ -79,7 +79,7 @@ def _print(found: "Iterable[Difference]", form: Format, style: CsvStyle) -> None
             write_csv(file, COLUMNS, (list(_rows(one)) for one in found), style)
 
 
-def as_json(one: "Difference") -> Mapping[str, Any]:
+def as_json(one: "RecordDifference") -> Mapping[str, Any]:
     """A difference as JSON values; a field has no value on the side where it did not exist."""
     return {
         **{name: getattr(one, name) for name in _TOLD},
@@ -94,7 +94,7 @@ def _field(field: FieldChange) -> Mapping[str, Any]:
     return {name: value for name, value in values.items() if value is not MISSING}
 
 
-def _rows(one: "Difference") -> Iterator[list[object]]:
+def _rows(one: "RecordDifference") -> Iterator[list[object]]:
     """A row a field, or one without."""
     head = [getattr(one, name) for name in _TOLD]
     for field in one.fields or (FieldChange("", MISSING, MISSING),):
@@ -112,7 +112,7 @@ COLUMNS = (
 )
 
 
-def _print_table(found: "Iterable[Difference]") -> None:
+def _print_table(found: "Iterable[RecordDifference]") -> None:
     """Under each source and stream its records, under each record its fields; then the sums."""
     counts: Counter[str] = Counter()
     for place, records in groupby(found, key=attrgetter("source", "stream")):
@@ -124,7 +124,7 @@ def _print_table(found: "Iterable[Difference]") -> None:
     terminal.say(sums or "no difference")
 
 
-def _write_record(one: "Difference") -> None:
+def _write_record(one: "RecordDifference") -> None:
     parent = f"{one.project_key}/" if one.stream != "projects" else ""
     several = f"{one.changes} changes" if one.changes > 1 else None
     told = ", ".join(part for part in (one.actor or one.reason, several) if part)

@@ -14,13 +14,13 @@ from etl.errors import ConfigError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from etl.reports.evidence_rows import Asked
+    from etl.reports.evidence_rows import EvidenceQuery
 
 SINCE = "7d"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class EvidenceOptions:
     """What a person asks to be told of: a run, or a time."""
 
     since: str | None = None
@@ -30,7 +30,7 @@ class Wish:
     stream: str | None = None
 
 
-def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) -> None:
+def write(common: context.Common, wish: EvidenceOptions, out: Path | None, *, force: bool) -> None:
     """Writes the report to a file, or to stdout where none is named."""
     from etl.operations.sync import utc_now
     from etl.reports import evidence_rows
@@ -49,10 +49,10 @@ def write(common: context.Common, wish: Wish, out: Path | None, *, force: bool) 
 
 
 def _asked(
-    common: context.Common, connection: "Connection", wish: Wish, now: datetime
-) -> "tuple[str, Asked]":
+    common: context.Common, connection: "Connection", wish: EvidenceOptions, now: datetime
+) -> "tuple[str, EvidenceQuery]":
     from etl.history import runs
-    from etl.reports.evidence_rows import Asked
+    from etl.reports.evidence_rows import EvidenceQuery
 
     lookup.ensure_source(common, connection, wish.source)
     stream = None if wish.stream is None else stream_of(wish.stream)
@@ -62,7 +62,7 @@ def _asked(
         if begin > end:
             raise ConfigError(f"--since {terminal.time(begin)} is after {terminal.time(end)}")
         title = f"What changed, {begin:%-d %B %Y} to {end:%-d %B %Y}"
-        return title, Asked(begin=begin, end=end, source=wish.source, stream=stream)
+        return title, EvidenceQuery(begin=begin, end=end, source=wish.source, stream=stream)
     if wish.since is not None or wish.until is not None:
         raise ConfigError("--run names one run; leave out --since and --until")
     found, _ = runs.one_run(connection, wish.run)
@@ -70,5 +70,5 @@ def _asked(
         raise ConfigError(f"there is no run {wish.run}; `etl runs` lists them")
     at = found.observed_at or found.started_at
     title = f"Run {found.run_id} of {found.source}"
-    asked = Asked(begin=at, end=at, source=found.source, stream=stream, run_id=found.run_id)
+    asked = EvidenceQuery(begin=at, end=at, source=found.source, stream=stream, run_id=found.run_id)
     return title, asked

@@ -12,12 +12,18 @@ if TYPE_CHECKING:
 
     from etl.archive.reader import Dump
     from etl.config.settings import Settings
-    from etl.operations.sync import Wish
+    from etl.operations.sync import RunOptions
     from etl.reprocess.replay_archive import Load
 
 
 def load_dumps(
-    engine: "Engine", settings: "Settings", source: str, folder: Path, wish: "Wish", *, quiet: bool
+    engine: "Engine",
+    settings: "Settings",
+    source: str,
+    folder: Path,
+    wish: "RunOptions",
+    *,
+    quiet: bool,
 ) -> int:
     """The exit code of all of them."""
     from etl.reprocess.replay_archive import load_archive, plan_load

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from etl.config.settings import Settings
     from etl.operations.plan_document import PlannedChange, SourcePlan
-    from etl.operations.sync import Wish
+    from etl.operations.sync import RunOptions
 
 _TODO: Mapping[str, str] = {
     Operation.CREATED: "create",
@@ -61,14 +61,14 @@ def plan(
 ) -> None:
     """Show what a sync would change, field by field, deletions with their evidence; save it."""
     from etl.files import raise_if_unwritable
-    from etl.operations.sync import Wish, having, utc_now, without_keys
+    from etl.operations.sync import RunOptions, having, utc_now, without_keys
 
     if out is not None:
         raise_if_unwritable(out)
     settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
     engine = context.database(ctx.obj)
     plans: list[SourcePlan] = []
-    wish = Wish(streams=stream or ())
+    wish = RunOptions(streams=stream or ())
     reports = without_keys(settings, wish, utc_now())
     for report in reports:
         terminal.complain(f"etl: {report.source} is left out: {report.error}", style=terminal.BAD)
@@ -94,7 +94,7 @@ def plan(
 
 
 def _plan_one(
-    engine: "Engine", settings: "Settings", name: str, wish: "Wish", *, quiet: bool
+    engine: "Engine", settings: "Settings", name: str, wish: "RunOptions", *, quiet: bool
 ) -> "tuple[RunReport, SourcePlan | None]":
     from etl.operations.plan import plan as plan_source
     from etl.operations.sync import Watch

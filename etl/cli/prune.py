@@ -12,7 +12,7 @@ from etl.cli.quiet import Quiet
 from etl.json_text import iso_time
 
 if TYPE_CHECKING:
-    from etl.history.retention import Pruned
+    from etl.history.retention import PrunedRows
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -74,7 +74,7 @@ def _prune_database(
     past: datetime | None,
     *,
     dry_run: bool,
-) -> "Pruned":
+) -> "PrunedRows":
     from sqlalchemy.exc import SQLAlchemyError
 
     from etl.db.engine import store_error
@@ -103,7 +103,7 @@ def _moments(before: datetime, past: datetime | None) -> dict[str, Any]:
     }
 
 
-def _show(pruned: "Pruned", before: datetime, past: datetime | None, *, dry_run: bool) -> None:
+def _show(pruned: "PrunedRows", before: datetime, past: datetime | None, *, dry_run: bool) -> None:
     verb = _verb(dry_run=dry_run)
     terminal.say(
         f"before {terminal.time(before)} UTC: {terminal.count(pruned.runs, 'run')} and "

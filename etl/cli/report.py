@@ -68,7 +68,7 @@ def report(
 
     chosen, out = form_of(form, out) or "table", file_of(out)
     style = csv_style(chosen, exact=exact, spreadsheet=spreadsheet)
-    wish = evidence.Wish(since=since, until=until, run=run, stream=stream)
+    wish = evidence.EvidenceOptions(since=since, until=until, run=run, stream=stream)
     if name == "changes":
         _ensure_page(chosen, as_of, limit)
         evidence.write(ctx.obj, replace(wish, source=source), out, force=force)
@@ -110,8 +110,8 @@ def _write_unconfigured(
         terminal.say(f"not configured: {', '.join(shown)}; see `etl source --help`")
 
 
-def _ensure_report(wish: evidence.Wish, form: str, out: Path | None) -> None:
-    if wish != evidence.Wish():
+def _ensure_report(wish: evidence.EvidenceOptions, form: str, out: Path | None) -> None:
+    if wish != evidence.EvidenceOptions():
         raise ConfigError("--since, --until, --run and --stream go with `etl report changes`")
     if out is not None and form == "table":
         raise ConfigError("a table is for people; --out takes --format csv, jsonl or html")

@@ -11,8 +11,8 @@ from etl.cli import context, terminal
 from etl.cli.quiet import Quiet
 
 if TYPE_CHECKING:
-    from etl.reprocess.reconcile import Difference
-    from etl.reprocess.reprocess import Reprocessed
+    from etl.reprocess.reconcile import RowDifference
+    from etl.reprocess.reprocess import ReprocessResult
 
 COLUMNS = ("table", "row", "column", "before", "after")
 WIDEST = 60  # letters of a value
@@ -59,7 +59,7 @@ def reprocess(
     )
     engine = context.database(ctx.obj, make=False)
     documents: list[dict[str, Any]] = []
-    tell: Callable[[Reprocessed], None] = _show
+    tell: Callable[[ReprocessResult], None] = _show
     if as_json:
         tell = lambda found: documents.append(_document(found))  # noqa: E731
     try:
@@ -79,7 +79,7 @@ def reprocess(
             print(json.dumps({"sources": documents}))
 
 
-def _show(found: "Reprocessed") -> None:
+def _show(found: "ReprocessResult") -> None:
     for reason in found.left_out:
         terminal.complain(f"{found.source}: left out: {reason}")
     runs = terminal.count(found.moments, "run")
@@ -93,7 +93,7 @@ def _show(found: "Reprocessed") -> None:
         terminal.out.print(terminal.table(COLUMNS, lines))
 
 
-def _lines(sample: "Difference") -> list[tuple[str, ...]]:
+def _lines(sample: "RowDifference") -> list[tuple[str, ...]]:
     if not sample.fields:
         return [(sample.table, sample.where, _SIGNS[sample.what], "", "")]
     return [
@@ -107,7 +107,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
 
 
-def _document(found: "Reprocessed") -> dict[str, Any]:
+def _document(found: "ReprocessResult") -> dict[str, Any]:
     return {
         "source": found.source,
         "runs": found.moments,

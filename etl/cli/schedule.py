@@ -78,13 +78,13 @@ def run(
 def sync_and_notify(engine: "Engine", running: "Running") -> "Sync":
     """What the daemon does for each tick: a sync in this process, then its notifications."""
     from etl.notify.send import tell
-    from etl.operations.sync import Failures, Watch, Wish, sync
+    from etl.operations.sync import Failures, RunOptions, Watch, sync
 
     failures = Failures(engine)
 
     def run_one(settings: "Settings", name: str) -> "RunReport":
         failures.record()
-        report = sync(engine, settings, name, Wish(), watch=Watch(running=running))
+        report = sync(engine, settings, name, RunOptions(), watch=Watch(running=running))
         failures.record(report)
         tell(engine, settings, [report])
         return report

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from etl.config.settings import Settings
-    from etl.operations.sync import Wish
+    from etl.operations.sync import RunOptions
     from etl.pipeline.crawl import Progress
     from etl.schedule.processes import Lost
 
@@ -66,11 +66,11 @@ def sync(
     _quiet: Quiet = False,
 ) -> None:
     """Bring the database in step with the providers: one run a source. The cron job."""
-    from etl.operations.sync import Wish, having, utc_now, without_keys
+    from etl.operations.sync import RunOptions, having, utc_now, without_keys
     from etl.schedule.processes import processors
 
     settings = context.settings(ctx.obj, source or (), secrets=True, lenient=True)
-    wish = Wish(
+    wish = RunOptions(
         streams=stream or (),
         dry_run=dry_run,
         full=full,
@@ -105,7 +105,7 @@ def _runs(
     engine: "Engine",
     settings: "Settings",
     names: Sequence[str],
-    wish: "Wish",
+    wish: "RunOptions",
     at_once: int,
     *,
     quiet: bool,
@@ -139,7 +139,7 @@ def _runs(
 
 
 def _run(
-    settings: "Settings", wish: "Wish", name: str, tell: "Callable[[Progress], None]"
+    settings: "Settings", wish: "RunOptions", name: str, tell: "Callable[[Progress], None]"
 ) -> RunReport:
     from etl.operations.sync import Watch, not_run, sync_alone, utc_now
 

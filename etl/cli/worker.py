@@ -76,7 +76,7 @@ def _serve(
     common: context.Common, engine: "Engine", concurrency: int, health: tuple[str, int]
 ) -> None:
     from etl.notify.send import tell
-    from etl.operations.sync import Running, Watch, Wish, landed, sync
+    from etl.operations.sync import Running, RunOptions, Watch, landed, sync
     from etl.schedule.health import Metrics, served
     from etl.schedule.worker import Worker
 
@@ -89,7 +89,7 @@ def _serve(
 
     def run_one(name: str) -> "RunReport":
         settings = known.having(name)
-        report = sync(engine, settings, name, Wish(), watch=Watch(running=running))
+        report = sync(engine, settings, name, RunOptions(), watch=Watch(running=running))
         tell(engine, settings, [report])
         return report
 

@@ -48,7 +48,7 @@ from etl.providers.kit import Json, Options
 from etl.redaction import has_password, masked, protect_url
 
 __all__ = [
-    "Limits",
+    "LimitSettings",
     "Settings",
     "SourceSettings",
     "example",
@@ -79,7 +79,7 @@ MOST_BYTES = _MIB  # of a configuration: thousands of sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class LimitSettings:
     """How much one source may ask, wait and delete: [sources.NAME.limits]."""
 
     concurrency: int | None = None
@@ -120,12 +120,12 @@ class SourceSettings:
     schedule: str | None
     timezone: str = "UTC"
     options: Mapping[str, Options]
-    limits: Limits
+    limits: LimitSettings
     archive: ArchiveSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
+class RetentionSettings:
     """After how long `etl prune` takes things away: [retention]; history only when it is said."""
 
     runs: timedelta = timedelta(days=90)
@@ -133,7 +133,7 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notices:
+class NoticeSettings:
     """Where notices go, and after how long data is stale: [notices].
 
     urls: where an Apprise URL is said to be (`env NAME`, `file PATH`) -> that URL.
@@ -144,7 +144,7 @@ class Notices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unusable:
+class UnusableSource:
     """A source whose key is missing or cannot be used, and why."""
 
     provider: str
@@ -164,9 +164,9 @@ class Settings:
     database_schema: str | None = None
     sources: Mapping[str, SourceSettings]
     fingerprint_key: SecretStr
-    retention: Retention = Retention()
-    notices: Notices = field(default_factory=Notices)
-    unusable: Mapping[str, Unusable] = field(default_factory=dict)
+    retention: RetentionSettings = RetentionSettings()
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
+    unusable: Mapping[str, UnusableSource] = field(default_factory=dict)
     database_file_mode: int = 0o600
     warnings: Sequence[str] = ()
 
@@ -432,10 +432,12 @@ def _notice_places(table: FileTable) -> dict[Key, SecretTable | str]:
 
 def _unusable(
     file: str, text: str, problems: Sequence[Problem], asked: Mapping[str, SourceTable]
-) -> dict[str, Unusable]:
+) -> dict[str, UnusableSource]:
     """The sources that have no usable key."""
     return {
-        name: Unusable(provider=asked[name].provider, why=str(config_error(file, text, [problem])))
+        name: UnusableSource(
+            provider=asked[name].provider, why=str(config_error(file, text, [problem]))
+        )
         for problem in problems
         if _of_source(problem.key) and (name := str(problem.key[1]))
     }
@@ -485,8 +487,8 @@ def _archive(path: Path, name: str, table: ArchiveTable) -> ArchiveSettings | No
     )
 
 
-def _limits(table: LimitsTable) -> Limits:
-    return Limits(
+def _limits(table: LimitsTable) -> LimitSettings:
+    return LimitSettings(
         concurrency=table.concurrency,
         patience=table.patience,
         attempts=table.attempts,
@@ -501,21 +503,23 @@ def _limits(table: LimitsTable) -> Limits:
     )
 
 
-def _retention(table: RetentionTable) -> Retention:
+def _retention(table: RetentionTable) -> RetentionSettings:
     days = table.history_days
-    return Retention(
+    return RetentionSettings(
         runs=timedelta(days=table.runs_days),
         history=None if days is None else timedelta(days=days),
     )
 
 
-def _notices(table: NoticesTable, found: Mapping[Key, SecretStr]) -> Notices:
+def _notices(table: NoticesTable, found: Mapping[Key, SecretStr]) -> NoticeSettings:
     urls = {
         f"env {place.env}" if place.env else f"file {place.file}": found[*_NOTICE_URLS, number]
         for number, place in enumerate(table.urls)
         if (*_NOTICE_URLS, number) in found
     }
-    return Notices(urls=MappingProxyType(urls), stale_after=timedelta(hours=table.stale_hours))
+    return NoticeSettings(
+        urls=MappingProxyType(urls), stale_after=timedelta(hours=table.stale_hours)
+    )
 
 
 def _database_place(table: FileTable, environ: Mapping[str, str]) -> dict[Key, SecretTable | str]:

@@ -179,7 +179,7 @@ ledger = Table(
     Column("parent_key", Text, nullable=False),
     Column(
         "state", Document, nullable=False
-    ),  # etl.extract.list_walk.Walk as JSON: the next request, counts
+    ),  # etl.extract.list_walk.ListWalk as JSON: the next request, counts
     Column("seen", LargeBinary, nullable=False),  # row ids met, as zlib of int64
 )
 

@@ -52,7 +52,7 @@ MAX_MESSAGE = 500  # characters of what an error says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How long and how often one request may be tried.
 
     seconds: the longest single wait; attempts: tries in all; timeout: seconds for one whole
@@ -67,7 +67,7 @@ class Patience:
     spared: float = 0.0
 
 
-class Turns(Protocol):
+class RateLimiter(Protocol):
     """Who says when the next request may be sent, for everyone with this key."""
 
     def turn(self) -> float:
@@ -115,12 +115,12 @@ class Client:
     headers: Mapping[str, str] = field(repr=False)
     secret: str = field(repr=False)
     error_message: Callable[[Json], str] = _no_message
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     sleep: Callable[[float], object] | None = None
     clock: Callable[[], float] = time.time
     jitter: Callable[[], float] = random.random
     traffic: Traffic = field(default_factory=Traffic)
-    turns: Turns = field(default_factory=Unlimited)
+    turns: RateLimiter = field(default_factory=Unlimited)
     proxy: str | None = field(default=None, repr=False)
     ignored_proxies: Sequence[str] = ()
     _http: httpx.Client = field(init=False, repr=False)

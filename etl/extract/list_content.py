@@ -20,7 +20,7 @@ _POSITIVE = 2**64 - 1
 
 
 @dataclass(slots=True)
-class Listed:
+class ListContent:
     """The records of one stream by their list and id, found by a hash of both of 64 bits.
 
     Two that have the same hash are taken for one that came twice: then a list is read once more.

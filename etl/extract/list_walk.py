@@ -18,7 +18,7 @@ MOST_WALKS = 3  # a list that moves while it is read is read again this often
 
 
 @dataclass(slots=True, kw_only=True)
-class Walk:
+class ListWalk:
     """The state of one walk; as JSON it is the ledger's checkpoint.
 
     status: ok, unavailable (not offered to this key, nothing of it is stored), incomplete, failed.
@@ -77,17 +77,17 @@ class Walk:
         return Partition(parent_id=self.parent_id, parent_key=self.parent_key)
 
 
-_FIELDS = tuple(field.name for field in fields(Walk))
+_FIELDS = tuple(field.name for field in fields(ListWalk))
 
 
-def begin(partition: Partition) -> Walk:
+def begin(partition: Partition) -> ListWalk:
     """A walk that has read nothing yet."""
-    return Walk(parent_id=partition.parent_id, parent_key=partition.parent_key)
+    return ListWalk(parent_id=partition.parent_id, parent_key=partition.parent_key)
 
 
-def again(walk: Walk) -> Walk:
+def again(walk: ListWalk) -> ListWalk:
     """The next walk of the same partition, from its first page."""
-    return Walk(
+    return ListWalk(
         parent_id=walk.parent_id,
         parent_key=walk.parent_key,
         number=walk.number + 1,
@@ -99,7 +99,7 @@ def again(walk: Walk) -> Walk:
     )
 
 
-def note_page(walk: Walk, page: Page, marks: Sequence[Any] = ()) -> None:
+def note_page(walk: ListWalk, page: Page, marks: Sequence[Any] = ()) -> None:
     """Counts a page in: where the walk goes on, and what the provider says the total is."""
     walk.pages += 1
     walk.next = page.next
@@ -112,7 +112,7 @@ def note_page(walk: Walk, page: Page, marks: Sequence[Any] = ()) -> None:
         walk.total = page.total
 
 
-def note_ids(walk: Walk, ids: Collection[str]) -> None:
+def note_ids(walk: ListWalk, ids: Collection[str]) -> None:
     """Adds ids met for the first time; two walks that met the same have the same sum."""
     walk.distinct += len(ids)
     met = (blake2b(one.encode("utf-8", "replace"), digest_size=8).digest() for one in ids)
@@ -123,7 +123,7 @@ def _number(digest: bytes) -> int:
     return int.from_bytes(digest, "big")
 
 
-def settled(walk: Walk, *, quiet: bool) -> bool:
+def settled(walk: ListWalk, *, quiet: bool) -> bool:
     """Whether another walk would prove nothing more.
 
     quiet: nothing came or went since the last run. Where pages neither overlap nor say a total, a
@@ -135,7 +135,7 @@ def settled(walk: Walk, *, quiet: bool) -> bool:
     return not traceless or quiet or walk.agreed
 
 
-def moved(walk: Walk) -> bool:
+def moved(walk: ListWalk) -> bool:
     """Whether the list changed under the walk, so that something may have been missed."""
     if walk.overlapping:
         return walk.gaps > 0 or (walk.total is not None and walk.total > walk.distinct)
@@ -144,30 +144,30 @@ def moved(walk: Walk) -> bool:
     return short or walk.repeated > 0 or walk.moves > 0 or walk.newcomers > 0
 
 
-def brought(walk: Walk) -> list[Any]:
+def brought(walk: ListWalk) -> list[Any]:
     """What a walk came to; two in a row alike say that the list stands still."""
     return [walk.ids, walk.distinct, walk.total]
 
 
-def proves_absence(walk: Walk) -> bool:
+def proves_absence(walk: ListWalk) -> bool:
     """Whether what the walk did not bring is not there, without a question for it."""
     traceable = walk.overlapping or walk.pages <= 1 or walk.agreed
     return unproved(walk) is None and traceable and (walk.overlapping or not walk.resumed)
 
 
-def go_back(walk: Walk, to: Walk) -> None:
+def go_back(walk: ListWalk, to: ListWalk) -> None:
     """Makes the walk what it was, but for the checkpoints written since."""
     for name in _FIELDS:
         if name != "segment":
             setattr(walk, name, getattr(to, name))
 
 
-def give_up(walk: Walk, status: str, reason: str) -> None:
+def give_up(walk: ListWalk, status: str, reason: str) -> None:
     """The walk ends here without having seen everything."""
     walk.status, walk.reason = status, reason
 
 
-def unproved(walk: Walk) -> str | None:
+def unproved(walk: ListWalk) -> str | None:
     """Why the walk does not prove that it saw everything; None when it does."""
     total, came = walk.total, walk.distinct
     counted = total is not None and (total > came if walk.overlapping else total != came)
@@ -193,7 +193,7 @@ def unproved(walk: Walk) -> str | None:
     return next((reason for doubtful, reason in doubts if doubtful), None)
 
 
-def proof_of(walk: Walk) -> str:
+def proof_of(walk: ListWalk) -> str:
     """How it is known, or not, that the walk saw everything; for people."""
     known = [
         "end mark reached" if walk.ended else "end mark not reached",
@@ -208,7 +208,7 @@ def proof_of(walk: Walk) -> str:
     return "; ".join(known)
 
 
-def account(walk: Walk) -> dict[str, Any]:
+def account(walk: ListWalk) -> dict[str, Any]:
     """The same as values, without those that say nothing: what run_streams.walks holds of a list.
 
     came: different records. expected: the provider's total. gaps: pages that did not follow, where
@@ -246,17 +246,17 @@ def _ended(walk: Mapping[str, Any]) -> str:
     return walk.get("reason") or "; ".join(known)
 
 
-def as_json(walk: Walk) -> dict[str, Any]:
+def as_json(walk: ListWalk) -> dict[str, Any]:
     """The walk as JSON values; `asdict` would copy each of them deeply, for every checkpoint."""
     said = {name: getattr(walk, name) for name in _FIELDS}
     return {**said, "next": walk.next and asdict(walk.next)}
 
 
-def from_json(state: Mapping[str, Any]) -> Walk:
+def from_json(state: Mapping[str, Any]) -> ListWalk:
     """The walk of a checkpoint."""
     said = state["next"]
     params = said and said["params"]
     request = said and Request(
         said["path"], None if params is None else tuple((name, value) for name, value in params)
     )
-    return Walk(**{**state, "next": request or None})
+    return ListWalk(**{**state, "next": request or None})

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import orjson
 
-from etl.extract.list_content import Listed
+from etl.extract.list_content import ListContent
 from etl.providers.kit import Page, Request
 
 
-class _Brought(NamedTuple):
+class _CachedPage(NamedTuple):
     ids: bytes  # as JSON, which takes a quarter of the memory
     staged: bytes  # a digest of what is staged of them
     next: Request | None
@@ -22,18 +22,18 @@ class _Brought(NamedTuple):
 
 
 @dataclass(slots=True)
-class Recall:
+class PageCache:
     """The pages that one list brought. listed: the records of its stream, as they are by now."""
 
-    listed: Listed
+    listed: ListContent
     parent_id: str = ""
-    _pages: dict[tuple[Request, bytes], _Brought] = field(default_factory=dict)
+    _pages: dict[tuple[Request, bytes], _CachedPage] = field(default_factory=dict)
 
     def note(self, page: Page, ids: Sequence[str]) -> None:
         """A page was read; every record of it has an id of its own, and is unchanged or staged."""
         if page.mark is not None:
             staged = self.listed.state(self.parent_id, ids)
-            self._pages[page.mark] = _Brought(orjson.dumps(ids), staged, page.next, page.total)
+            self._pages[page.mark] = _CachedPage(orjson.dumps(ids), staged, page.next, page.total)
 
     def page(self, mark: tuple[Request, bytes]) -> Page | None:
         """The page where it is known, with ids instead of items; None where it has to be read."""

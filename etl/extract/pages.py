@@ -40,7 +40,7 @@ Place = TypeVar("Place")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
+class PageReader:
     """What reading needs: the fetch, and how secrets become fingerprints.
 
     keep: is given each redacted body, with its stream, the key of its project and its request.
@@ -58,7 +58,7 @@ class Reader:
 
 
 def pages(
-    reader: Reader,
+    reader: PageReader,
     stream: Stream,
     start: Request,
     *,
@@ -106,7 +106,7 @@ def pages(
 
 def _page_after(
     before: Sequence[Json],
-    reader: Reader,
+    reader: PageReader,
     stream: Stream,
     request: Request,
     *,
@@ -130,7 +130,7 @@ def _raise_if_same(marks: Sequence[Json], before: Sequence[Json], number: int) -
         raise ProtocolError(f"page {number} is the same as the one before it")
 
 
-def _page(reader: Reader, stream: Stream, request: Request, first: Response | None) -> Page:
+def _page(reader: PageReader, stream: Stream, request: Request, first: Response | None) -> Page:
     """The page of a request, where `first` is not the answer already."""
     try:
         response = first if first is not None else reader.fetch(request)
@@ -152,7 +152,7 @@ def _page(reader: Reader, stream: Stream, request: Request, first: Response | No
     return replace(page, mark=None if reader.recall is None else mark, sent_at=sent_at)
 
 
-def body_for(reader: Reader, stream: Stream, request: Request) -> dict[str, Json]:
+def body_for(reader: PageReader, stream: Stream, request: Request) -> dict[str, Json]:
     """The body of the answer to this request; one that says it is another's is asked for again.
 
     Raises MisdirectedAnswer where it says so on a connection of its own too.
@@ -168,7 +168,7 @@ def body_for(reader: Reader, stream: Stream, request: Request) -> dict[str, Json
     raise MisdirectedAnswer(said, body=body)
 
 
-def _read(reader: Reader, stream: Stream, request: Request, body: dict[str, Json]) -> Page:
+def _read(reader: PageReader, stream: Stream, request: Request, body: dict[str, Json]) -> Page:
     """The page of an answer; an answer that is an error in disguise is told in its own words."""
     try:
         return stream.read_page(body, request)
@@ -207,7 +207,7 @@ def _overlapped(stream: Stream, page: Page) -> Request | None:
     return stream.earlier_request(page.next, OVERLAP) or page.next
 
 
-def remembering(reader: Reader, request: Request, answer: Response) -> Reader:
+def remembering(reader: PageReader, request: Request, answer: Response) -> PageReader:
     """The reader with an answer it has already; for helps that are also asked who the key is."""
 
     def fetch(wanted: Request) -> Response:
@@ -216,7 +216,9 @@ def remembering(reader: Reader, request: Request, answer: Response) -> Reader:
     return replace(reader, fetch=fetch)
 
 
-def body_of(reader: Reader, stream: str, request: Request, response: Response) -> dict[str, Json]:
+def body_of(
+    reader: PageReader, stream: str, request: Request, response: Response
+) -> dict[str, Json]:
     """The parsed, redacted body; ProtocolError when it is no JSON object."""
     try:
         body = clean(parse(response.body), response.body, reader.fingerprint)
@@ -243,7 +245,7 @@ def single(fetch: Fetch) -> Fetch:
     return fetch_single
 
 
-def gathered(reader: Reader, stream: Stream, source: str) -> tuple[Json, Sequence[SourceError]]:
+def gathered(reader: PageReader, stream: Stream, source: str) -> tuple[Json, Sequence[SourceError]]:
     """The one item that several helps make together, and the helps that did not answer."""
     if stream.combine is None:
         raise TypeError(f"the stream {stream.name} has nothing to combine with")
@@ -261,7 +263,7 @@ def gathered(reader: Reader, stream: Stream, source: str) -> tuple[Json, Sequenc
 
 
 def fetched(
-    reader: Reader, wanted: Iterable[tuple[Place, Request]]
+    reader: PageReader, wanted: Iterable[tuple[Place, Request]]
 ) -> Iterator[tuple[Place, Response | SourceError]]:
     """The answer to each request in the order asked, several in flight; errors come as values."""
     if reader.concurrency == 1:

@@ -46,7 +46,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RecordQuery:
     """Which records are asked for. text: part of a key or name; state: live, deleted, all.
 
     project_id: those of one project, in the order in which they were first seen.
@@ -64,7 +64,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class RecordPage:
     """A page of rows. after: where to go on; searching: it is not full, but enough was read."""
 
     rows: Rows
@@ -80,12 +80,12 @@ def sources(connection: Connection) -> Rows:
 
 def records(
     connection: Connection,
-    wanted: Wanted,
+    wanted: RecordQuery,
     after: Place | None,
     *,
     most: int = PAGE,
     look: int = LOOK,
-) -> Found:
+) -> RecordPage:
     """The next page of records after a place, with all their columns but `raw`."""
     places: list[Place] = []
     for source in sorted(wanted.sources):
@@ -99,13 +99,13 @@ def records(
         look -= read
         if len(places) > most:
             rows = _rows(connection, wanted, places[:most])
-            return Found(rows=rows, after=places[most - 1])
+            return RecordPage(rows=rows, after=places[most - 1])
         if end is not None:
-            return Found(rows=_rows(connection, wanted, places), after=end, searching=True)
-    return Found(rows=_rows(connection, wanted, places), after=None)
+            return RecordPage(rows=_rows(connection, wanted, places), after=end, searching=True)
+    return RecordPage(rows=_rows(connection, wanted, places), after=None)
 
 
-def _rows(connection: Connection, wanted: Wanted, places: Sequence[Place]) -> Rows:
+def _rows(connection: Connection, wanted: RecordQuery, places: Sequence[Place]) -> Rows:
     """The records at these places, in their order."""
     if not places:
         return []  # an empty IN is no condition that an index serves
@@ -122,7 +122,7 @@ def _rows(connection: Connection, wanted: Wanted, places: Sequence[Place]) -> Ro
 class _Walk:
     """One source, or one project of it, in the order of an index."""
 
-    wanted: Wanted
+    wanted: RecordQuery
     source: str
     start: Place | None
 

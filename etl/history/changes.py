@@ -20,7 +20,7 @@ LOOK = 40_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ChangeQuery:
     """Which changes are asked for; None and '': any. text: part of a key."""
 
     since: datetime | None = None
@@ -43,7 +43,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
+class ChangePage:
     """A page of changes, the newest first. before: where to go on; searching: as in a walk."""
 
     rows: Sequence[Any]
@@ -54,16 +54,16 @@ class Events:
 
 def events(
     connection: Connection,
-    asked: Asked,
+    asked: ChangeQuery,
     before: int | None,
     *,
     most: int = PAGE,
     look: int = LOOK,
-) -> Events:
+) -> ChangePage:
     """The next page of changes older than that one, with their fields."""
     first, last = _bounds(connection, asked)
     if first is None or last is None:
-        return Events(rows=(), fields={}, before=None)
+        return ChangePage(rows=(), fields={}, before=None)
     newest = last if before is None else min(last, before - 1)
     oldest = newest - look + 1 if asked.record_id is None else first
     query = (
@@ -79,10 +79,10 @@ def events(
     if following is None and oldest > first:
         following, searching = oldest, True
     fields = _fields(connection, [row.change_id for row in rows])
-    return Events(rows=rows, fields=fields, before=following, searching=searching)
+    return ChangePage(rows=rows, fields=fields, before=following, searching=searching)
 
 
-def _bounds(connection: Connection, asked: Asked) -> tuple[int | None, int | None]:
+def _bounds(connection: Connection, asked: ChangeQuery) -> tuple[int | None, int | None]:
     """No wanted change is older than the first or newer than the second; None: there is none."""
     first, last = (select(which(changes.c.change_id)) for which in (func.min, func.max))
     if asked.record_id is not None:
@@ -104,7 +104,7 @@ def _of_runs(which: Any, condition: ColumnElement[bool]) -> Select[Any]:
     return select(which(of_run.scalar_subquery())).where(condition)
 
 
-def _conditions(asked: Asked) -> list[ColumnElement[bool]]:
+def _conditions(asked: ChangeQuery) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if asked.since is not None:
         found.append(changes.c.observed_at >= asked.since)

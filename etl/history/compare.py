@@ -23,7 +23,7 @@ from etl.transform.diff import FieldChange, field_changes, value_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class RecordDifference:
     """A record that was another one at the second moment.
 
     observed_at, actor and reason are of its last change; changes: how many there were. record is
@@ -54,7 +54,7 @@ def differences(
     *,
     source: str | None = None,
     stream: str | None = None,
-) -> Generator[Difference, None, None]:
+) -> Generator[RecordDifference, None, None]:
     """Every record that differs, by stream, source, project and key.
 
     Of a source whose history at the first moment was pruned nothing is told.
@@ -148,7 +148,7 @@ def _version(table: Any, tables: RecordTables, touched: Any, version: Any) -> An
     return and_(table.c[tables.id] == touched.c.record_id, table.c.version == version)
 
 
-def _difference(row: Any, tables: RecordTables) -> Iterator[Difference]:
+def _difference(row: Any, tables: RecordTables) -> Iterator[RecordDifference]:
     stream = PROVIDERS[row.provider].stream(tables.stream)
     old = None if row.old is None else content_of(value_of(row.old), stream)
     new = content_of(value_of(row.new), stream)
@@ -156,7 +156,7 @@ def _difference(row: Any, tables: RecordTables) -> Iterator[Difference]:
     fields = field_changes(old, new, stream.list_keys) if both else []
     if row.operation == Operation.UPDATED and not fields:
         return  # hashed by another rule
-    yield Difference(
+    yield RecordDifference(
         **{name: getattr(row, name) for name in _TOLD},
         stream=tables.stream,
         changes=row.events,

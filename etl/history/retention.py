@@ -21,7 +21,7 @@ from etl.model import RunKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
+class PrunedRows:
     """How many rows went; aborted: unended runs that nobody goes on with, with their ledgers."""
 
     runs: int = 0
@@ -37,7 +37,7 @@ def prune(
     now: datetime,
     runs_before: datetime | None,
     history_before: datetime | None,
-) -> Pruned:
+) -> PrunedRows:
     """Takes away what is older than these moments; None: nothing of it. The caller commits."""
     versions = events = aborted = gone = resolved = 0
     if history_before is not None:
@@ -47,7 +47,9 @@ def prune(
         old = and_(rejects.c.resolved_at.is_not(None), rejects.c.resolved_at < runs_before)
         resolved = connection.execute(delete(rejects).where(old)).rowcount
         gone = _prune_runs(connection, runs_before, now)
-    return Pruned(runs=gone, aborted=aborted, rejects=resolved, versions=versions, changes=events)
+    return PrunedRows(
+        runs=gone, aborted=aborted, rejects=resolved, versions=versions, changes=events
+    )
 
 
 def known_since(connection: Connection) -> dict[str, datetime]:

@@ -20,7 +20,7 @@ Alive = Callable[[Holder], bool | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownSource:
     """A source in the database: its last run, and how many live records it has by stream."""
 
     name: str
@@ -31,12 +31,12 @@ class Known:
     records: Mapping[str, int]
 
 
-def known(connection: Connection) -> list[Known]:
+def known(connection: Connection) -> list[KnownSource]:
     """The sources that ever ran, by name."""
     last = select(func.max(runs.c.run_id)).group_by(runs.c.source)
     live = live_counts(connection)
     return [
-        Known(
+        KnownSource(
             name=row.source,
             provider=row.provider,
             last_run_id=row.run_id,

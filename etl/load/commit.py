@@ -23,7 +23,7 @@ from etl.spool import Spool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landing:
+class RunCommit:
     """What a run found, besides what it has staged.
 
     left, back: stream -> rows that leave its scope, and those that were met in it again.
@@ -42,7 +42,7 @@ class Landing:
     unwritten: Batch = field(default_factory=Batch)
 
 
-def land(connection: Connection, landing: Landing, observed_at: datetime) -> None:
+def land(connection: Connection, landing: RunCommit, observed_at: datetime) -> None:
     """Readers see it when the caller commits; the run is closed and its staging emptied."""
     run, report = landing.run, landing.report
     with closing(Spool()) as fields:

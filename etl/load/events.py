@@ -28,7 +28,7 @@ FieldsOf = tuple[int, Sequence[tuple[str, str | None, str | None]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
+class PendingEvents:
     """The events of a merge, not yet written.
 
     streams: with events; with_fields: those of them in which records were updated or restored.
@@ -43,7 +43,7 @@ class Events:
     fields: Spool
 
 
-def write_events(connection: Connection, events: Events) -> None:
+def write_events(connection: Connection, events: PendingEvents) -> None:
     """One event for every record that the run changed, with its field diffs.
 
     Nothing but the commit should follow: until then other runs wait to write theirs.
@@ -56,7 +56,7 @@ def write_events(connection: Connection, events: Events) -> None:
             _insert_fields(connection, events.run, name, fields)
 
 
-def _insert_events(connection: Connection, tables: RecordTables, events: Events) -> None:
+def _insert_events(connection: Connection, tables: RecordTables, events: PendingEvents) -> None:
     current = tables.current
     values: dict[str, Any] = {
         "run_id": current.c.run_id,

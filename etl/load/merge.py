@@ -31,7 +31,7 @@ from etl.db.engine import hashed_joins
 from etl.db.tables import RECORDS, ChildTables, RecordTables
 from etl.db.types import Flag, UtcDateTime
 from etl.load.change_fields import read_fields
-from etl.load.events import Events
+from etl.load.events import PendingEvents
 from etl.load.staged_rows import Kinds, changed_ids, gone_ids, kinds
 from etl.load.staging import RunKey
 from etl.model import Operation
@@ -40,7 +40,7 @@ from etl.spool import Spool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class MergeTime:
     """A run and the one instant at which all its changes take effect."""
 
     run: RunKey
@@ -63,12 +63,12 @@ def merge(
     streams: Mapping[str, Stream],
     now: datetime,
     fields: Spool,
-) -> Events:
+) -> PendingEvents:
     """Applies everything a run has staged and returns its change events, not yet written.
 
     `now` must be later than every earlier merge. fields: takes the field diffs of the events.
     """
-    moment = Moment(run=run, now=now)
+    moment = MergeTime(run=run, now=now)
     staged = kinds(connection, run.run_id)
     for tables in RECORDS.values():
         here = staged[tables.stream]
@@ -81,10 +81,12 @@ def merge(
     changed = [name for name in found if staged[name].changed]
     for name in changed:
         read_fields(connection, run, streams[name], now, fields)
-    return Events(run=run, now=now, streams=found, with_fields=changed, fields=fields)
+    return PendingEvents(run=run, now=now, streams=found, with_fields=changed, fields=fields)
 
 
-def _merge_rows(connection: Connection, tables: RecordTables, here: Kinds, moment: Moment) -> None:
+def _merge_rows(
+    connection: Connection, tables: RecordTables, here: Kinds, moment: MergeTime
+) -> None:
     """The records themselves: old states to history, new ones in their place, tombstones."""
     run_id = moment.run.run_id
     if here.changed:
@@ -100,7 +102,7 @@ def _merge_rows(connection: Connection, tables: RecordTables, here: Kinds, momen
 
 
 def _close_versions(
-    connection: Connection, tables: RecordTables, row_ids: Select[Any], moment: Moment
+    connection: Connection, tables: RecordTables, row_ids: Select[Any], moment: MergeTime
 ) -> None:
     """The rows that are about to change become closed versions."""
     current = tables.current
@@ -111,7 +113,7 @@ def _close_versions(
     connection.execute(insert(tables.history).from_select(names, closed))
 
 
-def _update_rows(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+def _update_rows(connection: Connection, tables: RecordTables, moment: MergeTime) -> None:
     current, staged = tables.current, tables.staged
     project = {"project_key": staged.c.project_key} if tables.has_project else {}
     connection.execute(
@@ -132,7 +134,7 @@ def _update_rows(connection: Connection, tables: RecordTables, moment: Moment) -
     )
 
 
-def _insert_rows(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+def _insert_rows(connection: Connection, tables: RecordTables, moment: MergeTime) -> None:
     staged, projects = tables.staged, RECORDS["projects"].current.alias("parent")
     run = moment.run
     values: dict[str, Any] = {
@@ -163,7 +165,7 @@ def _insert_rows(connection: Connection, tables: RecordTables, moment: Moment) -
         connection.execute(insert(tables.current).from_select(list(values), fresh))
 
 
-def _bury_rows(connection: Connection, tables: RecordTables, moment: Moment) -> None:
+def _bury_rows(connection: Connection, tables: RecordTables, moment: MergeTime) -> None:
     """Tombstones: the last values stay, so that what was lost can still be read."""
     current, gone = tables.current, gone_ids(tables, moment.run.run_id)
     connection.execute(
@@ -171,7 +173,7 @@ def _bury_rows(connection: Connection, tables: RecordTables, moment: Moment) -> 
     )
 
 
-def _buried(table: Any, moment: Moment) -> dict[str, Any]:
+def _buried(table: Any, moment: MergeTime) -> dict[str, Any]:
     return {
         "version": table.c.version + 1,
         "operation": Operation.DELETED,
@@ -183,7 +185,7 @@ def _buried(table: Any, moment: Moment) -> dict[str, Any]:
 
 
 def _follow_projects(
-    connection: Connection, tables: RecordTables, projects: Kinds, moment: Moment
+    connection: Connection, tables: RecordTables, projects: Kinds, moment: MergeTime
 ) -> None:
     """A project's new key goes to its environments and layers; that is no change of theirs.
 
@@ -222,7 +224,7 @@ def _is_parent(project: Any, source: Any, child: Any) -> Any:
 
 
 def _merge_children(
-    connection: Connection, tables: RecordTables, child: ChildTables, here: Kinds, moment: Moment
+    connection: Connection, tables: RecordTables, child: ChildTables, here: Kinds, moment: MergeTime
 ) -> None:
     """The parameters or reservations of changed layers: gone ones buried, others set or added."""
     run_id, layer_id = moment.run.run_id, child.current.c.layer_id
@@ -238,7 +240,9 @@ def _merge_children(
         _insert_children(connection, child, wanted, moment)
 
 
-def _bury_children(connection: Connection, child: ChildTables, which: Any, moment: Moment) -> None:
+def _bury_children(
+    connection: Connection, child: ChildTables, which: Any, moment: MergeTime
+) -> None:
     current = child.current
     connection.execute(
         update(current).values(_buried(current, moment)).where(~current.c.is_deleted, which)
@@ -258,7 +262,7 @@ def _is_kept(tables: RecordTables, child: ChildTables, run_id: int) -> Any:
 
 
 def _update_children(
-    connection: Connection, child: ChildTables, wanted: Any, moment: Moment
+    connection: Connection, child: ChildTables, wanted: Any, moment: MergeTime
 ) -> None:
     current = child.current
     connection.execute(
@@ -288,7 +292,7 @@ def _same_child(stored: Any, wanted: Any) -> Any:
     )
 
 
-def _wanted_children(tables: RecordTables, child: ChildTables, moment: Moment) -> Any:
+def _wanted_children(tables: RecordTables, child: ChildTables, moment: MergeTime) -> Any:
     """The staged children with the ids of their layers."""
     layers, staged = tables.current, tables.staged
     return (
@@ -321,7 +325,7 @@ def _wanted_children(tables: RecordTables, child: ChildTables, moment: Moment) -
 
 
 def _insert_children(
-    connection: Connection, child: ChildTables, wanted: Any, moment: Moment
+    connection: Connection, child: ChildTables, wanted: Any, moment: MergeTime
 ) -> None:
     known = child.current.alias("known")
     values: dict[str, Any] = {

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, Text, and_, delete, func, insert, lit
 from etl.db.bulk import copy_rows, parts
 from etl.db.run_tables import staged_deletions
 from etl.db.tables import RECORDS
-from etl.load.row_set import Seen
+from etl.load.row_set import RowSet
 from etl.load.staging import RunKey
 from etl.model import DeletionReason
 
@@ -43,7 +43,7 @@ class Candidate:
     key: str
 
 
-def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> list[Candidate]:
+def unseen(connection: Connection, stream: str, source: str, seen: RowSet) -> list[Candidate]:
     """The stored live records whose rows were not met, by parent and id.
 
     Few of many: the ids of all rows are looked through, on SQLite in indexes, some at a time; only
@@ -53,7 +53,7 @@ def unseen(connection: Connection, stream: str, source: str, seen: Seen) -> list
     table = tables.current
     identifier = table.c[tables.id]
     ids = select(identifier).where(table.c.source == source)
-    deleted = Seen()
+    deleted = RowSet()
     for row_id in _in_pieces(connection, ids.where(table.c.deleted_at.is_not(None))):
         deleted.add(row_id)
     missing = [

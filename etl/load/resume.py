@@ -14,7 +14,7 @@ from etl.model import RunKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landed:
+class CommittedRuns:
     """Other runs that were merged while one was not at work; whole: streams that they read."""
 
     run_ids: Select[tuple[int]]
@@ -22,7 +22,7 @@ class Landed:
     whole: frozenset[str]
 
 
-def landed_since(connection: Connection, run: RunKey, moment: datetime) -> Landed:
+def landed_since(connection: Connection, run: RunKey, moment: datetime) -> CommittedRuns:
     """The other runs of the source that were merged at that moment or later.
 
     What a replay brings was observed long before. Of the runs that began earlier only a backfill
@@ -40,11 +40,11 @@ def landed_since(connection: Connection, run: RunKey, moment: datetime) -> Lande
         run_streams.c.run_id.in_(landed), run_streams.c.parent_id == "", run_streams.c.complete
     )
     read = connection.execute(whole).scalars() if found else ()
-    return Landed(run_ids=landed, any=found, whole=frozenset(read))
+    return CommittedRuns(run_ids=landed, any=found, whole=frozenset(read))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overtaken:
+class NewerRows:
     """What another run wrote since: live rows and those staged before, by their list; dead rows."""
 
     live: Sequence[tuple[str, int]]
@@ -54,7 +54,7 @@ class Overtaken:
 
 def drop_overtaken(
     connection: Connection, run: RunKey, stream: str, landed: Select[tuple[int]], *, whole: bool
-) -> Overtaken:
+) -> NewerRows:
     """What other runs wrote meanwhile stands; pages that were read before do not undo it.
 
     landed: the ids of these runs. whole: one of them read all of the stream, so that what is
@@ -86,7 +86,7 @@ def drop_overtaken(
         connection.execute(
             delete(staged).where(staged.c.run_id == run.run_id, staged.c.ordinal.in_(part))
         )
-    return Overtaken(
+    return NewerRows(
         live=[
             (parent_id, row_id)
             for (parent_id, _), (row_id, deleted) in newer.items()

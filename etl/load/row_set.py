@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Seen:
+class RowSet:
     """A growing set of small integers; a million of them take 125 kB."""
 
     bits: bytearray = field(default_factory=bytearray, repr=False)

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine
 
 from etl.db.engine import in_transaction, reading, relaxed
-from etl.extract.list_content import Listed
+from etl.extract.list_content import ListContent
 from etl.extract.list_walk import (
     MAX_REJECTS,
-    Walk,
+    ListWalk,
     again,
     as_json,
     begin,
@@ -24,17 +24,25 @@ from etl.extract.list_walk import (
     give_up,
     note_ids,
 )
-from etl.extract.page_cache import Recall
+from etl.extract.page_cache import PageCache
 from etl.json_text import parsed_text, type_at
 from etl.load import missing as absent
 from etl.load import resume as overtaken
 from etl.load import staging
-from etl.load.row_set import Seen
+from etl.load.row_set import RowSet
 from etl.load.staging import Batch, RunKey
 from etl.model import Operation, Reject, StreamStatus
 from etl.providers.kit import Json, Page, Stream, whole
 from etl.signals import hear
-from etl.transform.classify import MAX_ITEM, Before, Head, Outcome, Staged, compare, named_items
+from etl.transform.classify import (
+    MAX_ITEM,
+    Before,
+    Head,
+    PageChanges,
+    StagedRecord,
+    compare,
+    named_items,
+)
 
 CHECKPOINT_SECONDS = 0.2
 CHECKPOINT_ROWS = 2000
@@ -51,13 +59,13 @@ MAX_PROCESSES = 4  # of a run; later ones keep what is read, or it might never c
 CLOCK_DIFFERENCE = 120.0  # seconds by which the clocks of a vendor's machines may differ
 CLOCK_STEP = 60.0  # seconds by which a clock went back that was not only corrected a little
 
-Found = tuple[Walk, Sequence[Json]]
-Identified = tuple[Walk, list[tuple[str, Json]]]
+Found = tuple[ListWalk, Sequence[Json]]
+Identified = tuple[ListWalk, list[tuple[str, Json]]]
 Heads = Mapping[tuple[str, str], Head]
 
 
 @dataclass(slots=True, kw_only=True)
-class Intake:
+class Stager:
     """What one run has met and staged so far; close() when done.
 
     keeps_findings: rejects and drift are written, as they are not by a dry run.
@@ -76,19 +84,21 @@ class Intake:
     beat: Callable[[Connection, datetime], None]
     keeps_findings: bool = True
     every_page: bool = False
-    keeps: Callable[[Stream, Staged], bool] = lambda _stream, _staged: True
+    keeps: Callable[[Stream, StagedRecord], bool] = lambda _stream, _staged: True
     tick: Callable[[], float] = time.monotonic
-    walks: dict[str, dict[str, Walk]] = field(default_factory=lambda: defaultdict(dict))
-    seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
+    walks: dict[str, dict[str, ListWalk]] = field(default_factory=lambda: defaultdict(dict))
+    seen: dict[str, RowSet] = field(default_factory=lambda: defaultdict(RowSet))
     outside: dict[str, frozenset[int]] = field(default_factory=dict)
     unwritten: Batch = field(default_factory=Batch)
     stale: dict[str, frozenset[str]] = field(default_factory=dict)
     newer: dict[str, frozenset[int]] = field(default_factory=dict)
     _batch: Batch = field(default_factory=Batch, init=False)
     _met: dict[tuple[str, str], list[int]] = field(default_factory=dict, init=False)
-    _listed: dict[str, Listed] = field(default_factory=lambda: defaultdict(Listed), init=False)
+    _listed: dict[str, ListContent] = field(
+        default_factory=lambda: defaultdict(ListContent), init=False
+    )
     _readings: dict[tuple[str, str, int], int] = field(default_factory=dict, init=False)
-    _recall: dict[tuple[str, str], Recall] = field(default_factory=dict, init=False)
+    _recall: dict[tuple[str, str], PageCache] = field(default_factory=dict, init=False)
     _stores: dict[str, bool] = field(default_factory=dict, init=False)
     _coming: dict[str, dict[str, list[str]]] = field(
         default_factory=lambda: defaultdict(dict), init=False
@@ -173,7 +183,7 @@ class Intake:
             for name, parent_ids in forgotten.items():
                 staging.forget(connection, self.run.run_id, name, parent_ids)
 
-    def _give_way(self, landed: overtaken.Landed) -> None:
+    def _give_way(self, landed: overtaken.CommittedRuns) -> None:
         """What another run wrote meanwhile is newer than the lists that this one read before."""
         with self.engine.begin() as connection:
             for name in self.streams:
@@ -193,7 +203,7 @@ class Intake:
             self._write(connection)  # what is dropped there must be known as met here
         self._batch, self._met = Batch(), {}
 
-    def walk(self, stream: str, walk: Walk) -> Walk:
+    def walk(self, stream: str, walk: ListWalk) -> ListWalk:
         """Registers a walk as the current one of its partition; a new one begins now."""
         walk.began = walk.began or self._seconds()
         walk.oldest_read = walk.oldest_read or walk.began
@@ -211,7 +221,7 @@ class Intake:
             together = coming[place : place + READ_AHEAD]
             self._coming[stream].update(dict.fromkeys(together, together))
 
-    def recall(self, stream: Stream, walk: Walk) -> Recall | None:
+    def recall(self, stream: Stream, walk: ListWalk) -> PageCache | None:
         """What earlier walks of this list brought; None where no list is read twice as it is."""
         if (
             stream.is_single_page
@@ -221,9 +231,9 @@ class Intake:
         ):
             return None  # (a backfill of a window counts what it leaves out)
         place = stream.name, walk.parent_id
-        return self._recall.setdefault(place, Recall(self._listed[stream.name], walk.parent_id))
+        return self._recall.setdefault(place, PageCache(self._listed[stream.name], walk.parent_id))
 
-    def take_page(self, stream: Stream, walk: Walk, page: Page) -> None:
+    def take_page(self, stream: Stream, walk: ListWalk, page: Page) -> None:
         """One page of a walk; one that an earlier walk brought just so counts as it did then."""
         if page.ids is not None:
             self._count(stream, walk, set(page.ids))
@@ -302,7 +312,7 @@ class Intake:
                     for parent_id in gone:
                         del self.walks[name][parent_id]
 
-    def forget(self, stream: str, walk: Walk, reason: str) -> None:
+    def forget(self, stream: str, walk: ListWalk, reason: str) -> None:
         """What a walk brought is not staged after all; its partition is incomplete.
 
         Stored rows that it met stay met: they are not looked for elsewhere.
@@ -319,13 +329,13 @@ class Intake:
             )
         )
 
-    def meet(self, stream: str, walk: Walk, row_id: int) -> None:
+    def meet(self, stream: str, walk: ListWalk, row_id: int) -> None:
         """A stored row that is known to be there without having come."""
         walk.distinct += 1
         if self.seen[stream].add(row_id):
             self._touch(stream, walk).append(row_id)
 
-    def checkpoint(self, stream: str, walk: Walk) -> None:
+    def checkpoint(self, stream: str, walk: ListWalk) -> None:
         """The walk's state belongs to what was taken; written when enough waits."""
         self._touch(stream, walk)
         if self.every_page or self.tick() >= self._due or self._is_full():
@@ -389,7 +399,7 @@ class Intake:
     def _seconds(self) -> float:
         return self.clock().timestamp()
 
-    def quiet(self, stream: str, walk: Walk) -> bool:
+    def quiet(self, stream: str, walk: ListWalk) -> bool:
         """Whether nothing came or went of a stream since the last run, as far as this walk saw."""
         return walk.fresh == 0 and self.missing(stream) == 0
 
@@ -409,11 +419,11 @@ class Intake:
             self._live[stream] = absent.live_rows(self._reading, stream, self.run.source)
         return self._live[stream]
 
-    def stored_in(self, stream: str, walk: Walk) -> int:
+    def stored_in(self, stream: str, walk: ListWalk) -> int:
         """How many live records are stored of one partition."""
         return absent.live_rows(self._reading, stream, self.run.source, walk.parent_id)
 
-    def recount(self, stream: str, walk: Walk) -> None:
+    def recount(self, stream: str, walk: ListWalk) -> None:
         """Counts what was met anew: across processes the ids are only known to the database."""
         self.flush()
         with self.engine.begin() as connection:
@@ -433,10 +443,12 @@ class Intake:
         """External id -> key of the records met: the partitions of the streams below."""
         return staging.parents(self._reading, self.run, stream, self.seen[stream])
 
-    def _touch(self, stream: str, walk: Walk) -> list[int]:
+    def _touch(self, stream: str, walk: ListWalk) -> list[int]:
         return self._met.setdefault((stream, walk.parent_id), [])
 
-    def _named(self, stream: Stream, walk: Walk, items: Sequence[Json]) -> list[tuple[str, Json]]:
+    def _named(
+        self, stream: Stream, walk: ListWalk, items: Sequence[Json]
+    ) -> list[tuple[str, Json]]:
         """The items by id, the last of each id; those without one become rejects."""
         named, nameless = named_items(items, stream, most_rejects=self._room(walk))
         count = len(items) - len(named)
@@ -451,7 +463,7 @@ class Intake:
     def _has_room_for_drift(self) -> bool:
         return len(self._batch.drift) < MAX_DRIFT
 
-    def _reject(self, stream: str, walk: Walk, rejects: Sequence[Reject], count: int) -> None:
+    def _reject(self, stream: str, walk: ListWalk, rejects: Sequence[Reject], count: int) -> None:
         """Counts rejected items, of which these are the first; keeps those there is room for."""
         kept = rejects[: self._room(walk)]
         self._batch.rejects += [(stream, walk.parent_id, self._with_room(one)) for one in kept]
@@ -469,12 +481,12 @@ class Intake:
         self._payloads += memory
         return reject
 
-    def _room(self, walk: Walk) -> int:
+    def _room(self, walk: ListWalk) -> int:
         """How many more rejects are kept of a list."""
         kept = walk.rejected - walk.unkept
         return max(0, min(MAX_REJECTS - kept, MAX_REJECTS_OF_RUN - self._rejects))
 
-    def _count(self, stream: Stream, walk: Walk, ids: Set[str]) -> None:
+    def _count(self, stream: Stream, walk: ListWalk, ids: Set[str]) -> None:
         """Counts the ids of a page: those met for the first time in this walk, and those again."""
         if stream.is_single_page and walk.ended and walk.pages < 2:
             walk.distinct += len(ids)  # one response: no two walks of it are compared
@@ -483,20 +495,20 @@ class Intake:
         walk.repeated += len(ids) - len(new)
         note_ids(walk, new)
 
-    def _meet(self, stream: str, walk: Walk, ids: Iterable[str]) -> list[str]:
+    def _meet(self, stream: str, walk: ListWalk, ids: Iterable[str]) -> list[str]:
         """Those of the ids that this walk meets for the first time."""
         listed, place = self._listed[stream], (stream, walk.parent_id, walk.number)
         if place not in self._readings:
             self._readings[place] = listed.new_reading()
         return listed.meet(walk.parent_id, self._readings[place], ids)
 
-    def _count_again(self, walk: Walk, records: Iterable[Before]) -> None:
+    def _count_again(self, walk: ListWalk, records: Iterable[Before]) -> None:
         """Counts what an earlier walk of the list has staged."""
         for one in records:
             walk.fresh += one.fresh
             walk.newcomers += _is_newcomer(one.created, walk)
 
-    def _end_reading(self, stream: Stream, walk: Walk) -> None:
+    def _end_reading(self, stream: Stream, walk: ListWalk) -> None:
         if walk.ended:
             self._readings.pop((stream.name, walk.parent_id, walk.number), None)
 
@@ -545,7 +557,7 @@ class Intake:
             self._end_reading(stream, walk)
         return rejected
 
-    def _pass_by(self, stream: Stream, walk: Walk, outcome: Outcome) -> None:
+    def _pass_by(self, stream: Stream, walk: ListWalk, outcome: PageChanges) -> None:
         """What is not wanted has come, as the counts tell, and is not staged."""
         passed = [one for one in outcome.staged if not self.keeps(stream, one)]
         if passed:
@@ -555,7 +567,7 @@ class Intake:
             walk.passed += one.operation != Operation.UPDATED
             walk.newcomers += _is_newcomer(_created(one), walk)
 
-    def _stage(self, stream: str, walk: Walk, outcome: Outcome) -> None:
+    def _stage(self, stream: str, walk: ListWalk, outcome: PageChanges) -> None:
         met = self._touch(stream, walk)
         met += [row_id for row_id in outcome.met if self.seen[stream].add(row_id)]
         self._reject(stream, walk, outcome.rejects, len(outcome.rejects))
@@ -570,17 +582,17 @@ class Intake:
                 self._batch.drift[stream, path, kind] = type_at(staged.raw, path)
 
 
-def _before(staged: Staged) -> Before:
+def _before(staged: StagedRecord) -> Before:
     return Before(staged.content_hash, staged.operation != Operation.UPDATED, _created(staged))
 
 
-def _created(staged: Staged) -> float | None:
+def _created(staged: StagedRecord) -> float | None:
     """When the record was created, in epoch seconds of the vendor's clock."""
     moment = staged.record.created_at
     return None if moment is None else moment.timestamp()
 
 
-def _is_newcomer(created: float | None, walk: Walk) -> bool:
+def _is_newcomer(created: float | None, walk: ListWalk) -> bool:
     """Whether a record of a later page was created since the walk began, by the vendor's clock.
 
     By ours too: where one of the two is ahead, the other tells.

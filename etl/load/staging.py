@@ -31,10 +31,10 @@ from etl.db.run_tables import ledger, rejects, schema_drift, staged_deletions
 from etl.db.tables import RECORDS, STAGING, ChildTables, RecordTables
 from etl.errors import ProviderError
 from etl.json_text import parsed_text
-from etl.load.row_set import Seen
+from etl.load.row_set import RowSet
 from etl.model import Child, Record, Reject
 from etl.transform.canonical import hash_of_text
-from etl.transform.classify import Head, Staged
+from etl.transform.classify import Head, StagedRecord
 
 BELOW_PROJECTS = tuple(name for name, tables in RECORDS.items() if tables.has_project)
 
@@ -52,7 +52,9 @@ class RunKey:
 class Batch:
     """What waits to be written with the next checkpoint."""
 
-    staged: dict[str, list[tuple[int, Staged]]] = field(default_factory=lambda: defaultdict(list))
+    staged: dict[str, list[tuple[int, StagedRecord]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     rejects: list[tuple[str, str, Reject]] = field(default_factory=list)
     drift: dict[tuple[str, str, str], str] = field(default_factory=dict)
     ledger: list[Row] = field(default_factory=list)
@@ -175,10 +177,10 @@ def ledger_row(
     )
 
 
-def read_ledger(connection: Connection, run_id: int, stream: str) -> tuple[list[Any], Seen]:
+def read_ledger(connection: Connection, run_id: int, stream: str) -> tuple[list[Any], RowSet]:
     """The last state of every walk of a stream, and all rows these walks have met."""
     states: dict[str, Any] = {}
-    seen = Seen()
+    seen = RowSet()
     found = connection.execute(
         select(ledger.c.parent_id, ledger.c.state, ledger.c.seen)
         .where(ledger.c.run_id == run_id, ledger.c.stream == stream)
@@ -203,7 +205,7 @@ def ledger_states(connection: Connection, run_id: int, stream: str) -> list[Any]
     return list({row.parent_id: row.state for row in connection.execute(query)}.values())
 
 
-def parents(connection: Connection, run: RunKey, stream: str, seen: Seen) -> dict[str, str]:
+def parents(connection: Connection, run: RunKey, stream: str, seen: RowSet) -> dict[str, str]:
     """External id -> key of the records this run has met: the partitions of their children."""
     tables = RECORDS[stream]
     current, staged = tables.current, tables.staged
@@ -310,7 +312,10 @@ def _stages_alone(connection: Connection, run_id: int) -> bool:
 
 
 def _write_staged(
-    connection: Connection, run: RunKey, tables: RecordTables, rows: Sequence[tuple[int, Staged]]
+    connection: Connection,
+    run: RunKey,
+    tables: RecordTables,
+    rows: Sequence[tuple[int, StagedRecord]],
 ) -> None:
     typed = [name for name in tables.content if name not in _FROM_STAGED]
     _refuse_unknown(run, tables, typed, (staged.record for _, staged in rows))
@@ -371,7 +376,10 @@ _FROM_STAGED = (
 
 
 def _write_children(
-    connection: Connection, run: RunKey, child: ChildTables, rows: Sequence[tuple[int, Staged]]
+    connection: Connection,
+    run: RunKey,
+    child: ChildTables,
+    rows: Sequence[tuple[int, StagedRecord]],
 ) -> None:
     typed = [n for n in child.content if n not in ("key", "name", "content_hash", "raw")]
     copy_rows(

@@ -18,12 +18,12 @@ from etl.config.settings import Settings
 from etl.db.engine import reading
 from etl.db.run_tables import runs
 from etl.errors import ConfigError, SourceError
-from etl.extract.pages import Reader, body_of
+from etl.extract.pages import PageReader, body_of
 from etl.history.runs import one_run, usual_requests
 from etl.load.runs import RESUMABLE, unended
 from etl.load.staging import read_ledger
 from etl.model import RunKind, RunReport, RunStatus
-from etl.operations.sync import Clock, Wish, budget_of, client_of, job_of, reader_of, utc_now
+from etl.operations.sync import Clock, RunOptions, budget_of, client_of, job_of, reader_of, utc_now
 from etl.pipeline.job import Job
 from etl.pipeline.run import AFTER_ANOTHER_RUN
 from etl.pipeline.selection import from_json
@@ -46,8 +46,8 @@ class Outlook:
 
 
 def to_the_end(
-    run: Callable[[Wish], RunReport],
-    wish: Wish,
+    run: Callable[[RunOptions], RunReport],
+    wish: RunOptions,
     *,
     sleep: Callable[[float], object],
     waits: Callable[[RunReport], None] = lambda _report: None,
@@ -67,7 +67,7 @@ def to_the_end(
     return report
 
 
-def wish_of(engine: Engine, settings: Settings, name: str, run_id: int) -> Wish:
+def wish_of(engine: Engine, settings: Settings, name: str, run_id: int) -> RunOptions:
     """What an unended backfill was asked for; ConfigError where it cannot be gone on with."""
     with reading(engine) as connection:
         run, _ = one_run(connection, run_id)
@@ -79,7 +79,7 @@ def wish_of(engine: Engine, settings: Settings, name: str, run_id: int) -> Wish:
         how = run.status if run.abandoned_at is None else f"{run.status}, then abandoned"
         raise ConfigError(f"run {run_id} has ended ({how}); begin a new backfill")
     kept = json.loads(run.scope)
-    wish = Wish(streams=tuple(kept["wish"]["streams"]), backfill=from_json(kept["wish"]))
+    wish = RunOptions(streams=tuple(kept["wish"]["streams"]), backfill=from_json(kept["wish"]))
     now = json.loads(job_of(settings.sources[name], settings, wish).scope)
     other = [_WORDS.get(field, field) for field in sorted(kept) if kept[field] != now.get(field)]
     if other:
@@ -94,7 +94,7 @@ _WORDS = {"base_url": "the base_url", "key": "the key", "options": "the options"
 
 
 @undisturbed
-def outlook(engine: Engine, settings: Settings, name: str, wish: Wish) -> Outlook:
+def outlook(engine: Engine, settings: Settings, name: str, wish: RunOptions) -> Outlook:
     """How many requests a backfill still takes, and how long the rate limits make of that.
 
     Totals that are not known from its own pages are asked for, with one request a list.
@@ -117,7 +117,7 @@ def outlook(engine: Engine, settings: Settings, name: str, wish: Wish) -> Outloo
     return Outlook(run_id=run_id, done=done, requests=left, ends_at=ends_at)
 
 
-def unended_run(engine: Engine, settings: Settings, name: str, wish: Wish) -> int | None:
+def unended_run(engine: Engine, settings: Settings, name: str, wish: RunOptions) -> int | None:
     """The backfill of just this wish that has not ended; a new one goes on with it."""
     with reading(engine) as connection:
         return _unended(connection, job_of(settings.sources[name], settings, wish))
@@ -164,7 +164,7 @@ def _read_so_far(connection: Connection, run_id: int, job: Job) -> tuple[dict[st
     return totals, done
 
 
-def _total(reader: Reader, stream: Stream, job: Job) -> int | None:
+def _total(reader: PageReader, stream: Stream, job: Job) -> int | None:
     """What the provider says a list holds, by its shortest page; None where it does not say."""
     if stream.page_of_404 is not None:
         return len(job.selection.projects)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from etl.config.settings import Settings, SourceSettings
 from etl.errors import SourceError
 from etl.extract.client import Unlimited
-from etl.extract.pages import Reader, body_of
+from etl.extract.pages import PageReader, body_of
 from etl.operations.sync import client_of, reader_of
 from etl.providers import PROVIDERS
 from etl.providers.kit import Partition, Provider, Stream
@@ -14,7 +14,7 @@ from etl.transform.classify import named_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class CheckResult:
     """What `etl check` found about one stream of a source; ok, or why not and the exit code."""
 
     source: str
@@ -25,7 +25,7 @@ class Finding:
 
 
 @undisturbed
-def check(settings: Settings, name: str) -> list[Finding]:
+def check(settings: Settings, name: str) -> list[CheckResult]:
     """Asks for the first page of every stream of a source: what the key may read."""
     source = settings.sources[name]
     provider = PROVIDERS[source.provider]
@@ -37,8 +37,8 @@ def check(settings: Settings, name: str) -> list[Finding]:
         client.close()
 
 
-def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> list[Finding]:
-    found: list[Finding] = []
+def _findings(provider: Provider, source: SourceSettings, reader: PageReader) -> list[CheckResult]:
+    found: list[CheckResult] = []
     partition = Partition()
     for stream in provider.streams:
         if not stream.is_wanted(source.options):
@@ -49,7 +49,7 @@ def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> lis
             page = stream.read_page(body, request)
         except SourceError as error:
             found.append(
-                Finding(
+                CheckResult(
                     source=source.name,
                     stream=stream.name,
                     ok=False,
@@ -74,5 +74,5 @@ def _findings(provider: Provider, source: SourceSettings, reader: Reader) -> lis
     return found
 
 
-def _ok(source: SourceSettings, stream: Stream, message: str) -> Finding:
-    return Finding(source=source.name, stream=stream.name, ok=True, message=message)
+def _ok(source: SourceSettings, stream: Stream, message: str) -> CheckResult:
+    return CheckResult(source=source.name, stream=stream.name, ok=True, message=message)

@@ -13,14 +13,14 @@ from etl.config.settings import Settings
 from etl.db.engine import reading, store_error
 from etl.errors import OK, PARTIAL, ConfigError
 from etl.load import runs
-from etl.load.commit import Landing, land
+from etl.load.commit import RunCommit, land
 from etl.load.scope import Credential
 from etl.load.scopes import StoredScope
 from etl.load.staging import RunKey
 from etl.model import RunKind, RunReport, RunStatus, StreamReport, StreamStatus
 from etl.operations import plan_store
 from etl.operations.plan_document import PlannedChanges, PlannedReject, PlannedScope, SourcePlan
-from etl.operations.sync import Clock, Watch, Wish, job_of, sync, utc_now
+from etl.operations.sync import Clock, RunOptions, Watch, job_of, sync, utc_now
 from etl.pipeline.deletions import TROUBLE
 from etl.pipeline.lease import at_work, lives
 from etl.providers import PROVIDERS
@@ -32,7 +32,7 @@ def plan(
     engine: Engine,
     settings: Settings,
     name: str,
-    wish: Wish,
+    wish: RunOptions,
     *,
     watch: Watch | None = None,
     clock: Clock = utc_now,
@@ -42,7 +42,7 @@ def plan(
     wish = replace(wish, dry_run=True, plan=True)
     job = job_of(settings.sources[name], settings, wish)
 
-    def note(connection: Connection, landing: Landing, observed_at: datetime) -> None:
+    def note(connection: Connection, landing: RunCommit, observed_at: datetime) -> None:
         made.clear()  # where the connection was lost, it is made again
         with closing(plan_store.staged_changes(connection, landing.run, landing.streams)) as found:
             changes = PlannedChanges(found)
@@ -76,7 +76,7 @@ def _options(settings: Settings, name: str, streams: Sequence[str]) -> dict[str,
     return {stream: options[stream].model_dump(mode="json") for stream in streams}
 
 
-def _scopes(landing: Landing) -> list[PlannedScope]:
+def _scopes(landing: RunCommit) -> list[PlannedScope]:
     return [
         PlannedScope(
             stream=stream,
@@ -88,7 +88,7 @@ def _scopes(landing: Landing) -> list[PlannedScope]:
     ]
 
 
-def _rejects(landing: Landing) -> list[PlannedReject]:
+def _rejects(landing: RunCommit) -> list[PlannedReject]:
     return [
         PlannedReject(stream=stream, parent_id=parent_id, reject=reject)
         for stream, parent_id, reject in landing.unwritten.rejects
@@ -156,7 +156,7 @@ def _apply(engine: Engine, one: SourcePlan, clock: Clock) -> RunReport:
             }
             run = runs.open_run(connection, row, now=now, resume_within=NEVER).key
             plan_store.restage(connection, run, one, streams)
-            landing = Landing(
+            landing = RunCommit(
                 run=run,
                 streams=streams,
                 report=_report(one, run, now),

@@ -19,7 +19,7 @@ from etl.model import Operation, RunKind
 from etl.operations.plan_document import PlannedChange, SourcePlan, Standing, fields_as_json
 from etl.providers.kit import Partition, Stream
 from etl.transform.canonical import content_of
-from etl.transform.classify import Head, Staged, compare
+from etl.transform.classify import Head, StagedRecord, compare
 from etl.transform.diff import FieldChange, field_changes
 
 _AT_ONCE = 500
@@ -196,7 +196,7 @@ def _restaged(
     stream: Stream,
     changes: Sequence[PlannedChange],
     ordinals: Iterator[int],
-) -> list[tuple[int, Staged]]:
+) -> list[tuple[int, StagedRecord]]:
     """Rows to stage of some changes of one stream; its deletions are staged."""
     _raise_if_changed(connection, run.source, stream.name, changes)
     gone = {
@@ -227,7 +227,7 @@ def _heads(
 
 def _staged(
     change: PlannedChange, stored: Mapping[tuple[str, str], Head], stream: Stream
-) -> Staged:
+) -> StagedRecord:
     key = change.project_key if change.stream != "projects" else ""
     partition = Partition(parent_id=change.parent_id, parent_key=key)
     staged = compare([(change.external_id, change.raw)], stored, stream, partition).staged

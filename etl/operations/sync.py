@@ -28,25 +28,25 @@ from etl.db.engine import (
     store_error,
 )
 from etl.errors import FAILED, TRY_AGAIN, ConfigError, EtlError
-from etl.extract.client import Client, Patience, Turns
-from etl.extract.pages import Reader
+from etl.extract.client import Client, RateLimiter, RetryPolicy
+from etl.extract.pages import PageReader
 from etl.extract.rate_limit import Window, our_share, window_of
 from etl.history.runs import freshness, usual_requests
 from etl.history.runs import last_ok as last_ok_in
 from etl.history.runs import last_started as last_started_in
 from etl.json_text import json_text
-from etl.load.commit import Landing
+from etl.load.commit import RunCommit
 from etl.load.runs import record_failure
 from etl.log_fields import log_run
-from etl.model import Landed, RunKind, RunReport, RunStatus
+from etl.model import CompleteReads, RunKind, RunReport, RunStatus
 from etl.pipeline import rate_budget_rows
 from etl.pipeline.crawl import Progress
 from etl.pipeline.deletion_guard import DeleteLimits
 from etl.pipeline.job import Job
 from etl.pipeline.lease import at_work, give_large_blocks_back, lives
-from etl.pipeline.rate_budget import Budget
+from etl.pipeline.rate_budget import RateBudget
 from etl.pipeline.recording import archived, keep_archive, recorded, recorder_of
-from etl.pipeline.run import Shell, run
+from etl.pipeline.run import RunContext, run
 from etl.pipeline.selection import WHOLE, Selection, narrowed
 from etl.pipeline.selection import as_json as selection_json
 from etl.providers import PROVIDERS
@@ -147,7 +147,7 @@ def _checked(engine: Engine, check: Callable[[Engine], None]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class RunOptions:
     """What a person asks of a run.
 
     plan: a dry run that is kept, see etl.operations.plan. retry_now: requests are sent even if an
@@ -221,7 +221,7 @@ class Watch:
     """Who is told of a run's progress and of what it would land, and who may stop it."""
 
     progress: Callable[[Progress], None] = lambda _progress: None
-    planned: Callable[[Connection, Landing, datetime], None] = lambda *_planned: None
+    planned: Callable[[Connection, RunCommit, datetime], None] = lambda *_planned: None
     running: Running = field(default_factory=Running)
 
 
@@ -230,7 +230,7 @@ def sync(
     engine: Engine,
     settings: Settings,
     name: str,
-    wish: Wish,
+    wish: RunOptions,
     *,
     watch: Watch | None = None,
     clock: Clock = utc_now,
@@ -252,7 +252,7 @@ def sync(
         job = job_of(source, settings, wish)
         recorder = recorder_of(source, job, clock)
         with at_work() as holder, watch.running.holding(client):
-            shell = Shell(
+            shell = RunContext(
                 engine=engine,
                 reader=recorded(reader_of(client, source, settings), recorder),
                 traffic=client.traffic,
@@ -278,7 +278,7 @@ def sync(
 
 
 def _not_begun(
-    source: SourceSettings, wish: Wish, error: EtlError, began: datetime, now: datetime
+    source: SourceSettings, wish: RunOptions, error: EtlError, began: datetime, now: datetime
 ) -> RunReport:
     report = not_run(source, wish, str(error), error.exit_code, began, now)
     log_run(log, report)
@@ -286,7 +286,7 @@ def _not_begun(
 
 
 @undisturbed
-def sync_alone(settings: Settings, name: str, wish: Wish, watch: Watch) -> RunReport:
+def sync_alone(settings: Settings, name: str, wish: RunOptions, watch: Watch) -> RunReport:
     """The same with connections of its own: it may be in a process of its own."""
     began = utc_now()
     try:
@@ -301,7 +301,12 @@ def sync_alone(settings: Settings, name: str, wish: Wish, watch: Watch) -> RunRe
 
 
 def not_run(
-    source: SourceSettings, wish: Wish, why: str, exit_code: int, began: datetime, now: datetime
+    source: SourceSettings,
+    wish: RunOptions,
+    why: str,
+    exit_code: int,
+    began: datetime,
+    now: datetime,
 ) -> RunReport:
     """The report where there is none of a run: it could not begin, or not tell."""
     return RunReport(
@@ -317,7 +322,7 @@ def not_run(
     )
 
 
-def without_keys(settings: Settings, wish: Wish, now: datetime) -> list[RunReport]:
+def without_keys(settings: Settings, wish: RunOptions, now: datetime) -> list[RunReport]:
     """The reports of the sources that cannot run, as their keys are missing."""
     return [
         RunReport(
@@ -365,13 +370,13 @@ def last_started(engine: Engine, name: str) -> datetime | None:
         raise store_error(error, f"looking up the last run of {name}") from error
 
 
-def landed(engine: Engine, names: Collection[str]) -> Landed:
+def landed(engine: Engine, names: Collection[str]) -> CompleteReads:
     """When these sources were last read whole, and each of their streams, as the database says."""
     with reading(engine) as connection:
         now = utc_now()
         ended = {name: last_ok_in(connection, name, now=now) for name in names}
         streams = freshness(connection, list(names), now=now) if names else ()
-        return Landed(
+        return CompleteReads(
             sources={name: at for name, at in ended.items() if at is not None},
             streams={
                 (row.source, row.stream): row.last_complete_at
@@ -413,7 +418,7 @@ def having(settings: Settings, streams: Collection[str]) -> list[str]:
 
 
 def job_of(
-    source: SourceSettings, settings: Settings, wish: Wish, provider: Provider | None = None
+    source: SourceSettings, settings: Settings, wish: RunOptions, provider: Provider | None = None
 ) -> Job:
     """The run of a source that was asked for."""
     provider = provider or PROVIDERS[source.provider]
@@ -466,7 +471,7 @@ def _chosen(
 
 
 def _scope(
-    source: SourceSettings, settings: Settings, streams: Sequence[Stream], wish: Wish
+    source: SourceSettings, settings: Settings, streams: Sequence[Stream], wish: RunOptions
 ) -> str:
     """What a run sees, as text: the key's fingerprint, streams and their options, the host.
 
@@ -488,7 +493,7 @@ def _scope(
 
 def budget_of(
     engine: Engine, source: SourceSettings, settings: Settings, *, yields: bool = False
-) -> Budget:
+) -> RateBudget:
     """The rate budget of the source's key, shared through the database.
 
     yields: only half of each window is used, and others go first. An empty list in the
@@ -504,7 +509,7 @@ def budget_of(
                 limits = known or None
         except SQLAlchemyError as error:
             raise store_error(error, f"looking up the rate limit of {source.name}") from error
-    return Budget(
+    return RateBudget(
         engine=engine,
         credential=credential,
         windows=_windows(source, provider.rate_limits if limits is None else limits, yields=yields),
@@ -519,7 +524,7 @@ def _windows(source: SourceSettings, limits: Sequence[str], *, yields: bool) -> 
     return our_share(windows, 100 * SPARED) if yields else windows
 
 
-def _learn_limits(source: SourceSettings, budget: Budget) -> Callable[[Json], None] | None:
+def _learn_limits(source: SourceSettings, budget: RateBudget) -> Callable[[Json], None] | None:
     """What to do with the answer to whoami; None where the limits of the key are known."""
     provider = PROVIDERS[source.provider]
     granted = provider.granted_limits
@@ -540,7 +545,7 @@ def _fingerprint(source: SourceSettings, settings: Settings) -> str:
 
 
 def client_of(
-    source: SourceSettings, turns: Turns, *, attempts: int | None = None, yields: bool = False
+    source: SourceSettings, turns: RateLimiter, *, attempts: int | None = None, yields: bool = False
 ) -> Client:
     """A client of a source's provider, as patient as its limits say; close it when done."""
     provider, limits = PROVIDERS[source.provider], source.limits
@@ -556,7 +561,7 @@ def client_of(
         clock=steady_clock(),
         proxy=None if source.proxy is None else source.proxy.get_secret_value(),
         ignored_proxies=source.ignored_proxies,
-        patience=Patience(
+        patience=RetryPolicy(
             seconds=limits.patience,
             attempts=attempts or limits.attempts,
             timeout=limits.timeout,
@@ -566,10 +571,10 @@ def client_of(
     )
 
 
-def reader_of(client: Client, source: SourceSettings, settings: Settings) -> Reader:
+def reader_of(client: Client, source: SourceSettings, settings: Settings) -> PageReader:
     """What reading that source needs."""
     concurrency = source.limits.concurrency or PROVIDERS[source.provider].concurrency
-    return Reader(
+    return PageReader(
         fetch=client.fetch,
         describe=client.said,
         fingerprint=fingerprint_with(settings.fingerprint_key.get_secret_value()),

@@ -17,7 +17,7 @@ from etl.errors import (
 )
 from etl.extract.list_walk import (
     MOST_WALKS,
-    Walk,
+    ListWalk,
     again,
     begin,
     brought,
@@ -27,8 +27,8 @@ from etl.extract.list_walk import (
     settled,
     unproved,
 )
-from etl.extract.pages import OVERLAP, Reader, fetched, gathered, marks_of, pages
-from etl.load.stager import Intake
+from etl.extract.pages import OVERLAP, PageReader, fetched, gathered, marks_of, pages
+from etl.load.stager import Stager
 from etl.model import StreamStatus
 from etl.pipeline.identity import moved_keys
 from etl.providers.kit import (
@@ -59,19 +59,19 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class Crawl:
     """What surveying a source needs."""
 
     provider: Provider
     source: str
     options: Mapping[str, Any]
-    reader: Reader
-    intake: Intake
+    reader: PageReader
+    intake: Stager
     traffic: Traffic
     progress: Callable[[Progress], None]
 
 
-def survey(work: Survey, stream: Stream) -> list[str]:
+def survey(work: Crawl, stream: Stream) -> list[str]:
     """Walks every partition of a stream that this run has not walked yet; -> notes for people."""
     if stream.extra_requests:
         return _gather(work, stream)
@@ -91,7 +91,7 @@ def survey(work: Survey, stream: Stream) -> list[str]:
     return []
 
 
-def _walks(work: Survey, stream: Stream) -> Iterator[Walk]:
+def _walks(work: Crawl, stream: Stream) -> Iterator[ListWalk]:
     """The walk of every partition, begun where there is none."""
     partitions = [Partition()]
     if stream.parent is not None:
@@ -112,7 +112,7 @@ def _walks(work: Survey, stream: Stream) -> Iterator[Walk]:
         yield current
 
 
-def confirm_keys(work: Survey, stream: Stream) -> None:
+def confirm_keys(work: Crawl, stream: Stream) -> None:
     """Looks the keys of a stream up again by which the lists below were asked for.
 
     A list whose key was another record's meanwhile is forgotten; its partition is incomplete.
@@ -134,13 +134,13 @@ def confirm_keys(work: Survey, stream: Stream) -> None:
             work.intake.forget(name, walk, moved[walk.parent_id])
 
 
-def _is_unsettled(work: Survey, stream: Stream, walk: Walk) -> bool:
+def _is_unsettled(work: Crawl, stream: Stream, walk: ListWalk) -> bool:
     """Whether an earlier process ended just before the next walk of the same list."""
     ended = walk.ended and 0 < walk.number < MOST_WALKS
     return ended and not _settled(work, stream, walk)
 
 
-def _start(work: Survey, stream: Stream, walk: Walk) -> Request:
+def _start(work: Crawl, stream: Stream, walk: ListWalk) -> Request:
     """Where the walk begins, or goes on: an overlapping one at the last record it has."""
     if walk.next is None:
         return stream.first_request(walk.partition, work.options[stream.name])
@@ -149,7 +149,7 @@ def _start(work: Survey, stream: Stream, walk: Walk) -> Request:
     return walk.next
 
 
-def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
+def _walk(work: Crawl, stream: Stream, walk: ListWalk, first: Response | None) -> None:
     """Walks until another walk would prove nothing more, or the walks are used up."""
     while True:
         whole = _read_whole(work, stream, walk, first)
@@ -162,7 +162,7 @@ def _walk(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
         walk, first = work.intake.walk(stream.name, again(walk)), None
 
 
-def _read_whole(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> bool:
+def _read_whole(work: Crawl, stream: Stream, walk: ListWalk, first: Response | None) -> bool:
     """Reads the pages of a walk; False where only another walk can bring the rest."""
     try:
         _read(work, stream, walk, first)
@@ -179,7 +179,7 @@ def _read_whole(work: Survey, stream: Stream, walk: Walk, first: Response | None
     return True
 
 
-def _settled(work: Survey, stream: Stream, walk: Walk) -> bool:
+def _settled(work: Crawl, stream: Stream, walk: ListWalk) -> bool:
     if stream.is_single_page:
         # an emptied list is asked for once more before it is believed
         emptied = (
@@ -194,7 +194,7 @@ def _settled(work: Survey, stream: Stream, walk: Walk) -> bool:
     return settled(walk, quiet=work.intake.quiet(stream.name, walk))
 
 
-def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> None:
+def _read(work: Crawl, stream: Stream, walk: ListWalk, first: Response | None) -> None:
     recall = None if work.reader.keep is not None else work.intake.recall(stream, walk)
     found = pages(
         replace(
@@ -218,7 +218,7 @@ def _read(work: Survey, stream: Stream, walk: Walk, first: Response | None) -> N
         _tell(work, stream, page)
 
 
-def _tell(work: Survey, stream: Stream, page: Page) -> None:
+def _tell(work: Crawl, stream: Stream, page: Page) -> None:
     work.progress(
         Progress(
             stream=stream.name,
@@ -233,7 +233,7 @@ def _tell(work: Survey, stream: Stream, page: Page) -> None:
 
 
 def _try(
-    work: Survey, stream: Stream, walk: Walk, answer: Response | SourceError
+    work: Crawl, stream: Stream, walk: ListWalk, answer: Response | SourceError
 ) -> SourceError | None:
     """Walks one of many partitions; a failure of it alone is noted and given back."""
     try:
@@ -255,14 +255,14 @@ def _answered(answer: Response | SourceError) -> Response:
     return answer
 
 
-def _standing(walk: Walk, error: SourceError) -> str:
+def _standing(walk: ListWalk, error: SourceError) -> str:
     """unavailable: the key may not read it; incomplete: its project went away; failed: the rest."""
     if error.status == 403 or (error.status == 404 and walk.embedded):
         return StreamStatus.UNAVAILABLE
     return StreamStatus.INCOMPLETE if error.status == 404 else StreamStatus.FAILED
 
 
-def _gather(work: Survey, stream: Stream) -> list[str]:
+def _gather(work: Crawl, stream: Stream) -> list[str]:
     """The one record that helps tell of; where they do not answer, what is stored stays."""
     walks = work.intake.walks[stream.name]
     if "" in walks and walks[""].ended:

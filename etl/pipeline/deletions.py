@@ -8,14 +8,14 @@ from sqlalchemy import Connection
 
 from etl.db.engine import in_transaction, snapshot
 from etl.errors import UnsafeChange
-from etl.extract.list_walk import Walk, account, proof_of, proves_absence, unproved
-from etl.extract.pages import Reader
+from etl.extract.list_walk import ListWalk, account, proof_of, proves_absence, unproved
+from etl.extract.pages import PageReader
 from etl.history.runs import keys
 from etl.json_text import did_you_mean
 from etl.load import missing as absent
 from etl.load import staging
 from etl.load.missing import Candidate
-from etl.load.stager import Intake
+from etl.load.stager import Stager
 from etl.model import Operation, StreamReport, StreamStatus
 from etl.pipeline.deletion_guard import raise_if_unsafe
 from etl.pipeline.evidence import Verdict, keep_renamed, prove_deletions
@@ -28,7 +28,7 @@ _STALE = "another run wrote records of it after it was read; the next run looks 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conclusion:
+class StreamResult:
     """The walks of a stream, why some of them prove nothing (by parent id), what was held back.
 
     held: why its deletions are held back; for a plan they are staged all the same.
@@ -38,7 +38,7 @@ class Conclusion:
     """
 
     stream: Stream
-    walks: Sequence[Walk]
+    walks: Sequence[ListWalk]
     doubts: dict[str, str] = field(default_factory=dict)
     held: UnsafeChange | None = None
     part: str | None = None
@@ -48,8 +48,8 @@ class Conclusion:
 
 
 def conclude(
-    job: Job, reader: Reader, intake: Intake, stream: Stream, *, new_scope: bool
-) -> Conclusion:
+    job: Job, reader: PageReader, intake: Stager, stream: Stream, *, new_scope: bool
+) -> StreamResult:
     """Stages the stream's proved deletions; doubts and held ones are told, nothing is deleted.
 
     In a new scope nothing is: what another key or filter does not see is outside from now on.
@@ -85,7 +85,7 @@ def conclude(
 
     in_transaction(intake.engine, stage)
     seen, outside = intake.seen[stream.name], intake.outside.get(stream.name, ())
-    return Conclusion(
+    return StreamResult(
         stream=stream,
         walks=list(walks.values()),
         doubts=verdict.doubts | doubts,
@@ -100,7 +100,7 @@ def conclude(
 
 
 def _not_there(
-    job: Job, intake: Intake, stream: Stream, candidates: Sequence[Candidate]
+    job: Job, intake: Stager, stream: Stream, candidates: Sequence[Candidate]
 ) -> dict[str, str]:
     """A doubt where a selected project is neither at the provider nor, as far as known, was."""
     walk = intake.walks[stream.name].get("")
@@ -118,7 +118,7 @@ def _not_there(
 
 
 def _decidable(
-    candidate: Candidate, stream: Stream, walks: Mapping[str, Walk], proved: Mapping[str, bool]
+    candidate: Candidate, stream: Stream, walks: Mapping[str, ListWalk], proved: Mapping[str, bool]
 ) -> bool:
     """Whether the walk of its list, or a question for it, can show that it is gone."""
     walk = walks.get(candidate.parent_id)
@@ -126,7 +126,7 @@ def _decidable(
     return ended and (stream.item_request is not None or proved[candidate.parent_id])
 
 
-def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
+def _candidates(job: Job, intake: Stager, stream: Stream) -> list[Candidate]:
     """The stored live records in scope that were looked for and not met; counted first."""
     if intake.missing(stream.name) == 0:
         return []
@@ -143,8 +143,8 @@ def _candidates(job: Job, intake: Intake, stream: Stream) -> list[Candidate]:
 
 def _judge(
     job: Job,
-    reader: Reader,
-    intake: Intake,
+    reader: PageReader,
+    intake: Stager,
     stream: Stream,
     missing: Sequence[Candidate],
     proved: dict[str, bool],
@@ -172,7 +172,7 @@ def _judge(
     return (Verdict() if held is not None and not job.plans else verdict), held
 
 
-def _unsafe(job: Job, intake: Intake, stream: Stream, deleted: int) -> UnsafeChange | None:
+def _unsafe(job: Job, intake: Stager, stream: Stream, deleted: int) -> UnsafeChange | None:
     """Why so many deletions are more than the limits allow; None when they are not."""
     if not deleted or job.force_deletes:
         return None
@@ -187,7 +187,7 @@ def _unsafe(job: Job, intake: Intake, stream: Stream, deleted: int) -> UnsafeCha
 
 
 def report_of(
-    found: Conclusion,
+    found: StreamResult,
     connection: Connection,
     run_id: int,
     cost: Traffic,
@@ -220,7 +220,7 @@ def report_of(
     return summary, telling
 
 
-def _proof(walks: Sequence[Walk]) -> str:
+def _proof(walks: Sequence[ListWalk]) -> str:
     if len(walks) == 1:
         return proof_of(walks[0])
     ended = sum(walk.ended for walk in walks)
@@ -234,7 +234,7 @@ _SUMMED = ("pages", "received", "created", "updated", "unchanged", "restored", "
 
 
 def _partition(
-    walk: Walk, found: Conclusion, staged: dict[str, dict[str, int]], deleted: dict[str, int]
+    walk: ListWalk, found: StreamResult, staged: dict[str, dict[str, int]], deleted: dict[str, int]
 ) -> StreamReport:
     counts: dict[str, Any] = {n: staged.get(walk.parent_id, {}).get(n, 0) for n in _STAGED}
     reason = found.doubts.get(walk.parent_id)
@@ -259,7 +259,7 @@ def _partition(
     )
 
 
-def _walks(walks: Sequence[Walk], rows: Sequence[StreamReport]) -> list[dict[str, Any]]:
+def _walks(walks: Sequence[ListWalk], rows: Sequence[StreamReport]) -> list[dict[str, Any]]:
     """The proof of every list; thousands are alike but for their names, so those stand together."""
     alike: dict[tuple[tuple[str, Any], ...], list[str]] = {}
     for walk, row in zip(walks, rows, strict=True):
@@ -275,7 +275,7 @@ _STAGED = (Operation.CREATED, Operation.UPDATED, Operation.RESTORED)
 
 
 def _standing(
-    found: Conclusion, rows: Sequence[StreamReport], parent: StreamReport | None
+    found: StreamResult, rows: Sequence[StreamReport], parent: StreamReport | None
 ) -> tuple[str, str | None]:
     """The stream's status, and why it is not complete.
 

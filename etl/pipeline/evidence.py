@@ -17,7 +17,7 @@ from etl.errors import (
     SourceError,
     TransientError,
 )
-from etl.extract.pages import Reader, body_for
+from etl.extract.pages import PageReader, body_for
 from etl.load.missing import Candidate
 from etl.model import DeletionReason
 from etl.pipeline.identity import Keys
@@ -37,7 +37,7 @@ class Verdict:
 
 
 def prove_deletions(
-    reader: Reader,
+    reader: PageReader,
     stream: Stream,
     candidates: Sequence[Candidate],
     *,
@@ -96,7 +96,7 @@ _WAITING = "records are missing that were not asked for yet: more than delete_co
 _HIDDEN = "may not be read by this key any more (403)"
 
 
-def _look(reader: Reader, stream: Stream, candidate: Candidate) -> tuple[str, str]:
+def _look(reader: PageReader, stream: Stream, candidate: Candidate) -> tuple[str, str]:
     """(evidence, doubt): one of them is empty."""
     if stream.item_request is None:
         return "", _ALIVE

@@ -16,7 +16,7 @@ from etl.errors import (
     RequestRejected,
     SourceError,
 )
-from etl.extract.pages import Reader, body_for, pages
+from etl.extract.pages import PageReader, body_for, pages
 from etl.providers.kit import Partition, Request, Response, Stream
 from etl.transform.canonical import identify
 
@@ -37,7 +37,7 @@ class Keys:
         return external_id in self.keys or not self.whole
 
 
-def listed_keys(reader: Reader, stream: Stream, options: Mapping[str, Any]) -> Keys:
+def listed_keys(reader: PageReader, stream: Stream, options: Mapping[str, Any]) -> Keys:
     """The ids and keys of a list, without its filter; read on connections of its own.
 
     Raises what ends or parks a run: TransientError, and AccessDenied for a 401.
@@ -47,7 +47,7 @@ def listed_keys(reader: Reader, stream: Stream, options: Mapping[str, Any]) -> K
     return _read(reader, stream, wide)
 
 
-def _read(reader: Reader, stream: Stream, options: Any) -> Keys:
+def _read(reader: PageReader, stream: Stream, options: Any) -> Keys:
     keys: dict[str, str] = {}
     total, gaps = None, False
     overlapping = stream.earlier_request is not None and stream.has_stable_order(options)
@@ -67,7 +67,11 @@ def _read(reader: Reader, stream: Stream, options: Any) -> Keys:
 
 
 def moved_keys(
-    reader: Reader, stream: Stream, options: Mapping[str, Any], asked: Mapping[str, str], pages: int
+    reader: PageReader,
+    stream: Stream,
+    options: Mapping[str, Any],
+    asked: Mapping[str, str],
+    pages: int,
 ) -> dict[str, str]:
     """Of the records that were asked for by key (id -> key): id -> why the key may not be its own.
 
@@ -91,7 +95,7 @@ def moved_keys(
     return {external_id: why for external_id, why in moved.items() if why is not None}
 
 
-def _moved(reader: Reader, stream: Stream, external_id: str, key: str) -> str | None:
+def _moved(reader: PageReader, stream: Stream, external_id: str, key: str) -> str | None:
     """Why the key may not be that record's; None where it answers under it."""
     if stream.item_request is None:
         return f"the key {key} is not its own any more"
@@ -116,7 +120,7 @@ def _lets_go_on(error: SourceError) -> bool:
     return isinstance(error, AccessDenied | RequestRejected | ProtocolError)
 
 
-def _alone(reader: Reader) -> Reader:
+def _alone(reader: PageReader) -> PageReader:
     def fetch(request: Request) -> Response:
         return reader.fetch(replace(request, alone=True))
 

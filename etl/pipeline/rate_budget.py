@@ -23,7 +23,7 @@ LOOK_AGAIN = 5.0  # seconds between two looks whether somebody else was refused
 
 
 @dataclass(slots=True, kw_only=True)
-class Budget:
+class RateBudget:
     """Gives turns to the threads of a run; close() gives back what was not used.
 
     yields: others with this credential go first.

@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from etl import __version__
-from etl.archive.layout import Pruned, Retention, prune, prune_daily
+from etl.archive.layout import ArchiveRetention, PrunedDumps, prune, prune_daily
 from etl.archive.writer import Recorder
 from etl.config.settings import ArchiveSettings, Settings, SourceSettings
 from etl.errors import StoreError
-from etl.extract.pages import Reader
+from etl.extract.pages import PageReader
 from etl.log_fields import fields
 from etl.model import RunReport
 from etl.pipeline.job import Job
@@ -36,7 +36,7 @@ def recorder_of(source: SourceSettings, job: Job, clock: Callable[[], datetime])
     return Recorder(folder=source.archive.folder, about=about, clock=clock)
 
 
-def recorded(reader: Reader, recorder: Recorder | None) -> Reader:
+def recorded(reader: PageReader, recorder: Recorder | None) -> PageReader:
     """The reader, with what it reads kept in the archive."""
     if recorder is None:
         return reader
@@ -68,9 +68,9 @@ def keep_archive(source: SourceSettings, recorder: Recorder | None, now: datetim
         )
 
 
-def prune_archives(settings: Settings, *, now: datetime, dry_run: bool) -> dict[str, Pruned]:
+def prune_archives(settings: Settings, *, now: datetime, dry_run: bool) -> dict[str, PrunedDumps]:
     """Source -> what went of its archive, beyond what its table [archive] keeps."""
-    found: dict[str, Pruned] = {}
+    found: dict[str, PrunedDumps] = {}
     for name, source in settings.sources.items():
         if source.archive is not None:
             folder, retention = source.archive.folder, _retention(source.archive)
@@ -81,5 +81,5 @@ def prune_archives(settings: Settings, *, now: datetime, dry_run: bool) -> dict[
     return found
 
 
-def _retention(archive: ArchiveSettings) -> Retention:
-    return Retention(days=archive.keep_days, megabytes=archive.keep_mb)
+def _retention(archive: ArchiveSettings) -> ArchiveRetention:
+    return ArchiveRetention(days=archive.keep_days, megabytes=archive.keep_mb)

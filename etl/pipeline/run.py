@@ -32,15 +32,15 @@ from etl.errors import (
     TransientError,
     UnsafeChange,
 )
-from etl.extract.pages import Reader
+from etl.extract.pages import PageReader
 from etl.load import missing, runs, scopes, staging
-from etl.load.commit import Landing, land
+from etl.load.commit import RunCommit, land
 from etl.load.runs import Holder, OpenRun
-from etl.load.stager import Intake
+from etl.load.stager import Stager
 from etl.log_fields import fields
 from etl.model import RunKind, RunReport, RunStatus, StreamReport, StreamStatus
-from etl.pipeline.crawl import Progress, Survey, confirm_keys, survey
-from etl.pipeline.deletions import TROUBLE, Conclusion, conclude, report_of
+from etl.pipeline.crawl import Crawl, Progress, confirm_keys, survey
+from etl.pipeline.deletions import TROUBLE, StreamResult, conclude, report_of
 from etl.pipeline.job import Job
 from etl.pipeline.scope import Scopes, asked_identity, known_identity, scopes_of
 from etl.providers.kit import Json, Stream, Traffic
@@ -52,7 +52,7 @@ AFTER_ANOTHER_RUN = timedelta(seconds=5)  # until the next look whether the leas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class ReplayTimes:
     """When that was observed which a replay brings. clock: so far; at: all of it."""
 
     clock: Callable[[], datetime]
@@ -60,7 +60,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shell:
+class RunContext:
     """What a run takes from the world around it.
 
     alive: a Holder -> whether its process runs; None when it is on another host.
@@ -70,19 +70,19 @@ class Shell:
     """
 
     engine: Engine
-    reader: Reader
+    reader: PageReader
     traffic: Traffic
     holder: Holder
     alive: Callable[[Holder], bool | None]
     clock: Callable[[], datetime]
-    past: Past | None = None
+    past: ReplayTimes | None = None
     learn_limits: Callable[[Json], None] | None = None
     progress: Callable[[Progress], None] = lambda _progress: None
-    planned: Callable[[Connection, Landing, datetime], None] = lambda *_planned: None
+    planned: Callable[[Connection, RunCommit, datetime], None] = lambda *_planned: None
 
 
 @undisturbed
-def run(job: Job, shell: Shell) -> RunReport:
+def run(job: Job, shell: RunContext) -> RunReport:
     """Runs a source once. Raises only StoreError; every other end is told by the report.
 
     A signal, as the exception of its handler, goes on its way when the run is parked.
@@ -95,7 +95,7 @@ def run(job: Job, shell: Shell) -> RunReport:
 
 
 @contextmanager
-def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
+def _leased(job: Job, shell: RunContext) -> Iterator[OpenRun]:
     """The run's row and the lease of its source; the lease is given back at the end."""
     try:
         opened = _opened(job, shell)
@@ -116,13 +116,13 @@ def _leased(job: Job, shell: Shell) -> Iterator[OpenRun]:
 
 
 @to_its_end
-def _note_failure(shell: Shell, opened: OpenRun, why: StoreError) -> None:
+def _note_failure(shell: RunContext, opened: OpenRun, why: StoreError) -> None:
     """A run that could not be stored stands as parked, with the reason; the next goes on."""
     with suppress(SQLAlchemyError), shell.engine.begin() as connection:
         runs.break_off(connection, opened.key.run_id, str(why), shell.clock())
 
 
-def _opened(job: Job, shell: Shell) -> OpenRun:
+def _opened(job: Job, shell: RunContext) -> OpenRun:
     def opened(connection: Connection) -> OpenRun:
         now = shell.clock()
         renewed = hearing(
@@ -146,7 +146,7 @@ def _opened(job: Job, shell: Shell) -> OpenRun:
 
 
 @to_its_end
-def _release(job: Job, shell: Shell) -> None:
+def _release(job: Job, shell: RunContext) -> None:
     try:
         with shell.engine.begin() as connection:
             runs.release(connection, job.source, shell.holder)
@@ -155,11 +155,11 @@ def _release(job: Job, shell: Shell) -> None:
         log.warning("%s", why, extra=fields("lease not released", source=job.source, error=why))
 
 
-def _run(job: Job, shell: Shell, opened: OpenRun) -> RunReport:
+def _run(job: Job, shell: RunContext, opened: OpenRun) -> RunReport:
     def beat(connection: Connection, now: datetime) -> None:
         runs.renew(connection, job.source, shell.holder, shell.clock() if shell.past else now)
 
-    intake = Intake(
+    intake = Stager(
         engine=shell.engine,
         run=opened.key,
         streams={stream.name: stream for stream in job.streams},
@@ -201,10 +201,10 @@ class _Course:
     """A run that is going on: what each stream cost so far, and what people should know."""
 
     job: Job
-    shell: Shell
+    shell: RunContext
     opened: OpenRun
-    intake: Intake
-    reader: Reader
+    intake: Stager
+    reader: PageReader
     cost: dict[str, Traffic] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     scopes: Scopes = field(default_factory=Scopes)
@@ -247,7 +247,7 @@ class _Course:
             old = self.cost.get(stream.name, Traffic())
             self.cost[stream.name] = _billed(old, before, self.shell.traffic)
 
-    def conclude_all(self) -> list[Conclusion]:
+    def conclude_all(self) -> list[StreamResult]:
         """What the walks of every stream came to."""
         found = []
         for stream in self.job.streams:
@@ -271,7 +271,7 @@ class _Course:
         if self.opened.attempts > 1:
             self.intake.resume(self.opened.started_at, attempt=self.opened.attempts)
             self.notes.append("gone on from the checkpoint of an earlier process")
-        work = Survey(
+        work = Crawl(
             provider=self.job.provider,
             source=self.job.source,
             options=self.job.options,
@@ -296,7 +296,7 @@ class _Course:
                 with self._billed_to(stream):
                     confirm_keys(work, stream)
 
-    def land(self, conclusions: Sequence[Conclusion]) -> RunReport:
+    def land(self, conclusions: Sequence[StreamResult]) -> RunReport:
         """Merges what was found in one transaction, and tells what it was."""
         engine = self.shell.engine
         report = in_transaction(
@@ -306,7 +306,7 @@ class _Course:
             statistics.refresh(engine)
         return report
 
-    def _merged(self, connection: Connection, conclusions: Sequence[Conclusion]) -> RunReport:
+    def _merged(self, connection: Connection, conclusions: Sequence[StreamResult]) -> RunReport:
         beyond = [found.held for found in conclusions if found.held is not None]
         held = beyond[0] if beyond and not self.job.plans else None
         now = self.shell.clock()
@@ -326,13 +326,13 @@ class _Course:
         return report
 
     def _landing(
-        self, conclusions: Sequence[Conclusion], report: RunReport, held: Sequence[UnsafeChange]
-    ) -> Landing:
+        self, conclusions: Sequence[StreamResult], report: RunReport, held: Sequence[UnsafeChange]
+    ) -> RunCommit:
         """New scopes count from a complete walk on; who left and who is back is kept always."""
         complete = {stream.stream for stream in report.streams if stream.complete}
         complete = complete if self.job.keeps_scopes else set()
         now, before = self.scopes.now, self.scopes.before
-        return Landing(
+        return RunCommit(
             run=self.opened.key,
             streams=self.intake.streams,
             report=report,
@@ -344,7 +344,7 @@ class _Course:
         )
 
     def _reports(
-        self, connection: Connection, conclusions: Sequence[Conclusion], now: datetime
+        self, connection: Connection, conclusions: Sequence[StreamResult], now: datetime
     ) -> tuple[list[StreamReport], list[StreamReport]]:
         """Every stream's report and those of telling partitions; orphans are staged before.
 

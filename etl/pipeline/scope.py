@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from etl.errors import AccessDenied, RequestRejected
-from etl.extract.pages import Reader, body_of, remembering, single
+from etl.extract.pages import PageReader, body_of, remembering, single
 from etl.json_text import json_text
 from etl.load.scope import Credential, is_silence, scope_of
 from etl.load.scopes import StoredScope
@@ -32,8 +32,8 @@ def known_identity(job: Job, before: Mapping[str, StoredScope]) -> str | None:
 
 
 def asked_identity(
-    job: Job, reader: Reader, learn: Callable[[Json], None] | None
-) -> tuple[str, Reader]:
+    job: Job, reader: PageReader, learn: Callable[[Json], None] | None
+) -> tuple[str, PageReader]:
     """A digest of what the provider says the key belongs to; the key's own where it says nothing.
 
     learn: takes the answer; None where the provider says nothing.

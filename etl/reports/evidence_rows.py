@@ -25,7 +25,7 @@ MOST_GAPS = 200  # of a run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class EvidenceQuery:
     """Of which time, source or run; stream narrows the changes and their proofs."""
 
     begin: datetime
@@ -47,7 +47,7 @@ class Asked:
 
 
 def gather(
-    connection: Connection, asked: Asked, *, title: str, made_at: datetime, version: str
+    connection: Connection, asked: EvidenceQuery, *, title: str, made_at: datetime, version: str
 ) -> Evidence:
     """All that a report tells."""
     found, (telling_runs, bad_runs, all_runs) = ran(connection, asked)
@@ -71,7 +71,7 @@ def gather(
     )
 
 
-def not_known(connection: Connection, asked: Asked) -> list[str]:
+def not_known(connection: Connection, asked: EvidenceQuery) -> list[str]:
     """Of which source the history of that time was pruned."""
     return [
         f"The changes of {name} before {time(moment)} were pruned."
@@ -80,7 +80,7 @@ def not_known(connection: Connection, asked: Asked) -> list[str]:
     ]
 
 
-def counts(connection: Connection, asked: Asked) -> list[Count]:
+def counts(connection: Connection, asked: EvidenceQuery) -> list[Count]:
     """All changes, counted."""
     names = ("observed_at", "source", "stream", "actor", "operation")
     columns = [changes.c[name] for name in names]
@@ -89,7 +89,7 @@ def counts(connection: Connection, asked: Asked) -> list[Count]:
     return [Count(**row._mapping) for row in found]  # noqa: SLF001  SQLAlchemy's documented way
 
 
-def events(connection: Connection, asked: Asked, *operations: str) -> list[Event]:
+def events(connection: Connection, asked: EvidenceQuery, *operations: str) -> list[Event]:
     """The first changes of these kinds, with their fields."""
     wanted = asked.changes(*operations)
     proofs = _proofs(connection, wanted)
@@ -117,7 +117,7 @@ def _proofs(connection: Connection, wanted: Filter) -> dict[tuple[int, str], str
     return {(row.run_id, row.stream): row.proof for row in connection.execute(query)}
 
 
-def completeness(connection: Connection, asked: Asked) -> list[Completeness]:
+def completeness(connection: Connection, asked: EvidenceQuery) -> list[Completeness]:
     """How each stream was read in that time."""
     whole = and_(run_streams.c.complete, runs.c.observed_at.is_not(None))
     sums = (
@@ -161,7 +161,7 @@ def completeness(connection: Connection, asked: Asked) -> list[Completeness]:
 
 
 def ran(
-    connection: Connection, asked: Asked, *, most: int = MOST_RUNS
+    connection: Connection, asked: EvidenceQuery, *, most: int = MOST_RUNS
 ) -> tuple[list[RunFacts], tuple[int, int, int]]:
     """The newest runs that have something to tell; how many those are, how many not whole, all."""
     sums = _sums().subquery()
@@ -226,7 +226,7 @@ def _gaps(connection: Connection, row: Any) -> Iterator[str]:
         yield f"and {count(more, 'more list')} not seen to the end; {told}"
 
 
-def _ran(asked: Asked) -> list[Any]:
+def _ran(asked: EvidenceQuery) -> list[Any]:
     """Conditions: the runs of that time, dry ones left out."""
     if asked.run_id is not None:
         return [runs.c.run_id == asked.run_id]

@@ -49,7 +49,7 @@ Ids = Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class RowDifference:
     """A row that is changed, added or removed; fields: column -> its value before and after."""
 
     table: str
@@ -59,7 +59,7 @@ class Difference:
 
 
 @dataclass(slots=True, kw_only=True)
-class Rewrite:
+class Reconciliation:
     """`here` is to hold what `there` holds of a source; without `writes` it is only told.
 
     runs: run there -> run here, where the numbers are others. taken: runs here of which all is made
@@ -76,7 +76,7 @@ class Rewrite:
     ids: dict[str, dict[int, int]] = field(default_factory=dict)
     new_events: list[Row] = field(default_factory=list)
 
-    def stream(self, tables: RecordTables) -> Iterator[Difference]:
+    def stream(self, tables: RecordTables) -> Iterator[RowDifference]:
         """All of one stream; after the projects, to which the others refer."""
         new, gone = self.match(tables)
         for part in _readable(self.there, tables, new):
@@ -106,7 +106,7 @@ class Rewrite:
         new = [row_id for key, row_id in there.items() if key not in here]
         return new, [row_id for key, row_id in here.items() if key not in there]
 
-    def _add(self, tables: RecordTables, row_ids: Sequence[int]) -> Iterator[Difference]:
+    def _add(self, tables: RecordTables, row_ids: Sequence[int]) -> Iterator[RowDifference]:
         """Gives new records their row; until it is written they have a number below zero."""
         ids, table = self.ids[tables.stream], tables.current
         for row in self._translated(_read(self.there, table, tables.id, row_ids)):
@@ -114,9 +114,9 @@ class Rewrite:
             ids[wanted] = -wanted
             if self.writes:
                 ids[wanted] = self._inserted(table, row)
-                yield Difference(table=table.name, what="added", where=_where(row))
+                yield RowDifference(table=table.name, what="added", where=_where(row))
 
-    def _level(self, kind: "_Kind", ids: Ids) -> Iterator[Difference]:
+    def _level(self, kind: "_Kind", ids: Ids) -> Iterator[RowDifference]:
         """The rows of one table that belong to these records."""
         table = kind.table
         old = _keyed(_read(self.here, table, kind.id, list(ids.values()), kind.own), kind.key)
@@ -138,7 +138,7 @@ class Rewrite:
         added = [p for p in found if p in new and not (in_place and p in changed)]
         self._copy(table, [new[place] for place in added])
 
-    def _events(self, tables: RecordTables, ids: Ids) -> Iterator[Difference]:
+    def _events(self, tables: RecordTables, ids: Ids) -> Iterator[RowDifference]:
         """Events with their fields; one of the same record and run keeps its id."""
         old = self._told(self.here, tables, {row_id: row_id for row_id in ids.values()})
         new = self._told(self.there, tables, ids, runs=self.runs)
@@ -185,10 +185,10 @@ class Rewrite:
             row["fields"].sort(key=lambda one: one["path"])
         return _keyed(list(events.values()), ("record_id", "run_id"))
 
-    def _remove(self, tables: RecordTables, row_ids: Sequence[int]) -> Iterator[Difference]:
+    def _remove(self, tables: RecordTables, row_ids: Sequence[int]) -> Iterator[RowDifference]:
         """Records that the payloads do not make any more go, with all that hangs on them."""
         for row in _read(self.here, tables.current, tables.id, row_ids):
-            yield Difference(table=tables.current.name, what="removed", where=_where(row))
+            yield RowDifference(table=tables.current.name, what="removed", where=_where(row))
         if not self.writes:
             return
         of_them = [changes.c.stream == tables.stream, changes.c.record_id.in_(row_ids)]
@@ -208,7 +208,7 @@ class Rewrite:
         outside = outside_scope.c.stream == tables.stream, outside_scope.c.row_id.in_(row_ids)
         self.here.execute(delete(outside_scope).where(*outside))
 
-    def findings(self, stream: str) -> Iterator[Difference]:
+    def findings(self, stream: str) -> Iterator[RowDifference]:
         """Drift as it shows; rejects are added: others never were a version, but where dumps are.
 
         When a finding that both have was first and last seen the run itself knew best.
@@ -372,14 +372,14 @@ def _without_id(events: Mapping[Any, Row]) -> dict[Any, Row]:
 
 def _compared(
     table: Table, old: Mapping[Any, Row], new: Mapping[Any, Row]
-) -> Iterator[tuple[Any, Difference]]:
+) -> Iterator[tuple[Any, RowDifference]]:
     for place in {**old, **new}:
         before, after = old.get(place), new.get(place)
         what = "added" if before is None else "removed" if after is None else "changed"
         fields = _differing(before, after) if before and after else {}
         if fields or what != "changed":
             where = _where(after or before or {})
-            yield place, Difference(table=table.name, what=what, where=where, fields=fields)
+            yield place, RowDifference(table=table.name, what=what, where=where, fields=fields)
 
 
 def _differing(old: Row, new: Row) -> dict[str, tuple[Any, Any]]:

@@ -12,15 +12,15 @@ from etl.archive.reader import Dump, found_in
 from etl.config.settings import Settings
 from etl.db.engine import reading
 from etl.errors import ConfigError, StoreError
-from etl.extract.pages import Reader
+from etl.extract.pages import PageReader
 from etl.json_text import json_text
 from etl.load.runs import observed
 from etl.log_fields import log_run
 from etl.model import COMMITTED, RunKind, RunReport
-from etl.operations.sync import Clock, Watch, Wish, job_of, utc_now
+from etl.operations.sync import Clock, RunOptions, Watch, job_of, utc_now
 from etl.pipeline.job import Job
 from etl.pipeline.lease import at_work, lives
-from etl.pipeline.run import Past, Shell, run
+from etl.pipeline.run import ReplayTimes, RunContext, run
 from etl.providers import PROVIDERS
 from etl.providers.kit import Options, Provider, Request, Response, Traffic
 from etl.providers.wire import fingerprint_with
@@ -65,7 +65,7 @@ def load_archive(
     engine: Engine,
     settings: Settings,
     load: Load,
-    wish: Wish,
+    wish: RunOptions,
     *,
     watch: Watch | None = None,
     clock: Clock = utc_now,
@@ -98,14 +98,14 @@ def replay(
 
     key = settings.fingerprint_key.get_secret_value()
     with at_work() as holder:
-        shell = Shell(
+        shell = RunContext(
             engine=engine,
-            reader=Reader(fetch=fetch, fingerprint=fingerprint_with(key)),
+            reader=PageReader(fetch=fetch, fingerprint=fingerprint_with(key)),
             traffic=Traffic(),
             holder=holder,
             alive=lives,
             clock=clock,
-            past=Past(clock=answers.clock, at=dump.at),
+            past=ReplayTimes(clock=answers.clock, at=dump.at),
             progress=watch.progress,
         )
         report = run(job, shell)
@@ -114,7 +114,7 @@ def replay(
 
 
 def job_of_dump(
-    settings: Settings, name: str, dump: Dump, wish: Wish, provider: Provider | None = None
+    settings: Settings, name: str, dump: Dump, wish: RunOptions, provider: Provider | None = None
 ) -> Job:
     """The run that a dump is of: its streams and, of an archive, its options, key and host."""
     source, about = settings.sources[name], dump.about

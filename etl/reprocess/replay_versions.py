@@ -22,13 +22,13 @@ from etl.providers.kit import Json, Partition, Provider, Stream
 from etl.reprocess.stored_versions import Moment
 from etl.spool import Spool
 from etl.transform.canonical import identify
-from etl.transform.classify import Outcome, compare
+from etl.transform.classify import PageChanges, compare
 
 AT_ONCE = 5000  # versions; what is staged is in the scratch database
 
 
 @dataclass(slots=True, kw_only=True)
-class Rebuild:
+class VersionReplay:
     """A source made anew in a database of its own, moment after moment.
 
     keys: external id of a project -> its key, as of the last moment. ordinal: of the last row that
@@ -86,7 +86,7 @@ class Rebuild:
             if place in away and not head.deleted
         }
 
-    def _stage(self, stream: Stream, outcome: Outcome, parent_id: str, batch: Batch) -> None:
+    def _stage(self, stream: Stream, outcome: PageChanges, parent_id: str, batch: Batch) -> None:
         rows = batch.staged[stream.name]
         batch.rejects += [(stream.name, parent_id, reject) for reject in outcome.rejects]
         for staged in outcome.staged:

@@ -30,9 +30,9 @@ from etl.operations.sync import Clock, utc_now
 from etl.pipeline.lease import at_work, lives
 from etl.providers import PROVIDERS
 from etl.providers.kit import Provider
-from etl.reprocess.reconcile import Difference, Rewrite
+from etl.reprocess.reconcile import Reconciliation, RowDifference
 from etl.reprocess.safety import newly_rejected, other_deletions
-from etl.reprocess.scratch import Dumps, Remade, remade
+from etl.reprocess.scratch import ScratchDatabase, SourceDumps, remade
 from etl.signals import to_its_end
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ MOST_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reprocessed:
+class ReprocessResult:
     """What is different: (table, changed | added | removed) -> rows, with some of them.
 
     dumps: of how many of the moments there was one; left_out: the others, and why. refusal: why it
@@ -52,7 +52,7 @@ class Reprocessed:
     source: str
     moments: int
     counts: Mapping[tuple[str, str], int]
-    samples: Sequence[Difference]
+    samples: Sequence[RowDifference]
     dumps: int = 0
     left_out: Sequence[str] = ()
     refusal: UnsafeChange | None = None
@@ -64,7 +64,7 @@ class Reprocessed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ReprocessOptions:
     """What to make anew: which streams of a source (all when empty), as which code takes them.
 
     force: versions whose payload that code rejects go, with their payloads; and deletions are as
@@ -75,7 +75,7 @@ class Wanted:
     provider: Provider
     streams: Collection[str] = ()
     force: bool = False
-    dumps: Dumps | None = None
+    dumps: SourceDumps | None = None
 
 
 def wanted_of(
@@ -83,8 +83,8 @@ def wanted_of(
     streams: Collection[str] = (),
     *,
     force: bool = False,
-    dumps: Dumps | None = None,
-) -> Wanted:
+    dumps: SourceDumps | None = None,
+) -> ReprocessOptions:
     """ConfigError for a stream that the provider has not."""
     provider = PROVIDERS[source.provider]
     known = [stream.name for stream in provider.streams]
@@ -94,19 +94,21 @@ def wanted_of(
             f"{source.name} ({provider.name}) has no stream {', '.join(unknown)}; "
             f"it has {', '.join(known)}"
         )
-    return Wanted(source=source.name, provider=provider, streams=streams, force=force, dumps=dumps)
+    return ReprocessOptions(
+        source=source.name, provider=provider, streams=streams, force=force, dumps=dumps
+    )
 
 
-def dumps_of(settings: Settings, source: str, folder: Path) -> Dumps:
+def dumps_of(settings: Settings, source: str, folder: Path) -> SourceDumps:
     """The dumps of a source in that folder; ConfigError when none can be taken for one."""
     found = found_in(folder, source, PROVIDERS[settings.sources[source].provider])
     if not found.dumps:
         why = "; ".join(found.left_out[:MOST_REASONS])
         raise ConfigError(f"{folder} holds no dump of {source} that can be used: {why}")
-    return Dumps(settings=settings, dumps=found.dumps, left_out=found.left_out)
+    return SourceDumps(settings=settings, dumps=found.dumps, left_out=found.left_out)
 
 
-def preview(engine: Engine, wanted: Wanted) -> Reprocessed:
+def preview(engine: Engine, wanted: ReprocessOptions) -> ReprocessResult:
     """What reprocessing would change; changes nothing."""
     try:
         with (
@@ -121,11 +123,11 @@ def preview(engine: Engine, wanted: Wanted) -> Reprocessed:
 
 def reprocess(
     engine: Engine,
-    wanted: Wanted,
+    wanted: ReprocessOptions,
     *,
-    shown: Callable[[Reprocessed], None] = lambda _found: None,
+    shown: Callable[[ReprocessResult], None] = lambda _found: None,
     clock: Clock = utc_now,
-) -> Reprocessed:
+) -> ReprocessResult:
     """The source's tables are what a fresh load of its stored payloads gives.
 
     In one transaction, with the lease of the source; unended runs of it are closed, as what they
@@ -141,13 +143,13 @@ def reprocess(
 
 def _reprocess(
     engine: Engine,
-    wanted: Wanted,
+    wanted: ReprocessOptions,
     opened: OpenRun,
     holder: Holder,
     *,
-    shown: Callable[[Reprocessed], None],
+    shown: Callable[[ReprocessResult], None],
     clock: Clock,
-) -> Reprocessed:
+) -> ReprocessResult:
     def beat() -> None:
         with engine.begin() as connection:
             runs.renew(connection, wanted.source, holder, clock())
@@ -187,15 +189,17 @@ def _reprocess(
 
 def _remade(
     stored: Connection,
-    wanted: Wanted,
+    wanted: ReprocessOptions,
     beat: Callable[[], None] = lambda: None,
     clock: Clock = utc_now,
-) -> AbstractContextManager[Remade]:
+) -> AbstractContextManager[ScratchDatabase]:
     return remade(stored, wanted.source, wanted.provider, wanted.dumps, beat=beat, clock=clock)
 
 
 @contextmanager
-def _leased(engine: Engine, wanted: Wanted, holder: Holder, clock: Clock) -> Iterator[OpenRun]:
+def _leased(
+    engine: Engine, wanted: ReprocessOptions, holder: Holder, clock: Clock
+) -> Iterator[OpenRun]:
     """A run of its own, and the lease of the source; a failure leaves the run as failed."""
     with engine.begin() as connection:
         now = clock()
@@ -216,15 +220,19 @@ def _leased(engine: Engine, wanted: Wanted, holder: Holder, clock: Clock) -> Ite
 
 
 @to_its_end
-def _put_back(engine: Engine, wanted: Wanted, holder: Holder, run_id: int, now: datetime) -> None:
+def _put_back(
+    engine: Engine, wanted: ReprocessOptions, holder: Holder, run_id: int, now: datetime
+) -> None:
     """Nothing of a run that has ended is changed by its abort."""
     with engine.begin() as connection:
         runs.abort(connection, run_id, now)
         runs.release(connection, wanted.source, holder)
 
 
-def _rewrite(past: Remade, made: Connection, connection: Connection, *, writes: bool) -> Rewrite:
-    return Rewrite(
+def _rewrite(
+    past: ScratchDatabase, made: Connection, connection: Connection, *, writes: bool
+) -> Reconciliation:
+    return Reconciliation(
         there=made,
         here=connection,
         source=past.source,
@@ -234,7 +242,9 @@ def _rewrite(past: Remade, made: Connection, connection: Connection, *, writes: 
     )
 
 
-def _compare(past: Remade, rewrite: Rewrite, wanted: Wanted) -> Reprocessed:
+def _compare(
+    past: ScratchDatabase, rewrite: Reconciliation, wanted: ReprocessOptions
+) -> ReprocessResult:
     """What is different, and made equal where the rewrite writes."""
     made, connection = rewrite.there, rewrite.here
     dumps = len(past.taken)
@@ -243,7 +253,7 @@ def _compare(past: Remade, rewrite: Rewrite, wanted: Wanted) -> Reprocessed:
     )
     doubts = list(other_deletions(made, connection, past.taken, (wanted.provider, wanted.source)))
     counts: Counter[tuple[str, str]] = Counter()
-    samples: list[Difference] = []
+    samples: list[RowDifference] = []
     rewrite.match(RECORDS["projects"])
     for stream in wanted.provider.streams:
         if stream.name in wanted.streams or not wanted.streams:
@@ -253,7 +263,7 @@ def _compare(past: Remade, rewrite: Rewrite, wanted: Wanted) -> Reprocessed:
                 if counts[found.table, found.what] <= SAMPLES:
                     samples.append(found)
     refusal = _rejected(wanted, rejected) or _doubted(wanted, doubts)
-    return Reprocessed(
+    return ReprocessResult(
         source=wanted.source,
         moments=past.moments,
         dumps=dumps,
@@ -264,7 +274,7 @@ def _compare(past: Remade, rewrite: Rewrite, wanted: Wanted) -> Reprocessed:
     )
 
 
-def _rejected(wanted: Wanted, found: Sequence[str]) -> UnsafeChange | None:
+def _rejected(wanted: ReprocessOptions, found: Sequence[str]) -> UnsafeChange | None:
     """A stored payload is nowhere else: it does not go because today's code does not like it."""
     if not found:
         return None
@@ -279,7 +289,7 @@ def _rejected(wanted: Wanted, found: Sequence[str]) -> UnsafeChange | None:
     )
 
 
-def _doubted(wanted: Wanted, doubts: Sequence[tuple[str, str]]) -> UnsafeChange | None:
+def _doubted(wanted: ReprocessOptions, doubts: Sequence[tuple[str, str]]) -> UnsafeChange | None:
     """Deletions have their evidence from the run of the time; an archive does not overrule it."""
     asked = [one for one in doubts if one[0] in wanted.streams or not wanted.streams]
     if not asked:
@@ -296,5 +306,5 @@ def _doubted(wanted: Wanted, doubts: Sequence[tuple[str, str]]) -> UnsafeChange 
     )
 
 
-def _told(found: Reprocessed) -> list[str]:
+def _told(found: ReprocessResult) -> list[str]:
     return [f"{table}: {rows} {what}" for (table, what), rows in sorted(found.counts.items())]

@@ -28,10 +28,10 @@ from etl.load import scopes
 from etl.load.scope import Credential, scope_of
 from etl.load.scopes import StoredScope
 from etl.model import COMMITTED, RunKind
-from etl.operations.sync import Clock, Wish, utc_now
+from etl.operations.sync import Clock, RunOptions, utc_now
 from etl.providers.kit import Provider
 from etl.reprocess.replay_archive import job_of_dump, replay
-from etl.reprocess.replay_versions import Rebuild
+from etl.reprocess.replay_versions import VersionReplay
 from etl.reprocess.stored_versions import Moment, lacking, moments
 
 BEAT = timedelta(minutes=1)
@@ -39,7 +39,7 @@ _FIRST = 1 << 40  # the number of the first run that is made here: stored ones k
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dumps:
+class SourceDumps:
     """The dumps of a source from which its past is taken, and the settings to read them with.
 
     left_out: dumps that cannot be taken for one, and why.
@@ -51,7 +51,7 @@ class Dumps:
 
 
 @dataclass(slots=True, kw_only=True)
-class Remade:
+class ScratchDatabase:
     """The scratch database, and what it was made of.
 
     known: when a stored run observed -> its number. taken: run there -> the stored run of its dump.
@@ -75,7 +75,7 @@ class Remade:
             if self._keys is None:
                 self._keys = _project_keys(made, self.source)
             _copy_run(self.stored, made, moment.run_id)
-            rebuild = Rebuild(
+            rebuild = VersionReplay(
                 connection=made, source=self.source, provider=self.provider, keys=self._keys
             )
             rebuild.add(moment)
@@ -84,7 +84,7 @@ class Remade:
     def load(self, dump: Dump, settings: Settings) -> bool:
         """A dump is read as its run did; whether anything can be made of it."""
         try:
-            job = job_of_dump(settings, self.source, dump, Wish(), self.provider)
+            job = job_of_dump(settings, self.source, dump, RunOptions(), self.provider)
             answers = dump.open()
         except (ConfigError, StoreError) as error:  # options of another code; a damaged index
             self.left_out.append(str(error))
@@ -158,11 +158,11 @@ def remade(
     stored: Connection,
     source: str,
     provider: Provider,
-    dumps: Dumps | None,
+    dumps: SourceDumps | None,
     *,
     beat: Callable[[], None] = lambda: None,
     clock: Clock = utc_now,
-) -> Iterator[Remade]:
+) -> Iterator[ScratchDatabase]:
     """The whole past of the stored runs; the scratch database goes at the end.
 
     beat: is called now and then. StoreError where history was pruned.
@@ -177,7 +177,7 @@ def remade(
     with TemporaryDirectory(prefix="etl-") as folder:
         scratch = open_engine(f"sqlite:///{folder}/scratch.db")
         metadata.create_all(scratch)
-        found = Remade(
+        found = ScratchDatabase(
             scratch=scratch,
             stored=stored,
             source=source,
@@ -199,7 +199,7 @@ def remade(
             scratch.dispose()
 
 
-def _of_known_runs(found: Remade, dumps: Dumps | None) -> Sequence[Dump]:
+def _of_known_runs(found: ScratchDatabase, dumps: SourceDumps | None) -> Sequence[Dump]:
     """The dumps of stored runs; a run that is not known has no place among those that are."""
     if dumps is None:
         return ()

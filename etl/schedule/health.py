@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl.errors import ConfigError, StoreError
 from etl.log_fields import fields
-from etl.model import Landed, Operation, RunReport
+from etl.model import CompleteReads, Operation, RunReport
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Metrics:
     """
 
     sources: Callable[[], Collection[str]] = tuple
-    landed: Callable[[Collection[str]], Landed] = lambda _names: Landed()
+    landed: Callable[[Collection[str]], CompleteReads] = lambda _names: CompleteReads()
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     _runs: Counter = field(init=False, repr=False)
     _changes: Counter = field(init=False, repr=False)

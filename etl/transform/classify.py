@@ -39,7 +39,7 @@ class Before(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen, see etl.model
-class Staged:
+class StagedRecord:
     """A record that is new, changed or back; row_id is None for a new one.
 
     text: the JSON of `raw`, where the hash was made of just that. size: of its content, in bytes.
@@ -57,13 +57,13 @@ class Staged:
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
+class PageChanges:
     """What the items of one partition's page came to; met: live rows, changed or not.
 
     again: records that an earlier walk of the list has staged just so.
     """
 
-    staged: list[Staged] = field(default_factory=list)
+    staged: list[StagedRecord] = field(default_factory=list)
     again: list[Before] = field(default_factory=list)
     met: list[int] = field(default_factory=list)
     unchanged: int = 0
@@ -92,9 +92,9 @@ def compare(
     stream: Stream,
     partition: Partition,
     before: Mapping[str, Before] = MappingProxyType({}),
-) -> Outcome:
+) -> PageChanges:
     """Each item against its stored hash: nothing, or a row to stage, or a reject."""
-    outcome, parent_id = Outcome(), partition.parent_id
+    outcome, parent_id = PageChanges(), partition.parent_id
     for external_id, came in items:
         head = stored.get((parent_id, external_id))
         item = _with_known_keys(came, stream, head)
@@ -119,7 +119,7 @@ def compare(
             outcome.rejects.append(record)
             continue
         outcome.staged.append(
-            Staged(
+            StagedRecord(
                 partition=partition,
                 external_id=external_id,
                 row_id=None if head is None else head.row_id,

@@ -33,7 +33,7 @@ from etl.web.asked import (
     STREAMS,
     TIME,
     VENDOR,
-    Asked,
+    PageQuery,
     Parameters,
     asked,
     choice,
@@ -45,11 +45,11 @@ from etl.web.guard import Guard, Token, is_local
 from etl.web.render import environment, page
 
 Clock = Callable[[], datetime]
-Values = Callable[[Connection, Asked], Mapping[str, Any]]
+Values = Callable[[Connection, PageQuery], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ConsolePage:
     """A page: the values that its template shows, the parameters it has besides as_of."""
 
     values: Values
@@ -67,11 +67,11 @@ CHANGES: Parameters = {
 _RECORDS: Parameters = {"q": SEARCH, "source": SOURCES, "project": NUMBER, "after": PLACE}
 LOGIN: Parameters = {"next": texts(MAX_QUERY), "failed": texts()}
 
-PAGES: Mapping[str, tuple[str, Page]] = {
-    "/": ("overview.html", Page(pages.overview, {})),
+PAGES: Mapping[str, tuple[str, ConsolePage]] = {
+    "/": ("overview.html", ConsolePage(pages.overview, {})),
     "/estate": (
         "estate.html",
-        Page(
+        ConsolePage(
             estate.estate,
             {
                 **_RECORDS,
@@ -82,37 +82,37 @@ PAGES: Mapping[str, tuple[str, Page]] = {
     ),
     "/records/{stream}/{id}": (
         "record.html",
-        Page(
+        ConsolePage(
             estate.record,
             {"stream": SEARCH, "id": NUMBER, "old": NUMBER, "new": NUMBER, "before": NUMBER},
         ),
     ),
     "/capacity": (
         "capacity.html",
-        Page(
+        ConsolePage(
             estate.capacity,
             {**_RECORDS, "environment": texts(1000), "level": choice(*estate.LEVELS, default="")},
         ),
     ),
-    "/changes": ("changes.html", Page(pages.changes, {**CHANGES, "before": NUMBER})),
+    "/changes": ("changes.html", ConsolePage(pages.changes, {**CHANGES, "before": NUMBER})),
     "/runs": (
         "runs.html",
-        Page(
+        ConsolePage(
             pages.runs,
             {"source": SOURCE, "status": choice(*pages.STATUSES), "before": NUMBER},
         ),
     ),
-    "/runs/{run}": ("run.html", Page(pages.run, {"run": NUMBER})),
+    "/runs/{run}": ("run.html", ConsolePage(pages.run, {"run": NUMBER})),
     "/rejects": (
         "rejects.html",
-        Page(
+        ConsolePage(
             pages.rejects,
             {"source": SOURCE, "state": choice("open", "all", default="open"), "before": NUMBER},
         ),
     ),
     "/drift": (
         "drift.html",
-        Page(
+        ConsolePage(
             pages.drift,
             {"source": SOURCE, "kind": choice(*quarantine.KINDS), "before": NUMBER},
         ),
@@ -144,7 +144,7 @@ def application(
     return Guard(inner=inner, hosts=hosts, token=token, clock=clock)
 
 
-def _notices(connection: Connection, question: Asked) -> Sequence[str]:
+def _notices(connection: Connection, question: PageQuery) -> Sequence[str]:
     """What a reader of the past should know: of which sources nothing was known then."""
     if question.moment is None:
         return ()
@@ -154,7 +154,7 @@ def _notices(connection: Connection, question: Asked) -> Sequence[str]:
         return (str(error),)
 
 
-def _ensure_there(connection: Connection, question: Asked, parameters: Parameters) -> None:
+def _ensure_there(connection: Connection, question: PageQuery, parameters: Parameters) -> None:
     """ConfigError for a source that never ran, 404 for the changes of a run that is not there."""
     source = question.values.get("source")
     if source:
@@ -178,7 +178,7 @@ class _Console:
         self._templates = templates
         self._clock = clock
 
-    def endpoint(self, template: str, shown: Page) -> Callable[[Request], Response]:
+    def endpoint(self, template: str, shown: ConsolePage) -> Callable[[Request], Response]:
         """A route whose page sees one moment of the database."""
 
         def answer(request: Request) -> Response:
@@ -240,12 +240,12 @@ class _Console:
         said = "This page failed. What `etl web` wrote to its terminal tells why."
         return self._problem(request, 500, said)
 
-    def _asked(self, request: Request, parameters: Parameters) -> Asked:
+    def _asked(self, request: Request, parameters: Parameters) -> PageQuery:
         names = {name: str(value) for name, value in request.path_params.items()}
         query = request.scope["query_string"]
         return asked(request.scope["path"], names, query, self._clock(), parameters)
 
-    def _now(self, request: Request) -> Asked:
+    def _now(self, request: Request) -> PageQuery:
         """The question without its parameters, for pages that have none."""
         path = request.scope["path"]
         return asked(path if is_local(path) else "/", {}, b"", self._clock(), {})
@@ -260,6 +260,6 @@ class _Console:
         return self._html("problem.html", question, {"status": status, "said": said}, status)
 
     def _html(
-        self, template: str, question: Asked, values: Mapping[str, Any], status: int = 200
+        self, template: str, question: PageQuery, values: Mapping[str, Any], status: int = 200
     ) -> Response:
         return HTMLResponse(page(self._templates, template, question, values), status)

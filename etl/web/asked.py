@@ -39,7 +39,7 @@ Parameters = Mapping[str, Parameter]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class PageQuery:
     """A path with its parameters; moment: the past that is looked at, None: now.
 
     route: the parts of the path that name a record or a run. params: the texts that were given;
@@ -101,7 +101,7 @@ def asked(
     query: bytes,
     now: datetime,
     parameters: Parameters,
-) -> Asked:
+) -> PageQuery:
     """The question of a URL; ConfigError when a part of it has no meaning.
 
     parameters: those that the page has; the parts of the path are among them.
@@ -118,7 +118,7 @@ def asked(
         name: _value(parameter, name, {**params, **route}.get(name, "").strip(), then)
         for name, parameter in parameters.items()
     }
-    return Asked(path=path, route=route, params=params, now=now, moment=moment, values=values)
+    return PageQuery(path=path, route=route, params=params, now=now, moment=moment, values=values)
 
 
 def _value(parameter: Parameter, name: str, text: str, then: datetime) -> Any:

@@ -8,7 +8,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class ConnectionTimeouts:
     """How long a connection may do nothing, and how many there may be.
 
     request_seconds: in which a request has to be there, whole. stalled_seconds: in which a client
@@ -23,7 +23,7 @@ class Patience:
 class PatientProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, which waits as long as the other side likes, with ends to that."""
 
-    def __init__(self, patience: Patience, **options: Any) -> None:
+    def __init__(self, patience: ConnectionTimeouts, **options: Any) -> None:
         super().__init__(**options)
         self._patience = patience
         self._for_request: asyncio.TimerHandle | None = None

@@ -11,11 +11,11 @@ from etl.db.tables import RECORDS
 from etl.errors import ConfigError
 from etl.history import browse, changes
 from etl.history import record as life
-from etl.history.browse import Wanted
+from etl.history.browse import RecordQuery
 from etl.providers import PROVIDERS
 from etl.transform.canonical import content_of
 from etl.transform.diff import FieldChange, field_changes
-from etl.web.asked import STREAMS, VENDOR, Asked
+from etl.web.asked import STREAMS, VENDOR, PageQuery
 from etl.web.charts import Slice, slices
 
 Values = Mapping[str, Any]
@@ -49,11 +49,11 @@ class Use:
         return 100 - self.used
 
 
-def estate(connection: Connection, asked: Asked) -> Values:
+def estate(connection: Connection, asked: PageQuery) -> Values:
     """Projects, environments or layers of all vendors, filtered, a page at a time."""
     stream = asked.values["stream"]
     project, sources = _chosen(connection, asked)
-    wanted = Wanted(
+    wanted = RecordQuery(
         stream=stream,
         sources=sources,
         text=asked.values["q"],
@@ -74,7 +74,7 @@ def estate(connection: Connection, asked: Asked) -> Values:
     }
 
 
-def record(connection: Connection, asked: Asked) -> Values:
+def record(connection: Connection, asked: PageQuery) -> Values:
     """One record: its fields, its life, what differs between two versions, what belongs to it."""
     stream = asked.route["stream"]
     if stream not in STREAMS:
@@ -86,7 +86,7 @@ def record(connection: Connection, asked: Asked) -> Values:
     versions = [
         one for one in life.versions(connection, stream, identifier) if one.valid_from <= asked.then
     ]
-    events = changes.Asked(until=asked.moment, stream=stream, record_id=identifier)
+    events = changes.ChangeQuery(until=asked.moment, stream=stream, record_id=identifier)
     return {
         "stream": stream,
         "id": identifier,
@@ -112,7 +112,7 @@ def _fields(row: Any, stream: str) -> list[tuple[str, Any]]:
     return [(name, getattr(row, name)) for name in names]
 
 
-def _project(connection: Connection, asked: Asked, row: Any, stream: str) -> Any:
+def _project(connection: Connection, asked: PageQuery, row: Any, stream: str) -> Any:
     if stream == "projects" or row.project_id is None:
         return None
     return life.record(connection, "projects", row.project_id, asked.moment)
@@ -128,7 +128,7 @@ class Diff:
 
 
 def _diff(
-    connection: Connection, asked: Asked, provider: str, versions: Sequence[Any]
+    connection: Connection, asked: PageQuery, provider: str, versions: Sequence[Any]
 ) -> Diff | None:
     """Between the versions asked for; the last two where none is."""
     known = [one.version for one in versions]
@@ -145,7 +145,7 @@ def _diff(
     return Diff(old=old, new=new, fields=field_changes(states[0], states[1], stream.list_keys))
 
 
-def _children(connection: Connection, asked: Asked, stream: str, row: Any) -> Values:
+def _children(connection: Connection, asked: PageQuery, stream: str, row: Any) -> Values:
     if stream == "layers":
         ids = [row.layer_id]
         reserved = life.children(connection, "layer_reservations", ids, asked.moment)
@@ -159,7 +159,7 @@ def _children(connection: Connection, asked: Asked, stream: str, row: Any) -> Va
     return {
         name: browse.records(
             connection,
-            Wanted(
+            RecordQuery(
                 stream=name,
                 sources=(row.source,),
                 project_id=row.project_id,
@@ -183,12 +183,12 @@ def _uses(reservations: Sequence[Any]) -> Iterator[Use]:
         yield Use(environment=environment, used=used, slices=slices(percents))
 
 
-def capacity(connection: Connection, asked: Asked) -> Values:
+def capacity(connection: Connection, asked: PageQuery) -> Values:
     """How full layers are: a bar for each environment, a colour for each experiment."""
     project, sources = _chosen(connection, asked)
     level = asked.values["level"]
     environment = asked.values["environment"]
-    wanted = Wanted(
+    wanted = RecordQuery(
         stream="layers",
         sources=sources,
         text=asked.values["q"],
@@ -215,7 +215,7 @@ def capacity(connection: Connection, asked: Asked) -> Values:
     }
 
 
-def _chosen(connection: Connection, asked: Asked) -> tuple[Any, tuple[str, ...]]:
+def _chosen(connection: Connection, asked: PageQuery) -> tuple[Any, tuple[str, ...]]:
     """The project that is asked for, and the sources: one, those of a vendor, or all."""
     source, known = asked.values["source"], browse.sources(connection)
     project_id = asked.values["project"]

@@ -14,7 +14,7 @@ from etl.formatting import safe
 from etl.history import changes
 from etl.reports.export import Column, csv_header, csv_rows
 from etl.transform.diff import MISSING
-from etl.web.asked import Asked
+from etl.web.asked import PageQuery
 from etl.web.pages import wanted_changes
 
 COLUMNS = (
@@ -31,7 +31,7 @@ ENTRIES = 100
 ATOM = "http://www.w3.org/2005/Atom"
 
 
-def as_csv(engine: Engine, asked: Asked) -> Iterator[bytes]:
+def as_csv(engine: Engine, asked: PageQuery) -> Iterator[bytes]:
     """All changes that the page would show, a row a field, piece by piece; the newest first.
 
     A piece is read in a snapshot that ends before the piece is given out. Each begins below the
@@ -50,7 +50,7 @@ def as_csv(engine: Engine, asked: Asked) -> Iterator[bytes]:
             return
 
 
-def _fields(events: changes.Events, row: Any) -> Any:
+def _fields(events: changes.ChangePage, row: Any) -> Any:
     nothing = changes.Field(path="", old=MISSING, new=MISSING)
     return events.fields.get(row.change_id) or (nothing,)
 
@@ -64,7 +64,7 @@ def _row(change: Any, field: changes.Field) -> tuple[object, ...]:
     )
 
 
-def as_atom(connection: Connection, asked: Asked, base: str) -> bytes:
+def as_atom(connection: Connection, asked: PageQuery, base: str) -> bytes:
     """The newest changes as an Atom feed; base: scheme and host of the links."""
     events = changes.events(connection, wanted_changes(asked), None, most=ENTRIES)
     ElementTree.register_namespace("", ATOM)

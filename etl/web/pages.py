@@ -16,7 +16,7 @@ from etl.history import changes as feed
 from etl.history import runs as queries
 from etl.history.activity import OPERATIONS
 from etl.model import COMMITTED, RunStatus, StreamStatus
-from etl.web.asked import STREAMS, Asked
+from etl.web.asked import STREAMS, PageQuery
 from etl.web.charts import Chart, pieces, stacked
 
 Values = Mapping[str, Any]
@@ -31,7 +31,7 @@ LATEST = 8
 MOST_LISTS = 300
 
 
-def overview(connection: Connection, asked: Asked) -> Values:
+def overview(connection: Connection, asked: PageQuery) -> Values:
     """Sources and how fresh they are, runs and changes over time, the latest changes."""
     fresh = queries.freshness(connection, now=asked.then, until=asked.moment)
     counts = activity.last_complete(connection, asked.moment)
@@ -43,7 +43,7 @@ def overview(connection: Connection, asked: Asked) -> Values:
         "oldest": _oldest(fresh),
         "charts": _charts(connection, span, asked.then) if span else (),
         "waiting": activity.open_rejects(connection, asked.moment),
-        "events": feed.events(connection, feed.Asked(until=asked.moment), None, most=LATEST),
+        "events": feed.events(connection, feed.ChangeQuery(until=asked.moment), None, most=LATEST),
     }
 
 
@@ -80,9 +80,9 @@ def _by_operation(rows: Any) -> Iterator[tuple[str, str, int]]:
             yield row.piece, name, getattr(row, name)
 
 
-def wanted_changes(asked: Asked) -> feed.Asked:
+def wanted_changes(asked: PageQuery) -> feed.ChangeQuery:
     """Which changes a page, a table or a feed of this question has."""
-    return feed.Asked(
+    return feed.ChangeQuery(
         since=asked.values["since"],
         until=asked.moment,
         source=asked.values["source"] or None,
@@ -93,7 +93,7 @@ def wanted_changes(asked: Asked) -> feed.Asked:
     )
 
 
-def changes(connection: Connection, asked: Asked) -> Values:
+def changes(connection: Connection, asked: PageQuery) -> Values:
     """The change feed, the newest first."""
     found = feed.events(connection, wanted_changes(asked), asked.values["before"])
     return {
@@ -106,7 +106,7 @@ def changes(connection: Connection, asked: Asked) -> Values:
     }
 
 
-def runs(connection: Connection, asked: Asked) -> Values:
+def runs(connection: Connection, asked: PageQuery) -> Values:
     """The newest runs."""
     found, before = activity.run_page(
         connection,
@@ -124,7 +124,7 @@ def runs(connection: Connection, asked: Asked) -> Values:
     }
 
 
-def run(connection: Connection, asked: Asked) -> Values:
+def run(connection: Connection, asked: PageQuery) -> Values:
     """One run: its streams, the lists that were not complete, what it changed."""
     run_id = asked.values["run"]
     found, streams = queries.one_run(connection, run_id)
@@ -137,12 +137,12 @@ def run(connection: Connection, asked: Asked) -> Values:
         "lists": lists[:MOST_LISTS],
         "all_lists": len(lists),
         "partitions": [row for row in streams if row.parent_id != ""],
-        "events": feed.events(connection, feed.Asked(run_id=run_id), None, most=LATEST),
+        "events": feed.events(connection, feed.ChangeQuery(run_id=run_id), None, most=LATEST),
         "later": asked.moment is not None and found.started_at > asked.moment,
     }
 
 
-def rejects(connection: Connection, asked: Asked) -> Values:
+def rejects(connection: Connection, asked: PageQuery) -> Values:
     """Items that could not be used."""
     state = asked.values["state"]
     found, before = activity.reject_page(
@@ -160,7 +160,7 @@ def rejects(connection: Connection, asked: Asked) -> Values:
     }
 
 
-def drift(connection: Connection, asked: Asked) -> Values:
+def drift(connection: Connection, asked: PageQuery) -> Values:
     """What is new about the shape of items that were stored, the newest first."""
     wanted = quarantine.DriftAsked(
         source=asked.values["source"] or None,

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from etl import __version__
 from etl.formatting import count, safe, span, time
 from etl.transform.diff import MISSING
-from etl.web.asked import Asked, written
+from etl.web.asked import PageQuery, written
 
 LONGEST_VALUE = 300
 
@@ -47,7 +47,7 @@ def environment() -> Environment:
     return made
 
 
-def page(templates: Environment, name: str, asked: Asked, values: Mapping[str, Any]) -> str:
+def page(templates: Environment, name: str, asked: PageQuery, values: Mapping[str, Any]) -> str:
     """The page of that template."""
     common = {
         "asked": asked,
@@ -63,7 +63,7 @@ def _finalize(value: Any) -> Any:
     return value if isinstance(value, Markup) else safe("" if value is None else value)
 
 
-def _ago(asked: Asked, moment: datetime) -> str:
+def _ago(asked: PageQuery, moment: datetime) -> str:
     """The age of a moment, seen from the one that is looked at."""
     age = span((asked.then - moment).total_seconds())
     return f"{age} ago" if asked.moment is None else f"{age} before"

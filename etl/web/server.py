@@ -13,11 +13,11 @@ from sqlalchemy import Engine
 from etl.errors import ConfigError
 from etl.operations.sync import utc_now
 from etl.web.app import application
-from etl.web.connection import Patience, PatientProtocol
+from etl.web.connection import ConnectionTimeouts, PatientProtocol
 from etl.web.guard import Token
 from etl.web.strength import MIN_LENGTH, is_strong
 
-PATIENCE = Patience()
+PATIENCE = ConnectionTimeouts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def serve(engine: Engine, door: Door, ready: Callable[[str], None]) -> None:
 
 
 def server(
-    console: object, *, patience: Patience = PATIENCE, proxies: Collection[str] = ()
+    console: object, *, patience: ConnectionTimeouts = PATIENCE, proxies: Collection[str] = ()
 ) -> uvicorn.Server:
     """uvicorn, without what a console does not need, and not waiting for ever for anybody."""
     config = uvicorn.Config(

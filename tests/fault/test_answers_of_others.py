@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 
 from etl.sandbox import Fault, Sandbox, Sizes, World
 from tests.support.database import counts, rows
-from tests.support.internals.running import Client, Patience
+from tests.support.internals.running import Client, RetryPolicy
 from tests.support.internals.values import Request
 from tests.support.raw_server import RawServer, Send, answer, raw_server
 from tests.support.runs import SOURCES, of, settings_for, sync, sync_all
@@ -42,7 +42,7 @@ def body(target: str) -> str:
 
 def ask(server: RawServer, targets: list[str], **fields: Any) -> list[str]:
     """What each request is answered, one after the other with one client."""
-    patience = Patience(attempts=1, timeout=20)
+    patience = RetryPolicy(attempts=1, timeout=20)
     made = Client(source="a", base_url=server.url, headers={}, secret="", patience=patience)
     with closing(made) as client:
         answers = [client.fetch(Request(target, **fields)) for target in targets]

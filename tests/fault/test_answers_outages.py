@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from etl.errors import TransientError
 from etl.sandbox import KEYS, Fault, Sandbox, World
 from tests.support.database import contents, count, counts, rows
-from tests.support.internals.running import PROVIDERS, Patience
+from tests.support.internals.running import PROVIDERS, RetryPolicy
 from tests.support.internals.values import Request
 from tests.support.runs import SOURCES, asked, elsewhere, settings_for, small, sync
 from tests.unit.builders import NOW, Clock, client
@@ -68,7 +68,7 @@ def test_a_page_that_an_outage_took_comes_with_the_next_run_once(
 def test_a_passing_outage_is_not_noticed_and_a_lasting_one_is_transient(
     kind: str, arg: Any
 ) -> None:
-    patience = Patience(attempts=4, timeout=0.5 if kind == "stall" else 30.0)
+    patience = RetryPolicy(attempts=4, timeout=0.5 if kind == "stall" else 30.0)
     headers = PROVIDERS["layers"].headers(KEYS["layers"])
     clocks, ends = [], []
     for times in (3, None):

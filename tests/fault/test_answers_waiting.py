@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from etl.errors import RateLimited, TransientError
 from etl.sandbox import KEYS, Fault, Sandbox, Sizes, World
 from tests.support.database import count, counts
-from tests.support.internals.running import PROVIDERS, Client, Patience, utc_now
+from tests.support.internals.running import PROVIDERS, Client, RetryPolicy, utc_now
 from tests.support.internals.values import Request
 from tests.support.runs import asked, settings_for, small, sync
 from tests.unit.builders import NOW, Clock, client
@@ -99,8 +99,8 @@ def test_a_vendor_that_always_says_now_is_asked_a_few_times_with_pauses(
     with Sandbox(small(), faults=[refusal(headers, times=None)]) as sandbox:
         with closing(asking(sandbox, clock)) as own, pytest.raises(TransientError):
             own.fetch(LIST)
-        assert statuses(sandbox) == [429] * Patience().attempts
-    assert clock.time - NOW >= Patience().attempts - 1
+        assert statuses(sandbox) == [429] * RetryPolicy().attempts
+    assert clock.time - NOW >= RetryPolicy().attempts - 1
 
 
 @pytest.mark.row(24)

@@ -7,7 +7,7 @@ import pytest
 
 from etl.errors import ConnectionFailed, ProtocolError, SourceError, TransientError
 from tests.support import tls
-from tests.support.internals.running import Client, Patience
+from tests.support.internals.running import Client, RetryPolicy
 from tests.support.internals.values import Request
 from tests.unit.builders import client
 
@@ -56,7 +56,7 @@ def test_a_temporary_failure_of_the_name_service_is_asked_again(names):
     names(socket.EAI_AGAIN)
     own = client()
     error = failing(own, TransientError)
-    assert own.traffic.requests == Patience().attempts
+    assert own.traffic.requests == RetryPolicy().attempts
     assert error.exit_code == 75
 
 
@@ -86,7 +86,7 @@ def test_a_refused_connection_is_asked_again():
         port = closed.getsockname()[1]
     own = client(base_url=f"http://127.0.0.1:{port}")
     error = failing(own, TransientError)
-    assert own.traffic.requests == Patience().attempts
+    assert own.traffic.requests == RetryPolicy().attempts
     assert f"the host 127.0.0.1:{port} cannot be reached: Connection refused" in str(error)
 
 
@@ -134,7 +134,7 @@ def test_a_handshake_that_breaks_off_is_asked_again():
     with tls.serving(lambda _server, connection: connection.recv(65536)) as server:
         own = client(base_url=f"https://localhost:{server.port}")
         failing(own, TransientError)
-    assert own.traffic.requests == Patience().attempts
+    assert own.traffic.requests == RetryPolicy().attempts
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def test_a_proxy_that_cannot_reach_the_vendor_now_is_asked_again(tmp_path, monke
     with behind_proxy(tmp_path, monkeypatch, refusal="502 Bad Gateway") as (url, proxy):
         own = client(base_url=url, proxy=f"http://127.0.0.1:{proxy.port}")
         error = failing(own, TransientError)
-        assert len(proxy.asked) == Patience().attempts
+        assert len(proxy.asked) == RetryPolicy().attempts
     assert "502 Bad Gateway" in str(error)
 
 
@@ -209,7 +209,7 @@ def test_an_answer_that_is_no_http_is_not_left_to_the_next_run(said):
         own = client(base_url=server.url)
         error = failing(own, ProtocolError)
     assert error.exit_code == 1
-    assert own.traffic.requests == Patience().attempts
+    assert own.traffic.requests == RetryPolicy().attempts
     assert f"the host 127.0.0.1:{server.port} does not answer as HTTP/1.1 asks for" in str(error)
     assert "Check scheme, host and port of base_url" in str(error)
     assert "bytearray" not in str(error)

@@ -29,7 +29,7 @@ PAGED: dict[str, Any] = {
     "ly": {"projects": {"page_size": 3}, "limits": {"rate_limits": []}},
     "ld": {"limits": {"concurrency": 1}},
 }
-ALL = app.Wish(backfill=Selection())
+ALL = app.RunOptions(backfill=Selection())
 LONG = pytest.mark.slow
 MEANWHILE = [  # database, source, whether something is stored before
     *(("sqlite", name, first) for name, first in (("st", True), ("ly", True), ("ld", False))),

@@ -17,7 +17,15 @@ from etl.sandbox import Fault, Sandbox, World
 from tests.support.database import contents, counts, rows
 from tests.support.history import violations
 from tests.support.internals.database import queries, reading, relation
-from tests.support.internals.running import Notices, app, apply, load_archive, plan, plan_load, tell
+from tests.support.internals.running import (
+    NoticeSettings,
+    app,
+    apply,
+    load_archive,
+    plan,
+    plan_load,
+    tell,
+)
 from tests.support.internals.values import RunReport, Selection
 from tests.support.planning import file_of
 from tests.support.runs import asked, hour, of, settings_for, small, sync, sync_all
@@ -218,7 +226,7 @@ def test_a_plan_that_is_applied_later_is_as_fresh_as_its_reads(engine: Engine) -
             now[0] += timedelta(hours=2)
 
         sandbox.add_fault(Fault(LAYERS, "mutate", after=1, times=1, arg=hours))
-        _, made = plan(engine, settings, "ly", app.Wish(), clock=lambda: now[0])
+        _, made = plan(engine, settings, "ly", app.RunOptions(), clock=lambda: now[0])
         assert made is not None
         assert json.loads(file_of([made]))["sources"]
         assert made.observed_at == hour(3)
@@ -241,7 +249,7 @@ def test_a_run_whose_pages_take_hours_is_as_fresh_as_the_first_one(engine: Engin
         for source, match in PARKS.items():
             now[0] = hour(1)
             sandbox.add_fault(Fault(match, "mutate", after=1, times=1, arg=hours))
-            report = app.sync(engine, settings, source, app.Wish(), clock=lambda: now[0])
+            report = app.sync(engine, settings, source, app.RunOptions(), clock=lambda: now[0])
             assert (report.status, now[0]) == ("ok", hour(3))
             assert set(fresh(engine, source, hour(3)).values()) == {hour(1)}
             assert report.oldest_read_at == hour(1)
@@ -262,9 +270,11 @@ def test_a_dump_is_as_fresh_as_its_oldest_answer(
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, **archive)
         sandbox.add_fault(Fault(LD_LAYERS, "mutate", after=1, times=1, arg=hours))
-        app.sync(undisturbed, settings, "ld", app.Wish(), clock=lambda: now[0])
+        app.sync(undisturbed, settings, "ld", app.RunOptions(), clock=lambda: now[0])
         load = plan_load(engine, settings, "ld", tmp_path)
-        ((_, report),) = load_archive(engine, settings, load, app.Wish(), clock=lambda: hour(9))
+        ((_, report),) = load_archive(
+            engine, settings, load, app.RunOptions(), clock=lambda: hour(9)
+        )
     assert report.exit_code == 0
     assert fresh(engine, "ld", hour(9)) == fresh(undisturbed, "ld", hour(9))
     assert set(fresh(engine, "ld", hour(9)).values()) == {hour(1)}
@@ -336,7 +346,7 @@ def test_a_clock_that_jumps_in_a_run_leaves_history_sound_and_freshness_honest(
         for source, match in PARKS.items():
             now[0] = hour(50)
             sandbox.add_fault(Fault(match, "mutate", after=1, times=1, arg=jumps))
-            report = app.sync(engine, settings, source, app.Wish(), clock=lambda: now[0])
+            report = app.sync(engine, settings, source, app.RunOptions(), clock=lambda: now[0])
             assert report.status == "ok"
             oldest = min(hour(50), hour(50) + jump)
             for moment in fresh(engine, source, now[0]).values():
@@ -401,7 +411,7 @@ def test_the_notice_of_stale_data_comes_also_where_a_time_is_in_the_future(
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox)
         sync_all(engine, settings, hour(1) + YEAR)
-        notices = Notices(urls={"env URL": SecretStr("json://127.0.0.1:1/")})
+        notices = NoticeSettings(urls={"env URL": SecretStr("json://127.0.0.1:1/")})
         tell(engine, replace(settings, notices=notices), [], clock=lambda: now)
     assert {row["kind"] for row in rows(engine, "notices")} == {"stale"}
 

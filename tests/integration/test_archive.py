@@ -12,7 +12,7 @@ from etl.sandbox import KEYS, Fault, Sandbox
 from tests.conftest import Databases
 from tests.integration.test_secrets import sdk_keys
 from tests.support.internals.running import PROVIDERS, Settings
-from tests.support.internals.values import Retention, found_in, indexes, page_path, prune
+from tests.support.internals.values import ArchiveRetention, found_in, indexes, page_path, prune
 from tests.support.runs import SOURCES, hour, settings_for, small, sync, sync_all
 
 
@@ -155,9 +155,9 @@ def test_runs_beyond_the_age_go_and_the_pages_that_only_they_name(
         evolving(sqlite, sandbox, tmp_path, 5)
     folder, before = tmp_path / "ly", pages(tmp_path)
     last = hour(24 * 4)
-    would = prune(folder, Retention(days=1.5), now=last, dry_run=True)
+    would = prune(folder, ArchiveRetention(days=1.5), now=last, dry_run=True)
     assert (would.runs, pages(tmp_path)) == (3, before)
-    assert prune(folder, Retention(days=1.5), now=last) == would
+    assert prune(folder, ArchiveRetention(days=1.5), now=last) == would
     found = found_in(tmp_path, "ly", PROVIDERS["layers"])
     assert [dump.at for dump in found.dumps] == [hour(24 * 3), last]
     named = {line["sha256"] for path in indexes(folder) for line in told(path) if "sha256" in line}
@@ -171,10 +171,10 @@ def test_the_oldest_runs_beyond_the_size_go_and_the_newest_stays(
     with Sandbox(small()) as sandbox:
         evolving(sqlite, sandbox, tmp_path, 4)
     size = sum(path.stat().st_size for path in (tmp_path / "ly").rglob("*") if path.is_file())
-    prune(tmp_path / "ly", Retention(megabytes=0.6 * size / 2**20), now=hour(1000))
+    prune(tmp_path / "ly", ArchiveRetention(megabytes=0.6 * size / 2**20), now=hour(1000))
     left = indexes(tmp_path / "ly")
     assert 1 <= len(left) < 4
-    prune(tmp_path / "ly", Retention(megabytes=1e-9), now=hour(1000))
+    prune(tmp_path / "ly", ArchiveRetention(megabytes=1e-9), now=hour(1000))
     assert indexes(tmp_path / "ly") == left[-1:]
 
 

@@ -30,9 +30,9 @@ LISTS = {
 }
 
 
-def wish(streams: tuple[str, ...] = (), *, full: bool = False, **part: Any) -> app.Wish:
+def wish(streams: tuple[str, ...] = (), *, full: bool = False, **part: Any) -> app.RunOptions:
     """A backfill of a part of a source."""
-    return app.Wish(streams=streams, full=full, backfill=Selection(**part))
+    return app.RunOptions(streams=streams, full=full, backfill=Selection(**part))
 
 
 def backfill(
@@ -246,7 +246,7 @@ def test_a_backfill_waits_while_a_sync_is_at_work(engine: Engine) -> None:
     )
     asked_for: list[bool] = []
 
-    def run(wanted: app.Wish) -> RunReport:
+    def run(wanted: app.RunOptions) -> RunReport:
         asked_for.append(wanted.full)
         return next(reports)
 

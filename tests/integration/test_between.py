@@ -16,7 +16,7 @@ from tests.conftest import BOTH, Databases
 from tests.support.history import in_order, put
 from tests.support.internals.database import (
     RECORDS,
-    Difference,
+    RecordDifference,
     asof,
     differences,
     prune,
@@ -99,13 +99,15 @@ def estate(engine: Engine, moment: datetime) -> Estate:
     return found
 
 
-def between(engine: Engine, first: datetime, second: datetime, **asked: str) -> list[Difference]:
+def between(
+    engine: Engine, first: datetime, second: datetime, **asked: str
+) -> list[RecordDifference]:
     """All differences."""
     with engine.connect() as connection:
         return list(differences(connection, first, second, **asked))
 
 
-def applied(there: Estate, found: list[Difference]) -> Estate:
+def applied(there: Estate, found: list[RecordDifference]) -> Estate:
     """The estate after the differences."""
     after = deepcopy(dict(there))
     for one in found:

@@ -36,7 +36,7 @@ def connection(past: Engine) -> Iterator[Connection]:
         yield found
 
 
-def walked(connection: Connection, wanted: browse.Wanted, most: int, look: int) -> list[int]:
+def walked(connection: Connection, wanted: browse.RecordQuery, most: int, look: int) -> list[int]:
     """The ids of all pages, and that no page is empty without a reason."""
     ids: list[int] = []
     after: browse.Place | None = None
@@ -57,14 +57,14 @@ def test_the_pages_hold_the_live_records_of_the_moment_each_once(
 ) -> None:
     table = rows(stream, moment)
     true = {row[0] for row in connection.execute(table.select().with_only_columns(table.c[0]))}
-    wanted = browse.Wanted(stream=stream, sources=SOURCES, moment=moment)
+    wanted = browse.RecordQuery(stream=stream, sources=SOURCES, moment=moment)
     found = walked(connection, wanted, most, look)
     assert len(found) == len(set(found))
     assert set(found) == true
 
 
 def test_the_records_of_one_project_come_in_the_order_of_their_ids(connection: Connection) -> None:
-    wanted = browse.Wanted(stream="layers", sources=("st",), project_id=6)
+    wanted = browse.RecordQuery(stream="layers", sources=("st",), project_id=6)
     query = text("SELECT layer_id FROM layers_current WHERE project_id = 6 ORDER BY layer_id")
     true = list(connection.execute(query).scalars())
     assert walked(connection, wanted, 5, 3) == true
@@ -81,7 +81,7 @@ def test_layers_are_found_by_how_full_they_are(
     for row in connection.execute(held.select()):
         place = (row.layer_id, row.environment_key)
         used[place] = used.get(place, 0) + row.reservation_percent
-    wanted = browse.Wanted(stream="layers", sources=SOURCES, reserved=least, moment=moment)
+    wanted = browse.RecordQuery(stream="layers", sources=SOURCES, reserved=least, moment=moment)
     live = {row[0] for row in connection.execute(rows("layers", moment).select())}
     true = {layer for (layer, _), percent in used.items() if percent >= least} & live
     assert set(walked(connection, wanted, 50, 10)) == true
@@ -92,7 +92,7 @@ def test_the_pages_of_changes_hold_every_change_once_the_newest_first(
 ) -> None:
     found, before = [], None
     while True:
-        page = feed.events(connection, feed.Asked(), before, most=7, look=20)
+        page = feed.events(connection, feed.ChangeQuery(), before, most=7, look=20)
         found += [row.change_id for row in page.rows]
         before = page.before
         if before is None:
@@ -102,19 +102,19 @@ def test_the_pages_of_changes_hold_every_change_once_the_newest_first(
 
 
 def test_changes_are_found_by_time_run_and_record(connection: Connection) -> None:
-    def count(asked: feed.Asked) -> int:
+    def count(asked: feed.ChangeQuery) -> int:
         return len(feed.events(connection, asked, None, most=10_000).rows)
 
     def true(condition: str) -> int:
         query = text(f"SELECT COUNT(*) FROM changes WHERE {condition}")  # noqa: S608
         return int(connection.execute(query).scalar_one())
 
-    assert count(feed.Asked(until=hour(0))) == true("run_id <= 3") > 0
-    assert count(feed.Asked(since=hour(31))) == true("run_id > 6") > 0
-    assert count(feed.Asked(run_id=4)) == true("run_id = 4") > 0
+    assert count(feed.ChangeQuery(until=hour(0))) == true("run_id <= 3") > 0
+    assert count(feed.ChangeQuery(since=hour(31))) == true("run_id > 6") > 0
+    assert count(feed.ChangeQuery(run_id=4)) == true("run_id = 4") > 0
     same = "record_id = 1 AND stream = 'projects'"
-    assert count(feed.Asked(record_id=1, stream="projects")) == true(same) > 0
-    assert count(feed.Asked(since=hour(99))) == 0
+    assert count(feed.ChangeQuery(record_id=1, stream="projects")) == true(same) > 0
+    assert count(feed.ChangeQuery(since=hour(99))) == 0
 
 
 def test_what_the_last_complete_walks_saw_is_what_is_stored(connection: Connection) -> None:

@@ -10,11 +10,11 @@ from etl.errors import RateLimited
 from etl.sandbox import KEYS, Sandbox, Sizes, World
 from tests.support.internals.running import (
     PROVIDER,
-    Budget,
     Client,
     LayersOptions,
-    Patience,
-    Reader,
+    PageReader,
+    RateBudget,
+    RetryPolicy,
     pages,
 )
 from tests.support.internals.values import Partition, Window, fingerprint_with, our_share
@@ -38,26 +38,26 @@ class Clock:
         self.time += seconds
 
 
-def budget(engine: Engine, clock: Clock, windows=WINDOWS, credential="statsig:fp:1") -> Budget:
-    return Budget(engine=engine, credential=credential, windows=windows, clock=clock.now)
+def budget(engine: Engine, clock: Clock, windows=WINDOWS, credential="statsig:fp:1") -> RateBudget:
+    return RateBudget(engine=engine, credential=credential, windows=windows, clock=clock.now)
 
 
-def yielding(engine: Engine, clock: Clock) -> Budget:
+def yielding(engine: Engine, clock: Clock) -> RateBudget:
     """What a backfill has: half of every window, and others go first."""
     half = our_share(WINDOWS, 50)
-    return Budget(
+    return RateBudget(
         engine=engine, credential="statsig:fp:1", windows=half, clock=clock.now, yields=True
     )
 
 
-def client(url: str, turns: Budget, clock: Clock, patience: float = 1000.0) -> Client:
+def client(url: str, turns: RateBudget, clock: Clock, patience: float = 1000.0) -> Client:
     return Client(
         source="acme",
         base_url=url,
         headers=PROVIDER.headers(KEYS["statsig"]),
         secret=KEYS["statsig"],
         turns=turns,
-        patience=Patience(seconds=patience),
+        patience=RetryPolicy(seconds=patience),
         sleep=clock.sleep,
         clock=clock.now,
         jitter=lambda: 0.5,
@@ -66,7 +66,7 @@ def client(url: str, turns: Budget, clock: Clock, patience: float = 1000.0) -> C
 
 def walk(asking: Client, page_size: int):
     """The pages of all layers, one by one."""
-    reader = Reader(fetch=asking.fetch, fingerprint=fingerprint_with("test"))
+    reader = PageReader(fetch=asking.fetch, fingerprint=fingerprint_with("test"))
     stream = PROVIDER.stream("layers")
     first = stream.first_request(Partition(), LayersOptions(page_size=page_size))
     return pages(reader, stream, first)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event
 from etl.sandbox import Sandbox, Sizes, World
 from tests.support.database import DATA, counted_writes
 from tests.support.internals.database import absent, open_engine, schema
-from tests.support.internals.values import Seen
+from tests.support.internals.values import RowSet
 from tests.support.runs import asked, settings_for, small, sync, sync_all
 
 PROJECTS, LAYERS = 10, 30
@@ -137,7 +137,7 @@ def test_live_rows_are_counted_and_the_missing_found_without_reading_rows(tmp_pa
         event.listen(engine, "before_cursor_execute", explain)
         live = absent.live_rows(connection, "projects", "ly")
         inside = absent.live_rows(connection, "projects", "ly", "")
-        found = absent.unseen(connection, "projects", "ly", Seen())
+        found = absent.unseen(connection, "projects", "ly", RowSet())
     engine.dispose()
     assert live == inside == len(found) == len(sandbox.world.live("layers", "projects"))
     *in_indexes, of_the_missing = plans

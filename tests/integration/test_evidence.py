@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, select
 from etl.sandbox import Fault, Sandbox
 from tests.conftest import BOTH, Databases
 from tests.support.database import count, rows
-from tests.support.internals.database import Asked, evidence, prune, run_streams, snapshot
+from tests.support.internals.database import EvidenceQuery, evidence, prune, run_streams, snapshot
 from tests.support.internals.values import OPERATIONS, Evidence
 from tests.support.internals.values import evidence_page as page
 from tests.support.runs import hour, settings_for, small, sync, sync_all
@@ -21,7 +21,7 @@ from tests.unit.reports.test_html import Seen
 
 SCRIPT = "<script>alert(1)</script><img src=http://127.0.0.1/x onerror=alert(1)>"
 OVERRIDE = "\u202egnp.exe\u202c"
-WHOLE = Asked(begin=hour(0), end=hour(9))
+WHOLE = EvidenceQuery(begin=hour(0), end=hour(9))
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,13 @@ def story(request: pytest.FixtureRequest, twins: Mapping[str, Engine]) -> Engine
     return twins[request.param]
 
 
-def gathered(connection: Connection, asked: Asked) -> Evidence:
+def gathered(connection: Connection, asked: EvidenceQuery) -> Evidence:
     """The values of a report."""
     told = {"title": "What changed", "version": "0"}
     return evidence.gather(connection, asked, made_at=hour(10), **told)
 
 
-def of(engine: Engine, asked: Asked = WHOLE) -> Evidence:
+def of(engine: Engine, asked: EvidenceQuery = WHOLE) -> Evidence:
     """The same of an engine."""
     with snapshot(engine) as connection:
         return gathered(connection, asked)
@@ -77,21 +77,23 @@ def test_every_deletion_has_its_evidence(story: Engine) -> None:
 
 
 def test_a_part_of_the_time_has_a_part_of_the_changes(story: Engine) -> None:
-    parts = [of(story, Asked(begin=hour(step), end=hour(step))).total() for step in range(4)]
+    parts = [
+        of(story, EvidenceQuery(begin=hour(step), end=hour(step))).total() for step in range(4)
+    ]
     assert sum(parts) == of(story).total()
     assert all(parts)
-    assert of(story, Asked(begin=hour(5), end=hour(9))).total() == 0
+    assert of(story, EvidenceQuery(begin=hour(5), end=hour(9))).total() == 0
 
 
 def test_a_run_tells_its_own_changes(story: Engine) -> None:
-    found = of(story, Asked(begin=hour(1), end=hour(1), source="ld", run_id=4))
+    found = of(story, EvidenceQuery(begin=hour(1), end=hour(1), source="ld", run_id=4))
     assert [run.run_id for run in found.runs] == [4]
     assert found.total() == count(story, "changes", "run_id = 4")
     assert {(one.source, one.runs) for one in found.completeness} == {("ld", 1)}
 
 
 def test_a_source_and_a_stream_may_be_asked_for(story: Engine) -> None:
-    found = of(story, Asked(begin=hour(0), end=hour(9), source="st", stream="layers"))
+    found = of(story, EvidenceQuery(begin=hour(0), end=hour(9), source="st", stream="layers"))
     assert set(found.by("source", "stream")) == {("st", "layers")}
     assert [(one.source, one.stream) for one in found.completeness] == [("st", "layers")]
 
@@ -135,7 +137,7 @@ def test_a_run_that_failed_is_not_passed_over(story: Engine) -> None:
     assert whole.all_runs == 13
     assert not whole.runs[0].complete
     assert "1 run of 13 did not see everything" in page(whole)
-    good = of(story, Asked(begin=hour(0), end=hour(3)))
+    good = of(story, EvidenceQuery(begin=hour(0), end=hour(3)))
     assert "Every stream was read to its proved end in every run." in page(good)
 
 
@@ -148,7 +150,7 @@ def test_what_was_pruned_of_that_time_is_said(
             prune(connection, now=hour(9), runs_before=None, history_before=hour(2))
         told = "The changes of st before 2026-11-01 02:00:00 were pruned."
         assert told in page(of(engine))
-        assert told not in page(of(engine, Asked(begin=hour(2), end=hour(9))))
+        assert told not in page(of(engine, EvidenceQuery(begin=hour(2), end=hour(9))))
 
 
 def test_both_databases_give_the_same_page(twins: Mapping[str, Engine]) -> None:
@@ -184,6 +186,6 @@ def test_what_is_left_out_is_said(story: Engine, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_time_without_change_says_so(story: Engine) -> None:
-    made = page(of(story, Asked(begin=hour(5), end=hour(5) + timedelta(hours=1))))
+    made = page(of(story, EvidenceQuery(begin=hour(5), end=hour(5) + timedelta(hours=1))))
     assert "Nothing changed." in made
     assert "No run." in made

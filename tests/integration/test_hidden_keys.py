@@ -16,10 +16,10 @@ from tests.support.database import count, rows
 from tests.support.history import violations
 from tests.support.internals.database import RECORDS, change_fields, notices, open_engine
 from tests.support.internals.running import (
-    Reader,
+    PageReader,
+    RunContext,
+    RunOptions,
     Settings,
-    Shell,
-    Wish,
     job_of,
     lives,
     load,
@@ -111,10 +111,10 @@ class Vendor:
             | {"_id": f"{number:024x}", "key": f"e{number:02}"}
             for number, (sdk, mobile) in enumerate(shown)
         ]
-        job = job_of(self.settings.sources["ld"], self.settings, Wish(force_deletes=True))
-        reader = Reader(fetch=self.fetch, fingerprint=print_of)
+        job = job_of(self.settings.sources["ld"], self.settings, RunOptions(force_deletes=True))
+        reader = PageReader(fetch=self.fetch, fingerprint=print_of)
         clock = hour(self.runs)
-        shell = Shell(
+        shell = RunContext(
             engine=self.engine,
             reader=reader,
             traffic=Traffic(),

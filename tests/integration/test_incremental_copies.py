@@ -18,7 +18,7 @@ from sqlalchemy import Engine, delete, text
 from etl.sandbox import Sandbox
 from tests.conftest import Databases
 from tests.support.internals.database import change_fields, changes
-from tests.support.internals.running import Settings, Wish, apply, plan, reprocess, wanted_of
+from tests.support.internals.running import RunOptions, Settings, apply, plan, reprocess, wanted_of
 from tests.support.internals.values import WHOLE
 from tests.support.runs import settings_for, small, sync, sync_all
 from tests.support.waiting import until
@@ -95,7 +95,7 @@ def backfills(engine: Engine, settings: Settings) -> Any:
 
 
 def applies(engine: Engine, settings: Settings) -> Any:
-    _, made = plan(engine, settings, "ld", Wish())
+    _, made = plan(engine, settings, "ld", RunOptions())
     assert made is not None
     return apply(engine, settings, [made])
 

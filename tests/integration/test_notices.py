@@ -14,7 +14,14 @@ from etl.sandbox import Fault, Sandbox
 from tests.conftest import Databases
 from tests.support.database import count
 from tests.support.internals.database import claim, everything
-from tests.support.internals.running import Notices, Running, Settings, Wish, plan, tell
+from tests.support.internals.running import (
+    NoticeSettings,
+    Running,
+    RunOptions,
+    Settings,
+    plan,
+    tell,
+)
 from tests.support.internals.values import RunReport, Selection
 from tests.support.receiver import Receiver, receiving
 from tests.support.runs import hour, settings_for, small, sync
@@ -36,7 +43,7 @@ def receiver() -> Iterator[Receiver]:
 
 def told(sandbox: Sandbox, *urls: str, **more: Any) -> Settings:
     """Settings whose notices go there."""
-    notices = Notices(urls={f"env URL_{url[-6:]}": SecretStr(url) for url in urls})
+    notices = NoticeSettings(urls={f"env URL_{url[-6:]}": SecretStr(url) for url in urls})
     return replace(settings_for(sandbox, **more), notices=notices)
 
 
@@ -281,7 +288,7 @@ def test_a_plan_tells_nobody(sqlite: Engine, receiver: Receiver) -> None:
     with Sandbox(small()) as sandbox:
         settings = told(sandbox, receiver.url)
         sync(sqlite, settings, "ly", hour(0))
-        report, _ = plan(sqlite, settings, "ly", Wish(), clock=lambda: hour(1))
+        report, _ = plan(sqlite, settings, "ly", RunOptions(), clock=lambda: hour(1))
         assert tell(sqlite, settings, [report], clock=lambda: hour(1)) == []
     assert receiver.titles() == []
 

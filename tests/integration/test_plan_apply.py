@@ -16,7 +16,15 @@ from tests.support.database import DATA, contents, count, counted_writes, rows
 from tests.support.history import violations
 from tests.support.internals.database import RECORDS, acquire, release
 from tests.support.internals.database import runs_table as runs
-from tests.support.internals.running import Settings, Wish, apply, at_work, lives, plan, utc_now
+from tests.support.internals.running import (
+    RunOptions,
+    Settings,
+    apply,
+    at_work,
+    lives,
+    plan,
+    utc_now,
+)
 from tests.support.internals.values import RunReport, SourcePlan, read_plans
 from tests.support.planning import file_of, lines_of, read
 from tests.support.runs import SOURCES, hour, settings_for, small, sync, sync_all
@@ -34,7 +42,7 @@ def sqlite(databases: Databases) -> Iterator[Engine]:
 def made(engine: Engine, settings: Settings, name: str, at: Any = None, **wish: Any) -> SourcePlan:
     """A plan that went through a file."""
     clock = utc_now if at is None else lambda: at
-    report, found = plan(engine, settings, name, Wish(**wish), clock=clock)
+    report, found = plan(engine, settings, name, RunOptions(**wish), clock=clock)
     assert found is not None, report
     (again,) = read(file_of([found]))
     return again
@@ -279,7 +287,7 @@ def test_an_apply_ends_a_parked_sync_and_the_next_sync_is_whole(sqlite: Engine) 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_plan_is_the_same_after_its_file(sqlite: Engine, packed: bool) -> None:
     with Sandbox(small()) as sandbox:
-        _, found = plan(sqlite, settings_for(sandbox), "ld", Wish())
+        _, found = plan(sqlite, settings_for(sandbox), "ld", RunOptions())
     assert found is not None
     assert lines_of(*read(file_of([found], packed=packed))) == lines_of(found)
 
@@ -290,7 +298,7 @@ def test_what_was_read_is_applied_whatever_becomes_of_the_file(
     place = tmp_path / "plan.json"
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox)
-        _, found = plan(sqlite, settings, "ld", Wish())
+        _, found = plan(sqlite, settings, "ld", RunOptions())
     assert found is not None
     place.write_bytes(file_of([found]))
     with place.open("rb") as file:

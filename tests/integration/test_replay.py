@@ -19,8 +19,8 @@ from tests.support.internals.database import changes, reading, stored
 from tests.support.internals.running import (
     PROVIDERS,
     Load,
+    RunOptions,
     Settings,
-    Wish,
     job_of,
     known_identity,
     load_archive,
@@ -43,7 +43,7 @@ def archiving(sandbox: Sandbox, folder: Path) -> Settings:
 
 def load(engine: Engine, settings: Settings, name: str, folder: Path, **wish) -> list[RunReport]:
     planned = plan_load(engine, settings, name, folder)
-    return [report for _, report in load_archive(engine, settings, planned, Wish(**wish))]
+    return [report for _, report in load_archive(engine, settings, planned, RunOptions(**wish))]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def test_the_dumps_of_runs_that_are_known_are_not_loaded(month: Month) -> None:
 
 
 def test_a_load_that_was_killed_goes_on_behind_the_last_dump(month: Month, sqlite: Engine) -> None:
-    loading = load_archive(sqlite, month.settings, first_dumps(month, sqlite, "ly", 9), Wish())
+    loading = load_archive(
+        sqlite, month.settings, first_dumps(month, sqlite, "ly", 9), RunOptions()
+    )
     for _ in range(4):
         next(loading)
     del loading
@@ -106,7 +108,9 @@ def test_a_load_that_was_killed_goes_on_behind_the_last_dump(month: Month, sqlit
 def test_a_sync_in_the_middle_of_a_load_ends_it_and_no_time_is_bent(
     month: Month, sqlite: Engine
 ) -> None:
-    loading = load_archive(sqlite, month.settings, first_dumps(month, sqlite, "ly", 5), Wish())
+    loading = load_archive(
+        sqlite, month.settings, first_dumps(month, sqlite, "ly", 5), RunOptions()
+    )
     next(loading)
     with Sandbox(World(3, FEW)) as sandbox:
         sync(sqlite, settings_for(sandbox), "ly", hour(24 * 40))
@@ -130,11 +134,11 @@ def test_dumps_older_than_what_is_known_are_refused_with_the_moments(
 def test_syncs_go_on_after_a_load_as_if_they_had_always_been(month: Month, sqlite: Engine) -> None:
     """The scope, and whose the key is, were loaded too: what is gone is deleted at once."""
     planned = first_dumps(month, sqlite, "st", 2)
-    assert len(list(load_archive(sqlite, month.settings, planned, Wish()))) == 2
+    assert len(list(load_archive(sqlite, month.settings, planned, RunOptions()))) == 2
     with Sandbox(World(3, FEW)) as sandbox:
         found = settings_for(sandbox)
         moved = replace(found.sources["st"], base_url=month.settings.sources["st"].base_url)
-        job = job_of(moved, found, Wish())
+        job = job_of(moved, found, RunOptions())
     with reading(sqlite) as connection:
         before = stored(connection, "st")
     identity = known_identity(job, before)

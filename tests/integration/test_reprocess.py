@@ -14,9 +14,9 @@ from tests.support.database import contents, count, counted_writes, rows
 from tests.support.internals.database import RECORDS, findings, snapshot
 from tests.support.internals.running import (
     PROVIDERS,
-    Reprocessed,
+    ReprocessOptions,
+    ReprocessResult,
     Settings,
-    Wanted,
     at_work,
     preview,
     reprocess,
@@ -50,11 +50,11 @@ def test_after_a_changed_mapping_the_tables_are_those_of_a_fresh_load(
             load(engine, archive, name, old)
             before = count(engine, "changes")
             assert contents(engine) != expected
-            found = reprocess(engine, Wanted(source=name, provider=new))
+            found = reprocess(engine, ReprocessOptions(source=name, provider=new))
             assert contents(engine) == expected
             assert found.rows > before / 2
             assert count(engine, "changes") <= before
-            again = reprocess(engine, Wanted(source=name, provider=new))
+            again = reprocess(engine, ReprocessOptions(source=name, provider=new))
             assert again.counts == {}
 
 
@@ -76,7 +76,7 @@ def once(databases: Databases, archive: tuple[Path, Settings]) -> Iterator[Engin
         yield engine
 
 
-LD = Wanted(source="ld", provider=PROVIDERS["launchdarkly"])
+LD = ReprocessOptions(source="ld", provider=PROVIDERS["launchdarkly"])
 
 
 def test_with_the_same_code_nothing_is_different_and_nothing_written(loaded: Engine) -> None:
@@ -145,7 +145,7 @@ class Stopped(Exception):
 def test_what_is_stopped_before_the_commit_has_changed_nothing(once: Engine) -> None:
     before = contents(once)
 
-    def stop(found: Reprocessed) -> None:
+    def stop(found: ReprocessResult) -> None:
         assert found.rows > 0
         raise Stopped
 
@@ -176,7 +176,7 @@ def test_a_past_that_was_pruned_is_not_made_up(databases: Databases, archive) ->
         with engine.begin() as connection:
             connection.execute(text("DELETE FROM project_history WHERE version = 1"))
         with pytest.raises(StoreError, match=r"before 2026-11-\d\d 00:00:00Z was pruned"):
-            preview(engine, Wanted(source="ly", provider=PROVIDERS["layers"]))
+            preview(engine, ReprocessOptions(source="ly", provider=PROVIDERS["layers"]))
 
 
 def test_a_stream_that_the_provider_has_not_is_said(archive: tuple[Path, Settings]) -> None:

@@ -19,10 +19,10 @@ from tests.support.history import violations
 from tests.support.internals.database import reading, stored
 from tests.support.internals.running import (
     PROVIDERS,
-    Dumps,
-    Reprocessed,
+    ReprocessOptions,
+    ReprocessResult,
     Settings,
-    Wanted,
+    SourceDumps,
     preview,
     reprocess,
 )
@@ -64,13 +64,13 @@ def sqlite(databases: Databases) -> Iterator[Engine]:
         yield engine
 
 
-def wanted(archive: Archive, name: str, provider: Provider | None = None) -> Wanted:
+def wanted(archive: Archive, name: str, provider: Provider | None = None) -> ReprocessOptions:
     """All of a source, from all dumps."""
     folder, settings = archive
     provider = provider or PROVIDERS[SOURCES[name]]
     found = found_in(folder, name, provider)
-    dumps = Dumps(settings=settings, dumps=found.dumps, left_out=found.left_out)
-    return Wanted(source=name, provider=provider, dumps=dumps)
+    dumps = SourceDumps(settings=settings, dumps=found.dumps, left_out=found.left_out)
+    return ReprocessOptions(source=name, provider=provider, dumps=dumps)
 
 
 def without(archive: Archive, folder: Path, name: str, days: Collection[int]) -> Archive:
@@ -114,7 +114,7 @@ def test_what_would_change_is_told_first_and_is_more_than_stored_payloads_can_te
     new = PROVIDERS["statsig"]
     load(sqlite, archive, "st", changed_mapping(new))
     before = contents(sqlite)
-    stored_only = preview(sqlite, Wanted(source="st", provider=new))
+    stored_only = preview(sqlite, ReprocessOptions(source="st", provider=new))
     found = preview(sqlite, wanted(archive, "st", new))
     assert contents(sqlite) == before
     assert found.rows > stored_only.rows > 0
@@ -281,7 +281,7 @@ def test_a_scope_that_began_in_a_run_without_dump_still_deletes_nothing(
     all_of_it = (tmp_path / "whole", settings)
     for number, days in enumerate([(), (1,), (0, 1), (0, 1, 2)]):
         some = without(all_of_it, tmp_path / str(number), "ld", days)
-        found: Reprocessed = reprocess(sqlite, wanted(some, "ld"))
+        found: ReprocessResult = reprocess(sqlite, wanted(some, "ld"))
         assert (found.counts, found.left_out, found.moments) == ({}, (), 4), days
         assert contents(sqlite) == before
     with reading(sqlite) as connection:

@@ -15,7 +15,7 @@ from tests.support.database import contents, count, rows
 from tests.support.history import unreplayed
 from tests.support.internals.database import ASOF_TABLES as TABLES
 from tests.support.internals.database import (
-    Pruned,
+    PrunedRows,
     ensure_known,
     findings,
     freshness,
@@ -56,7 +56,7 @@ def _evolve(world: World, turn: int) -> None:
         world.evolve(changed=0.4, deleted=2, restored=2)
 
 
-def pruned(engine: Engine, **before: Any) -> Pruned:
+def pruned(engine: Engine, **before: Any) -> PrunedRows:
     moments = {"runs_before": None, "history_before": None} | before
     with engine.begin() as connection:
         return retention.prune(connection, now=hour(9), **moments)
@@ -96,7 +96,7 @@ def test_pruned_history_leaves_the_later_past_as_it_was_and_a_clean_audit(story:
     now = contents(story)
     kept = [name for name in now if not name.endswith("_history") and "change" not in name]
     assert {name: now[name] for name in kept} == {name: before[1][name] for name in kept}
-    assert pruned(story, history_before=hour(3)) == Pruned()
+    assert pruned(story, history_before=hour(3)) == PrunedRows()
     with story.connect() as connection:
         assert known_since(connection) == {"ld": hour(3), "st": hour(3)}
         assert ensure_known(connection, hour(3), now=hour(9)) == []
@@ -137,7 +137,7 @@ def test_a_sync_after_it_finds_what_it_would_have_found(engine: Engine) -> None:
 def test_without_a_moment_nothing_goes(engine: Engine) -> None:
     with Sandbox(small()) as sandbox:
         sync(engine, settings_for(sandbox), "ly", hour(0))
-    assert pruned(engine) == Pruned()
+    assert pruned(engine) == PrunedRows()
     assert pruned(engine, runs_before=hour(9)).runs == 0
 
 
@@ -159,7 +159,7 @@ def test_a_run_that_nobody_goes_on_with_is_closed_and_its_ledger_emptied(engine:
         sandbox.add_fault(Fault("statsig */layers[?]*", "status", after=2, arg=503))
         assert sync(engine, settings, "st", hour(0)).status == "parked"
         assert pruned(engine, runs_before=hour(0)).aborted == 0
-        assert pruned(engine, runs_before=hour(5)) == Pruned(aborted=1)
+        assert pruned(engine, runs_before=hour(5)) == PrunedRows(aborted=1)
         assert count(engine, "ledger") == 0
         assert unsound(engine) == []
         assert sync(engine, settings, "st", hour(6)).attempts == 1

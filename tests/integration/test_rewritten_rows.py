@@ -7,7 +7,13 @@ from sqlalchemy import Engine, text
 
 from tests.support.database import count, rows
 from tests.support.internals.database import metadata
-from tests.support.internals.running import PROVIDERS, Reprocessed, Wanted, preview, reprocess
+from tests.support.internals.running import (
+    PROVIDERS,
+    ReprocessOptions,
+    ReprocessResult,
+    preview,
+    reprocess,
+)
 from tests.support.runs import hour
 from tests.support.scripted import (
     PROJECTS,
@@ -21,8 +27,8 @@ from tests.support.scripted import (
     statsig_layer,
 )
 
-STATSIG = Wanted(source="x", provider=PROVIDERS["statsig"])
-LD = Wanted(source="x", provider=PROVIDERS["launchdarkly"])
+STATSIG = ReprocessOptions(source="x", provider=PROVIDERS["statsig"])
+LD = ReprocessOptions(source="x", provider=PROVIDERS["launchdarkly"])
 OWN = {"runs", "leases", "run_streams"}
 
 
@@ -68,7 +74,7 @@ def spoilt(store: Engine, *statements: str) -> dict[str, list[str]]:
     return before
 
 
-def mended(store: Engine, wanted: Wanted = STATSIG) -> Reprocessed:
+def mended(store: Engine, wanted: ReprocessOptions = STATSIG) -> ReprocessResult:
     """Tells first what it would do, without doing it; then does it, and then finds nothing."""
     before = everything(store)
     told = preview(store, wanted)

@@ -19,7 +19,7 @@ from tests.support.database import count, counts, rows
 from tests.support.history import violations
 from tests.support.internals.database import engine as database
 from tests.support.internals.database import schema
-from tests.support.internals.running import Progress, Running, Watch, Wish, app, intake
+from tests.support.internals.running import Progress, Running, RunOptions, Watch, app, intake
 from tests.support.interrupting import heeding
 from tests.support.lists import LAYERS_COM
 from tests.support.runs import asked, settings_for, small
@@ -47,9 +47,9 @@ def test_a_page_on_its_way_is_kept_and_the_next_run_asks_for_what_is_behind(
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, st={"layers": {"page_size": 2}})
         sandbox.add_fault(Fault(PAGES, "mutate", after=1, times=1, arg=stopping(running)))
-        parked = app.sync(engine, settings, "st", Wish(), watch=Watch(running=running))
+        parked = app.sync(engine, settings, "st", RunOptions(), watch=Watch(running=running))
         first = len(asked(sandbox, "page="))
-        done = app.sync(engine, settings, "st", Wish())
+        done = app.sync(engine, settings, "st", RunOptions())
         pages = Counter(asked(sandbox, "page="))
     assert (parked.status, done.status, done.run_id) == ("parked", "ok", parked.run_id)
     assert first < len(pages)
@@ -66,7 +66,7 @@ def test_a_page_that_does_not_come_is_not_waited_for(
         settings = settings_for(sandbox)
         sandbox.add_fault(Fault(PAGES, "mutate", arg=stopping(running)))
         sandbox.add_fault(Fault(PAGES, "stall", arg=10 * PATIENCE))
-        parked = app.sync(engine, settings, "st", Wish(), watch=Watch(running=running))
+        parked = app.sync(engine, settings, "st", RunOptions(), watch=Watch(running=running))
     assert (parked.status, parked.error is not None) == ("parked", True)
     assert count(engine, "leases") == 0
 
@@ -107,12 +107,12 @@ def test_a_signal_between_any_two_steps_loses_nothing(
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, ly={"projects": {"page_size": 3}})
         with pytest.raises(KeyboardInterrupt), signal_at(engine, moment) as came:
-            app.sync(engine, settings, "ly", Wish())
+            app.sync(engine, settings, "ly", RunOptions())
         assert came
         assert [one for one in caplog.records if one.levelno > logging.WARNING] == []
         assert {run["status"] for run in rows(engine, "runs")} <= {"ok", "parked"}
         assert count(engine, "leases") == 0
-        assert app.sync(engine, settings, "ly", Wish()).status == "ok"
+        assert app.sync(engine, settings, "ly", RunOptions()).status == "ok"
         assert counts(engine)["layers"] == sandbox.counts()["layers"]
     assert violations(engine) == []
 
@@ -131,10 +131,10 @@ def test_a_handler_that_leaves_the_program_parks_the_run_too(
     with Sandbox(small()) as sandbox:
         settings = settings_for(sandbox, ly={"projects": {"page_size": 3}})
         with pytest.raises(SystemExit, match="143"), signal_at(engine, moment, leave):
-            app.sync(engine, settings, "ly", Wish())
+            app.sync(engine, settings, "ly", RunOptions())
         (run,) = rows(engine, "runs")
         assert (run["status"], count(engine, "leases")) == ("parked", 0)
-        assert app.sync(engine, settings, "ly", Wish()).status == "ok"
+        assert app.sync(engine, settings, "ly", RunOptions()).status == "ok"
     assert violations(engine) == []
 
 
@@ -154,10 +154,10 @@ def test_a_walk_that_ended_just_before_the_next_one_proves_no_more_than_without_
             sandbox.add_fault(LAYERS_COM.fault("mutate", after=after, times=1, arg=act))
         sandbox.add_fault(LAYERS_COM.fault("stall", after=pages, arg=10 * PATIENCE))
         with pytest.raises(KeyboardInterrupt):
-            app.sync(engine, settings, "ly", Wish())
+            app.sync(engine, settings, "ly", RunOptions())
         assert [run["status"] for run in rows(engine, "runs")] == ["parked"]
         sandbox.clear_faults()
-        assert app.sync(engine, settings, "ly", Wish()).status == "ok"
+        assert app.sync(engine, settings, "ly", RunOptions()).status == "ok"
         assert set(LAYERS_COM.keys(world)) <= set(LAYERS_COM.stored(engine))
 
 
@@ -177,9 +177,11 @@ def test_a_signal_is_heard_where_pages_wait_to_be_taken_in(engine: Engine) -> No
 
     with Sandbox(World(7, sizes)) as sandbox, heeding():
         with pytest.raises(KeyboardInterrupt):
-            app.sync(engine, settings_for(sandbox), "ld", Wish(), watch=Watch(progress=progress))
+            app.sync(
+                engine, settings_for(sandbox), "ld", RunOptions(), watch=Watch(progress=progress)
+            )
         assert taken == 5
-        assert app.sync(engine, settings_for(sandbox), "ld", Wish()).status == "ok"
+        assert app.sync(engine, settings_for(sandbox), "ld", RunOptions()).status == "ok"
         assert counts(engine)["launchdarkly"] == sandbox.counts()["launchdarkly"]
 
 
@@ -201,10 +203,10 @@ def test_a_signal_is_not_lost_when_its_run_cannot_be_parked(
         sandbox.add_fault(Fault(PAGES, "stall", after=1, arg=10 * PATIENCE))
         settings = settings_for(sandbox, st={"layers": {"page_size": 2}})
         with pytest.raises(KeyboardInterrupt):
-            app.sync(engine, settings, "st", Wish())
+            app.sync(engine, settings, "st", RunOptions())
         assert "giving back the lease of st" in caplog.text
         other.rollback()
         sandbox.clear_faults()
-        assert app.sync(engine, settings, "st", Wish()).status == "ok"
+        assert app.sync(engine, settings, "st", RunOptions()).status == "ok"
         assert counts(engine)["statsig"] == sandbox.counts()["statsig"]
     engine.dispose()

@@ -14,7 +14,7 @@ import pytest
 
 from etl.sandbox import Fault, Sandbox
 from tests.cli.command import SECONDS, Place, free_port, line, place, variables
-from tests.support.internals.running import Watch, Wish, load, sync_alone
+from tests.support.internals.running import RunOptions, Watch, load, sync_alone
 from tests.support.runs import asked, environ, small
 from tests.support.waiting import gone, until
 
@@ -123,7 +123,7 @@ def test_a_run_that_cannot_open_the_database_is_a_report_as_any_other(here: Plac
     """As where a server has no connection left for it; the command itself had one."""
     settings = load(here.config, environ=environ())
     gone = replace(settings, database_url=f"postgresql://etl@127.0.0.1:{free_port()}/etl")
-    report = sync_alone(gone, "st", Wish(), Watch())
+    report = sync_alone(gone, "st", RunOptions(), Watch())
     assert (report.status, report.exit_code, report.run_id) == ("failed", 1, None)
     assert (report.error or "").startswith("cannot open the database postgresql://")
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.extract.list_content import Listed
+from etl.extract.list_content import ListContent
 from etl.transform.classify import Before
 
 MOST = 30  # bytes of an id, and again of what is staged under it
@@ -32,7 +32,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_it_holds_what_sets_and_mappings_would(steps: Sequence[tuple[str, str, Any]]) -> None:
-    listed, reading = Listed(), {"": 0, "a": 0, "b": 0}
+    listed, reading = ListContent(), {"": 0, "a": 0, "b": 0}
     met: dict[str, set[str]] = defaultdict(set)
     staged: dict[str, dict[str, Before]] = defaultdict(dict)
     for what, parent_id, more in steps:
@@ -55,7 +55,7 @@ def test_it_holds_what_sets_and_mappings_would(steps: Sequence[tuple[str, str, A
 
 
 def test_a_state_tells_whether_anything_else_is_staged() -> None:
-    listed = Listed()
+    listed = ListContent()
     nothing = listed.state("a", "xy")
     listed.put("b", "x", Before(f"1:{1:032x}", fresh=True, created=None))
     assert listed.state("a", "xy") == nothing
@@ -72,7 +72,7 @@ def test_a_state_tells_whether_anything_else_is_staged() -> None:
 
 
 def test_many_records_take_few_bytes_and_each_is_found() -> None:
-    listed, many = Listed(), [f"record-{number}" for number in range(50_000)]
+    listed, many = ListContent(), [f"record-{number}" for number in range(50_000)]
     reading = listed.new_reading()
     assert listed.meet("", reading, many) == many
     assert listed.meet("", reading, many) == []
@@ -85,6 +85,6 @@ def test_many_records_take_few_bytes_and_each_is_found() -> None:
     assert [one.content_hash for one in found.values()] == [f"1:{n:032x}" for n in range(len(many))]
 
 
-def size(listed: Listed) -> int:
+def size(listed: ListContent) -> int:
     """The bytes that it holds."""
-    return sum(sys.getsizeof(getattr(listed, name)) for name in Listed.__slots__)
+    return sum(sys.getsizeof(getattr(listed, name)) for name in ListContent.__slots__)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from etl.config.settings import Settings, load
-from etl.extract.pages import Reader
+from etl.extract.pages import PageReader
 from etl.model import RunReport
-from etl.operations.sync import Wish, job_of
+from etl.operations.sync import RunOptions, job_of
 from etl.pipeline.lease import lives, this_process
-from etl.pipeline.run import Shell, run
+from etl.pipeline.run import RunContext, run
 from etl.providers.kit import Request, Response, Traffic
 from tests.conftest import Databases
 from tests.support.database import contents, rows
@@ -86,15 +86,15 @@ def synced(
 ) -> RunReport:
     """A run; with `twice` every page is read, as an archive wants every body."""
     keep = (lambda *_: None) if twice else None
-    shell = Shell(
+    shell = RunContext(
         engine=engine,
-        reader=Reader(fetch=fetch, fingerprint=lambda text: text, keep=keep),
+        reader=PageReader(fetch=fetch, fingerprint=lambda text: text, keep=keep),
         traffic=Traffic(),
         holder=this_process(),
         alive=lives,
         clock=lambda: hour(at),
     )
-    return run(job_of(config.sources["ly"], config, Wish()), shell)
+    return run(job_of(config.sources["ly"], config, RunOptions()), shell)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,14 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.load.row_set import Seen
+from etl.load.row_set import RowSet
 
 FEW = settings(max_examples=60, deadline=None)
 IDS = st.lists(st.integers(0, 300) | st.integers(0, 100_000), max_size=40)
 
 
 def filled(ids):
-    seen = Seen()
+    seen = RowSet()
     return seen, [seen.add(row_id) for row_id in ids]
 
 

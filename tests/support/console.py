@@ -17,7 +17,7 @@ from etl.db.engine import open_reader
 from etl.db.types import metadata
 from etl.sandbox import Sandbox, World
 from etl.web.app import application
-from etl.web.connection import Patience
+from etl.web.connection import ConnectionTimeouts
 from etl.web.guard import Guard
 from etl.web.server import PATIENCE, listen, server
 from tests.support.runs import hour, settings_for, small, sync, sync_all
@@ -124,7 +124,7 @@ def _reserved(experiment: str, percent: int) -> dict[str, Any]:
 
 @contextmanager
 def served(
-    url: str, *, now: datetime = NOW, patience: Patience = PATIENCE, **door: Any
+    url: str, *, now: datetime = NOW, patience: ConnectionTimeouts = PATIENCE, **door: Any
 ) -> Iterator[str]:
     """The console over the database of that URL; gives its own URL."""
     engine = open_reader(url)

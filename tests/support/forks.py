@@ -132,7 +132,7 @@ def _run(
     if pages is not None:
         _limit(engine, pages)
     _die_at(engine, commit)
-    report = sync.sync(engine, settings, source, sync.Wish(**(wish or {})))
+    report = sync.sync(engine, settings, source, sync.RunOptions(**(wish or {})))
     return report.exit_code, {"status": report.status, "error": report.error or ""}
 
 

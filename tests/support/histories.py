@@ -213,7 +213,7 @@ class History:
         try:
             with dying(self.engine, commit):
                 told = sync.sync(
-                    self.engine, self.settings, source, sync.Wish(**wish), clock=self.clock
+                    self.engine, self.settings, source, sync.RunOptions(**wish), clock=self.clock
                 )
         except Killed:
             return "killed"

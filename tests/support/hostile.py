@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from etl.config.settings import Limits
+from etl.config.settings import LimitSettings
 from etl.providers.wire import MAX_CHILDREN, MAX_VALUES
 from etl.transform.classify import MAX_ITEM
 from tests.support import tls
 
 MIB = 2**20
-CAP = Limits().max_body
+CAP = LimitSettings().max_body
 VALUES = MAX_VALUES - 1000  # of a body that is not refused for their number
 MOST_DATA = 450 * MIB  # of a process: what it has reserved and not only what it uses
 TIMES = 8  # so often the body is sent; afterwards its list is empty

@@ -15,7 +15,7 @@ def main(path: str, source: str) -> None:
     settings = load(Path(path), only=[source])
     engine = open_engine(settings.database_url)
     began, worked = time.monotonic(), time.process_time()
-    report = sync.sync(engine, settings, source, sync.Wish())
+    report = sync.sync(engine, settings, source, sync.RunOptions())
     found = {
         "seconds": time.monotonic() - began,
         "work": time.process_time() - worked,

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from etl.archive.reader import found_in
 from etl.config.settings import Settings
 from etl.model import Record
-from etl.operations.sync import Wish
+from etl.operations.sync import RunOptions
 from etl.providers.kit import Partition, Provider, Stream
 from etl.reprocess.replay_archive import job_of_dump, replay
 from etl.sandbox import Sandbox, Sizes, World
@@ -51,7 +51,7 @@ def load(
     """A fresh load of the payloads by that code."""
     folder, settings = archive
     for dump in found_in(folder, name, provider).dumps[days]:
-        job = job_of_dump(settings, name, dump, Wish(), provider)
+        job = job_of_dump(settings, name, dump, RunOptions(), provider)
         assert replay(engine, settings, job, dump).status in ("ok", "partial")
 
 

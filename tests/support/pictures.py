@@ -18,7 +18,7 @@ from etl.config.settings import Settings, load
 from etl.db import migrations
 from etl.db.engine import open_engine, snapshot
 from etl.reports.evidence_page import page
-from etl.reports.evidence_rows import Asked, gather
+from etl.reports.evidence_rows import EvidenceQuery, gather
 from etl.sandbox import KEYS, Sandbox, Sizes, World
 from tests.support.browser import browsing, chromium, tab
 from tests.support.console import served
@@ -137,7 +137,7 @@ def write_evidence(engine: Engine, folder: Path) -> Path:
     """The evidence of the last week as a file."""
     told = {"title": "What changed in the last week", "version": __version__}
     with snapshot(engine) as connection:
-        asked = Asked(begin=NOW - timedelta(days=7), end=NOW)
+        asked = EvidenceQuery(begin=NOW - timedelta(days=7), end=NOW)
         made = page(gather(connection, asked, made_at=NOW, **told))
     file = folder / "evidence.html"
     file.write_text(made, encoding="utf-8")

@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import Engine
 
 from etl.config.settings import Settings, load
-from etl.extract.pages import Reader
+from etl.extract.pages import PageReader
 from etl.model import RunReport, StreamReport
 from etl.operations import sync as app
 from etl.pipeline.lease import lives, this_process
-from etl.pipeline.run import Shell, run
+from etl.pipeline.run import RunContext, run
 from etl.providers.kit import Traffic
 from etl.sandbox import KEYS, Sandbox, Sizes, World
 
@@ -92,14 +92,14 @@ def run_with(
     engine: Engine,
     settings: Settings,
     name: str,
-    reader: Reader,
+    reader: PageReader,
     *,
     clock: Callable[[], datetime],
     traffic: Traffic | None = None,
     **wish: Any,
 ) -> RunReport:
     """One run of a source whose requests `reader` answers, without a network."""
-    shell = Shell(
+    shell = RunContext(
         engine=engine,
         reader=reader,
         traffic=traffic or Traffic(),
@@ -107,7 +107,7 @@ def run_with(
         alive=lives,
         clock=clock,
     )
-    return run(app.job_of(settings.sources[name], settings, app.Wish(**wish)), shell)
+    return run(app.job_of(settings.sources[name], settings, app.RunOptions(**wish)), shell)
 
 
 def sync(
@@ -115,7 +115,7 @@ def sync(
 ) -> RunReport:
     """One run of one source; with `at`, all of it happens at that moment."""
     clock = app.utc_now if at is None else lambda: at
-    return app.sync(engine, settings, name, app.Wish(**wish), clock=clock)
+    return app.sync(engine, settings, name, app.RunOptions(**wish), clock=clock)
 
 
 def sync_all(engine: Engine, settings: Settings, at: datetime | None = None) -> list[RunReport]:

@@ -22,7 +22,7 @@ from sqlalchemy import Engine
 
 from etl.config.settings import Settings
 from etl.errors import AccessDenied, RateLimited, RequestRejected, SourceError, TransientError
-from etl.extract.pages import Reader
+from etl.extract.pages import PageReader
 from etl.model import RunReport
 from etl.providers.kit import Request, Response, Traffic
 from etl.providers.wire import fingerprint_with
@@ -96,7 +96,7 @@ class Vendor:
         self.traffic = Traffic()
         self._turns.clear()
         now = at or hour(next(self._hours))
-        reader = Reader(
+        reader = PageReader(
             fetch=self.fetch,
             fingerprint=fingerprint_with("scripted"),
             concurrency=concurrency,

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from etl.config.settings import Settings
 from etl.errors import RequestRejected
-from etl.extract.pages import Reader
+from etl.extract.pages import PageReader
 from etl.model import RunReport
 from etl.providers.kit import Request, Response
 from tests.support.runs import SOURCES, run_with
@@ -125,7 +125,7 @@ class Estate:
     def sync(self, source: str, at: datetime, **wish: Any) -> RunReport:
         """One run of a source at that moment."""
         provider = SOURCES[source]
-        reader = Reader(
+        reader = PageReader(
             fetch=lambda request: self.vendors.fetch(provider, request), fingerprint=digest
         )
         wish = {"force_deletes": True, **wish}

@@ -44,7 +44,7 @@ def main(path: str, where: str, count: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         watch = app.Watch(running=running, progress=advance)
-        return app.sync(engine, settings, name, app.Wish(), watch=watch)
+        return app.sync(engine, settings, name, app.RunOptions(), watch=watch)
 
     worker = Worker(
         engine=engine,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from etl.extract.client import Client, Patience
+from etl.extract.client import Client, RetryPolicy
 from etl.providers import PROVIDERS
 from etl.providers.kit import Json, Partition, Stream
 from etl.providers.wire import fingerprint_with
@@ -140,7 +140,7 @@ def client(clock: Clock | None = None, **fields: Any) -> Client:
         "headers": {"Authorization": OWN_KEY},
         "secret": OWN_KEY,
         "error_message": said,
-        "patience": Patience(),
+        "patience": RetryPolicy(),
         "sleep": clock.sleep,
         "clock": clock.now,
         "jitter": lambda: 0.5,

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from etl.cli import app
 from etl.config.cron import cron_trigger
-from etl.model import Landed, RunReport
+from etl.model import CompleteReads, RunReport
 from etl.schedule.health import Metrics
 from tests.cli.command import etl
 from tests.support.locks import read_locks
@@ -180,7 +180,9 @@ def test_what_a_cluster_probes_it_can_reach() -> None:
 def test_the_alerts_ask_for_metrics_that_there_are() -> None:
     metrics = Metrics(
         sources=lambda: ["st"],
-        landed=lambda _: Landed(streams={("st", "layers"): datetime(2026, 1, 1, tzinfo=UTC)}),
+        landed=lambda _: CompleteReads(
+            streams={("st", "layers"): datetime(2026, 1, 1, tzinfo=UTC)}
+        ),
     )
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     report = RunReport(

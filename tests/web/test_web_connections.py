@@ -16,12 +16,12 @@ from sqlalchemy import Engine, insert, select
 from tests.conftest import BOTH, Databases
 from tests.support.console import ask, console_of, served, tell_briefly, url_of
 from tests.support.internals.database import changes, open_reader
-from tests.support.internals.web import AT_ONCE, Patience, Token
+from tests.support.internals.web import AT_ONCE, ConnectionTimeouts, Token
 from tests.support.waiting import until
 
 CLIENTS = 20  # more than the pool has connections
 MORE = 3 * AT_ONCE  # changes, for a file of several pieces, more than is kept for a socket
-HASTY = Patience(request_seconds=0.2, stalled_seconds=0.2)
+HASTY = ConnectionTimeouts(request_seconds=0.2, stalled_seconds=0.2)
 
 
 @pytest.fixture(scope="module", params=BOTH)
@@ -112,7 +112,7 @@ def test_a_download_holds_no_change_that_came_after_its_start(many: Engine) -> N
 def test_a_client_that_takes_nothing_is_disconnected(many: Engine) -> None:
     with served(url_of(many)) as url:
         whole = len(httpx.get(f"{url}/changes.csv", timeout=60).content)
-    hasty = Patience(stalled_seconds=0.2)
+    hasty = ConnectionTimeouts(stalled_seconds=0.2)
     with served(url_of(many), patience=hasty) as url, connect(url) as client:
         client.sendall(request("/changes.csv"))
         assert client.recv(12) == b"HTTP/1.1 200"
@@ -161,7 +161,7 @@ def test_half_a_request_is_not_waited_for(story: str, sent: bytes) -> None:
 
 
 def test_more_connections_than_there_may_be_are_closed(story: str) -> None:
-    few = Patience(connections=3)
+    few = ConnectionTimeouts(connections=3)
     with served(story, patience=few) as url, ExitStack() as stack:
         kept = [stack.enter_context(connect(url)) for _ in range(3)]
         assert is_ended(stack.enter_context(connect(url)))

@@ -29,9 +29,9 @@ from etl.history import runs as queries
 from etl.history.as_of import TABLES as ASOF_TABLES
 from etl.history.as_of import ensure_known, first_known, rows
 from etl.history.changes import LOOK
-from etl.history.compare import Difference, differences, touched_between
+from etl.history.compare import RecordDifference, differences, touched_between
 from etl.history.quarantine import Drift, DriftAsked, Quarantined, drift, quarantined, replay
-from etl.history.retention import Pruned, known_since, prune
+from etl.history.retention import PrunedRows, known_since, prune
 from etl.history.runs import freshness, live_counts, usual_requests
 from etl.load import change_fields as field_changes
 from etl.load import missing as absent
@@ -44,7 +44,7 @@ from etl.reports import evidence_rows as evidence
 from etl.reports import past as past_reports
 from etl.reports import ready as reports
 from etl.reports import relations
-from etl.reports.evidence_rows import Asked
+from etl.reports.evidence_rows import EvidenceQuery
 from etl.reports.ready import REPORTS
 from etl.reports.relations import TABLES as RELATION_TABLES
 from etl.reports.relations import batches, relation

@@ -3,10 +3,10 @@
 Tests of behaviour import internals from here only: where code moves, this file follows.
 """
 
-from etl.config.settings import Notices, Settings, load
+from etl.config.settings import NoticeSettings, Settings, load
 from etl.extract.client import Client as Client
-from etl.extract.client import Patience as Patience
-from etl.extract.pages import Reader, pages
+from etl.extract.client import RetryPolicy as RetryPolicy
+from etl.extract.pages import PageReader, pages
 from etl.load import stager as intake
 from etl.load.stager import MAX_LIST_AGE, MAX_PROCESSES
 from etl.notify.send import tell
@@ -16,8 +16,8 @@ from etl.operations.plan import apply, plan
 from etl.operations.sync import (
     Failures,
     Running,
+    RunOptions,
     Watch,
-    Wish,
     budget_of,
     job_of,
     landed,
@@ -28,14 +28,14 @@ from etl.operations.sync import (
 from etl.pipeline import evidence as proof
 from etl.pipeline.crawl import Progress
 from etl.pipeline.lease import at_work, lives, this_process
-from etl.pipeline.rate_budget import Budget
-from etl.pipeline.run import Shell, run
+from etl.pipeline.rate_budget import RateBudget
+from etl.pipeline.run import RunContext, run
 from etl.pipeline.scope import known_identity, scopes_of
 from etl.providers import PROVIDERS
 from etl.providers.statsig import PROVIDER, LayersOptions
 from etl.reprocess.replay_archive import Load, load_archive, plan_load
-from etl.reprocess.reprocess import Reprocessed, Wanted, preview, reprocess, wanted_of
-from etl.reprocess.scratch import Dumps
+from etl.reprocess.reprocess import ReprocessOptions, ReprocessResult, preview, reprocess, wanted_of
+from etl.reprocess.scratch import SourceDumps
 from etl.schedule.daemon import SPREAD, Schedule, cron_of
 from etl.schedule.processes import Lost, Tell, processors, side_by_side
 from etl.schedule.worker import Worker, queued

@@ -4,7 +4,7 @@ Tests of behaviour import internals from here only: where code moves, this file 
 """
 
 from etl import redaction
-from etl.archive.layout import Retention, indexes, lines, page_path, prune
+from etl.archive.layout import ArchiveRetention, indexes, lines, page_path, prune
 from etl.archive.layout import page as archive_page
 from etl.archive.reader import found_in
 from etl.audit.findings import Finding, Violation, finding
@@ -13,7 +13,7 @@ from etl.extract.rate_limit import Window, our_share
 from etl.extract.retry import rest
 from etl.formatting import safe
 from etl.json_text import json_text, parsed_text, path_step
-from etl.load.row_set import Seen
+from etl.load.row_set import RowSet
 from etl.model import Record, Reject, RunReport, StreamReport, as_json
 from etl.operations.plan_document import MAX_BYTES, MAX_LINE, SourcePlan, read_plans
 from etl.pipeline.selection import WHOLE, Selection

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from etl.config.settings import Limits, Settings, load, masked
+from etl.config.settings import LimitSettings, Settings, load, masked
 from etl.errors import ConfigError
 
 ENVIRON = {"KEY": "key-of-acme"}
@@ -35,7 +35,7 @@ def test_a_source_needs_only_a_provider_and_a_key(tmp_path):
         "https://api.layers.com",
         None,
         "UTC",
-        Limits(),
+        LimitSettings(),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.config.file import LimitsTable, source_table
-from etl.config.settings import Limits, Settings, example, json_schema, load
+from etl.config.settings import LimitSettings, Settings, example, json_schema, load
 from etl.providers import PROVIDERS
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -83,7 +83,7 @@ def test_all_commented_options_of_the_example_can_be_set_together(tmp_path):
 
 def test_the_commented_limits_of_the_example_are_the_defaults_but_for_the_windows(tmp_path):
     limits = loaded(tmp_path, without_comment(OPTIONS)).sources["acme-launchdarkly"].limits
-    assert limits == Limits(concurrency=4, rate_limits=("100/10s", "900/15min"))
+    assert limits == LimitSettings(concurrency=4, rate_limits=("100/10s", "900/15min"))
 
 
 def test_the_commented_limits_of_the_example_are_all_limits():

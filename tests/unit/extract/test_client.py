@@ -21,7 +21,7 @@ from etl.errors import (
     RequestRejected,
     TransientError,
 )
-from etl.extract.client import Client, Patience, Unlimited
+from etl.extract.client import Client, RetryPolicy, Unlimited
 from etl.providers import PROVIDERS
 from etl.providers.kit import Request
 from tests.unit.builders import BASE, NOW, OWN_KEY, Clock, client
@@ -290,7 +290,7 @@ def test_429s_with_retry_after_zero_are_no_hot_loop():
 
 def test_429s_end_after_the_attempts():
     _, route = refused(TransientError, refusal(retry_after="0"))
-    assert route.call_count == Patience().attempts
+    assert route.call_count == RetryPolicy().attempts
 
 
 def test_a_garbled_retry_after_is_an_ordinary_429():
@@ -326,7 +326,7 @@ def test_an_absurd_reset_announced_with_an_answer_costs_a_minute_at_most():
 
 
 def test_who_is_told_to_wait_longer_than_its_patience_does_not_ask():
-    impatient = client(patience=Patience(seconds=5))
+    impatient = client(patience=RetryPolicy(seconds=5))
     announced = {"x-ratelimit-global-remaining": "0", "x-ratelimit-reset": str((NOW + 20) * 1000)}
     answer = httpx.Response(200, json={}, headers=announced)
     with vendor(answer) as route, closing(impatient) as asking:
@@ -498,7 +498,7 @@ def test_an_empty_budget_does_not_hold_back_the_answer_that_announced_it():
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504])
 def test_a_burst_of_server_errors_is_bounded(status):
     _, route = refused(TransientError, refusal(status))
-    assert route.call_count == Patience().attempts
+    assert route.call_count == RetryPolicy().attempts
 
 
 def test_a_passing_server_error_is_survived():
@@ -536,7 +536,7 @@ def test_a_passing_trouble_of_the_network_is_survived(trouble):
 
 def test_a_lasting_trouble_of_the_network_is_transient():
     _, route = refused(TransientError, httpx.ConnectError("refused"))
-    assert route.call_count == Patience().attempts
+    assert route.call_count == RetryPolicy().attempts
 
 
 @pytest.mark.parametrize(
@@ -565,7 +565,7 @@ def test_a_body_whose_length_was_said_came_whole(said):
 
 def test_a_body_that_stays_half_is_a_protocol_error():
     _, route = refused(ProtocolError, cut())
-    assert route.call_count == Patience().attempts
+    assert route.call_count == RetryPolicy().attempts
 
 
 def test_an_html_page_is_a_protocol_error():
@@ -575,13 +575,13 @@ def test_an_html_page_is_a_protocol_error():
 
 def test_a_body_above_the_cap_is_refused_at_once():
     large = httpx.Response(200, content=b'{"a": "' + b"x" * 2000 + b'"}')
-    _, route = refused(ProtocolError, large, patience=Patience(max_body=1000))
+    _, route = refused(ProtocolError, large, patience=RetryPolicy(max_body=1000))
     assert route.call_count == 1
 
 
 def test_a_body_below_the_cap_is_taken():
     with vendor(httpx.Response(200, content=b"[" + b" " * 900 + b"]")):
-        assert len(ask(patience=Patience(max_body=1000)).body) == 902
+        assert len(ask(patience=RetryPolicy(max_body=1000)).body) == 902
 
 
 def test_a_broken_compression_is_asked_again():
@@ -603,7 +603,11 @@ def test_an_answer_that_never_ends_is_cut_off():
 
     slow = lambda: httpx.Response(200, stream=Trickle())  # noqa: E731
     refused(
-        TransientError, slow, clock=clock, patience=Patience(timeout=20, attempts=2), jitter=float
+        TransientError,
+        slow,
+        clock=clock,
+        patience=RetryPolicy(timeout=20, attempts=2),
+        jitter=float,
     )
     assert clock.time - NOW == pytest.approx(42)
 
@@ -647,7 +651,7 @@ def test_a_connection_closed_in_mid_body_is_transient():
         threading.Thread(target=_answer_half, args=(server, 2), daemon=True).start()
         base = f"http://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(TransientError, match="after 2 tries"):
-            ask(base_url=base, patience=Patience(attempts=2))
+            ask(base_url=base, patience=RetryPolicy(attempts=2))
 
 
 def _answer_half(server, times):
@@ -712,7 +716,7 @@ def test_a_packed_body_that_is_not_whole_is_asked_again_and_named(packed):
         200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(packed)
     )
     error, route = refused(ProtocolError, made)
-    assert route.call_count == Patience().attempts
+    assert route.call_count == RetryPolicy().attempts
     assert "the body cannot be decoded" in str(error)
 
 
@@ -733,7 +737,7 @@ def test_a_bomb_of_many_members_is_capped(coding):
     made = lambda: httpx.Response(  # noqa: E731
         200, headers={"Content-Encoding": coding}, stream=httpx.ByteStream(packed)
     )
-    refused(ProtocolError, made, patience=Patience(max_body=2**20))
+    refused(ProtocolError, made, patience=RetryPolicy(max_body=2**20))
 
 
 SERVER_ERRORS = [500, 503, 507, 508, 520, 521, 522, 523, 524, 525, 527, 529, 530, 599]
@@ -769,7 +773,7 @@ def test_a_wait_beyond_patience_tells_its_cause_first():
 
 
 def test_a_server_error_without_patience_is_told_as_it_is():
-    error, _ = refused(TransientError, refusal(500), patience=Patience(seconds=0.1))
+    error, _ = refused(TransientError, refusal(500), patience=RetryPolicy(seconds=0.1))
     assert not isinstance(error, RateLimited)
     assert "500 no" in str(error)
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from etl.errors import ProtocolError
-from etl.extract.pages import MAX_SINGLE, Reader, fetched, single
+from etl.extract.pages import MAX_SINGLE, PageReader, fetched, single
 from etl.providers.kit import Request, Response
 
 MEGABYTE = b" " * 2**20
@@ -23,7 +23,7 @@ def test_each_answer_is_fetched_once_however_large_they_are_together() -> None:
         asked[request.path] += 1
         return answer(MEGABYTE)
 
-    reader = Reader(fetch=fetch, fingerprint=str, concurrency=2)
+    reader = PageReader(fetch=fetch, fingerprint=str, concurrency=2)
     places = [place for place, _ in fetched(reader, ((n, Request(f"/{n}")) for n in range(40)))]
     assert places == list(range(40))
     assert asked == {f"/{n}": 1 for n in range(40)}
@@ -39,7 +39,7 @@ def test_who_stops_early_asks_for_nothing_that_has_not_begun() -> None:
             going_on.wait()
         return answer(b"{}")
 
-    reader = Reader(fetch=fetch, fingerprint=str, concurrency=2)
+    reader = PageReader(fetch=fetch, fingerprint=str, concurrency=2)
     answers = fetched(reader, ((n, Request(f"/{n}")) for n in range(9)))
     next(answers)
     answers.close()  # type: ignore[attr-defined]  # it is a generator

@@ -1,10 +1,10 @@
 """A set of row ids as a bitmap."""
 
-from etl.load.row_set import Seen
+from etl.load.row_set import RowSet
 
 
 def seen(*ids):
-    found = Seen()
+    found = RowSet()
     for row_id in ids:
         found.add(row_id)
     return found
