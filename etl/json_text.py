@@ -36,7 +36,7 @@ def _encode() -> Callable[[Any], Iterable[str]]:
 
 _encoded = _encode()
 
-MOST_KEY_BYTES = 800  # PostgreSQL refuses an index entry above 2704 bytes; one may hold three keys
+MAX_KEY_BYTES = 800  # PostgreSQL refuses an index entry above 2704 bytes; one may hold three keys
 
 
 def json_text(value: Any) -> str:
@@ -171,9 +171,9 @@ _PLAIN = re.compile(r"[^\s.\[\]\"']+")
 
 def is_key(text: str) -> bool:
     """Whether a text is short enough to stand in an index."""
-    if len(text) <= MOST_KEY_BYTES // 4:  # no letter takes more than four bytes
+    if len(text) <= MAX_KEY_BYTES // 4:  # no letter takes more than four bytes
         return True
-    return len(text.encode("utf-8", "replace")) <= MOST_KEY_BYTES
+    return len(text.encode("utf-8", "replace")) <= MAX_KEY_BYTES
 
 
 def json_type(value: Json) -> str:

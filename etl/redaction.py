@@ -9,8 +9,8 @@ import re
 from urllib.parse import quote, unquote, unquote_plus
 
 MASK = "***"
-SHORTEST_RUN = 4  # characters of a password that are masked wherever they stand together
-SHORTEST_RUN_OF_KEY = 12  # API keys begin with words such as console-
+MIN_MASKED_LENGTH = 4  # characters of a password that are masked wherever they stand together
+MIN_MASKED_KEY_LENGTH = 12  # API keys begin with words such as console-
 
 ENCODING_HINT = (
     "in a user name or password @ : / ? # & % must be percent-encoded "
@@ -28,7 +28,7 @@ _SAFE_URL = re.compile(
 _runs: set[str] = set()  # of characters that are masked, in lower case
 
 
-def protect(secret: str, *, shortest: int = SHORTEST_RUN) -> None:
+def protect(secret: str, *, shortest: int = MIN_MASKED_LENGTH) -> None:
     """From now on no `shortest` characters of the secret that follow each other are told."""
     folded = _folded(secret)
     for start in range(len(folded) - shortest + 1):
@@ -42,7 +42,7 @@ def forget() -> None:
 
 def protect_key(key: str) -> None:
     """The same for an API key, which may share a few characters with other words."""
-    protect(key, shortest=max(SHORTEST_RUN, min(SHORTEST_RUN_OF_KEY, len(key))))
+    protect(key, shortest=max(MIN_MASKED_LENGTH, min(MIN_MASKED_KEY_LENGTH, len(key))))
 
 
 def protect_url(url: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MOST_EXAMPLES = 5
+MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def finding(check: str, promise: str, remedy: str, violations: Iterable[Violatio
     first: dict[bool, list[str]] = {True: [], False: []}
     for violation in violations:
         counts[violation.harmless] += 1
-        if counts[violation.harmless] <= MOST_EXAMPLES:
+        if counts[violation.harmless] <= MAX_EXAMPLES:
             first[violation.harmless].append(str(violation))
     return Finding(
         check=check,

@@ -67,12 +67,12 @@ def _is_unedited(path: Path) -> bool:
     """Whether the file is as `etl init` writes it, for all providers or for some."""
     from itertools import combinations
 
-    from etl.config.settings import MOST_BYTES, example
+    from etl.config.settings import MAX_CONFIG_BYTES, example
     from etl.files import text_in
     from etl.providers import PROVIDERS
 
     try:
-        text = text_in(path, most=MOST_BYTES)
+        text = text_in(path, most=MAX_CONFIG_BYTES)
     except (OSError, ValueError):
         return False
     numbers = range(1, len(PROVIDERS) + 1)

@@ -134,11 +134,11 @@ def _is_demo(database: Path) -> bool:
 
 def _is_demo_config(path: Path, folder: Path) -> bool:
     """Whether the file is as the demo wrote it, whatever the port was."""
-    from etl.config.settings import MOST_BYTES
+    from etl.config.settings import MAX_CONFIG_BYTES
     from etl.files import text_in
 
     try:
-        text = text_in(path, most=MOST_BYTES)
+        text = text_in(path, most=MAX_CONFIG_BYTES)
     except (OSError, ValueError):
         return False
     return _URL.sub("", text) == _URL.sub("", _config(folder, "http://127.0.0.1:0"))

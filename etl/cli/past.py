@@ -221,10 +221,10 @@ SIGNS: Mapping[str, str] = {
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[: MAX_VALUE_LENGTH - 1]}…"
 
 
-LONGEST_VALUE = 100
+MAX_VALUE_LENGTH = 100
 
 
 def stream_of(name: str) -> str:

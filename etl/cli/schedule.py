@@ -45,10 +45,10 @@ def run(
 ) -> None:
     """Run every source on its cron line; SIGHUP reads the configuration again, SIGTERM ends it."""
     from etl.operations.sync import Running, landed, last_started
-    from etl.schedule.daemon import MOST_AT_ONCE, Schedule
+    from etl.schedule.daemon import MAX_RUNS_AT_ONCE, Schedule
     from etl.schedule.health import Metrics, served
 
-    engine = context.database(ctx.obj, at_once=MOST_AT_ONCE)
+    engine = context.database(ctx.obj, at_once=MAX_RUNS_AT_ONCE)
     metrics = Metrics(
         sources=lambda: context.settings(ctx.obj).sources,
         landed=lambda names: landed(engine, names),

@@ -27,7 +27,7 @@ from etl.extract.rate_limit import window_of
 from etl.providers import PROVIDERS
 from etl.redaction import ENCODING_HINT, is_clear
 
-LONGEST_NAME = 63  # bytes; Postgres cuts off the rest
+MAX_NAME_BYTES = 63  # bytes; Postgres cuts off the rest
 DEFAULT_DATABASE_URL = "sqlite:///data/etl.db"
 _HOST = re.compile(
     r"[\w-]+(\.[\w-]+)*\.?|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+"
@@ -177,8 +177,8 @@ def _rate_limit(text: str) -> str:
 
 def _schema_name(text: str) -> str:
     """A name that Postgres takes for a schema."""
-    if not text.isprintable() or text.startswith("pg_") or len(text.encode()) > LONGEST_NAME:
-        raise ValueError(f"expected the name of a schema: at most {LONGEST_NAME} bytes, no pg_…")
+    if not text.isprintable() or text.startswith("pg_") or len(text.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"expected the name of a schema: at most {MAX_NAME_BYTES} bytes, no pg_…")
     return text
 
 

@@ -21,7 +21,7 @@ _QUOTES = frozenset(
 )
 _ASSIGNMENT = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=\s*[^\s=]")  # not base64's ==
 _BYTE_ORDER_MARK = "\ufeff"
-MOST_BYTES = 2**16
+MAX_SECRET_BYTES = 2**16
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -105,12 +105,12 @@ def _secret_file(file: Path) -> str:
         found = file.stat()
         exposed = found.st_mode & _OTHERS and _is_ours(file, found)
         regular = stat.S_ISREG(found.st_mode)
-        text = "" if exposed or not regular else _text(content(file, most=MOST_BYTES))
+        text = "" if exposed or not regular else _text(content(file, most=MAX_SECRET_BYTES))
     except UnicodeDecodeError:
         raise ValueError(f"the file {file} is not text") from None
     except ValueError:
         raise ValueError(
-            f"the file {file} is larger than a secret may be ({MOST_BYTES:,} bytes)"
+            f"the file {file} is larger than a secret may be ({MAX_SECRET_BYTES:,} bytes)"
         ) from None
     except OSError as error:
         raise ValueError(f"cannot read the file {file}: {error.strerror}") from None

@@ -75,7 +75,7 @@ _PROXY_VARIABLES = (
 _NOTICE_URLS: Key = ("notices", "urls")
 _FINGERPRINT_KEY: Key = ("security", "fingerprint_key")
 _MIB = 1024 * 1024
-MOST_BYTES = _MIB  # of a configuration: thousands of sources
+MAX_CONFIG_BYTES = _MIB  # of a configuration: thousands of sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,14 +303,14 @@ def _protect_values(value: Json) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return text_in(path, most=MOST_BYTES)
+        return text_in(path, most=MAX_CONFIG_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `etl init` writes one") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text") from None
     except ValueError:
         raise ConfigError(
-            f"{path}: larger than a configuration may be ({MOST_BYTES:,} bytes)"
+            f"{path}: larger than a configuration may be ({MAX_CONFIG_BYTES:,} bytes)"
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None

@@ -28,7 +28,7 @@ __all__ = ["open_engine", "open_reader", "quoted", "reading", "relaxed", "snapsh
 BUSY_SECONDS = 30  # in which the driver waits by itself, and hears no signal
 SILENT_SECONDS = 5  # a longer wait for another writer is told
 WRITER_SECONDS = 600  # SQLite has one writer at a time, and the merge of a million layers is long
-OLDEST_SQLITE = (3, 35)
+MIN_SQLITE = (3, 35)
 CACHE_KIB = 16 * 1024  # SQLite's own 2 MB do not hold the indexes of a merge
 CHECKPOINT_PAGES = 8192  # 32 MB of WAL; at SQLite's own 4 MB nearly every commit of a load waits
 
@@ -53,7 +53,7 @@ def open_engine(
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _open_postgres(parsed, begin=WRITE, schema=schema, connections=connections)
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+    if sqlite3.sqlite_version_info < MIN_SQLITE:
         raise ConfigError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer needed")
     _refuse_no_file(Path(parsed.database or ""))
     _make_folder(Path(parsed.database or "").parent)

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Row, Select, Text, case, cast, func
 
 from etl.batches import together
 
-MOST_TEXT = 2**20  # characters of JSON that are read at once; a document that is larger, alone
-MOST_ROWS = 500
-MOST_QUERIES = 100
+MAX_TEXT = 2**20  # characters of JSON that are read at once; a document that is larger, alone
+MAX_ROWS = 500
+MAX_QUERIES = 100
 _AT_ONCE = 5000  # sizes
 
 
@@ -22,13 +22,13 @@ def pieces(
     documents: the columns whose values may be large, as the query's tables name them. Their sizes
     are read first, by a second cursor over the same rows.
     """
-    with connection.execute(query, execution_options={"yield_per": MOST_ROWS}) as found:
+    with connection.execute(query, execution_options={"yield_per": MAX_ROWS}) as found:
         if not documents:
             yield from found.partitions()
             return
         sizes = _sizes(query, documents, connection.dialect.name)
         with connection.execute(sizes, execution_options={"yield_per": _AT_ONCE}) as measured:
-            for some in together(measured.scalars(), int, most=MOST_ROWS, room=MOST_TEXT):
+            for some in together(measured.scalars(), int, most=MAX_ROWS, room=MAX_TEXT):
                 yield found.fetchmany(len(some))
 
 
@@ -43,7 +43,7 @@ def size_of(connection: Connection, *documents: Any) -> Any:
     return _size(documents, connection.dialect.name)
 
 
-@lru_cache(maxsize=MOST_QUERIES)
+@lru_cache(maxsize=MAX_QUERIES)
 def _sizes(query: Select[Any], documents: Sequence[Any], dialect: str) -> Select[Any]:
     """Put together once for a query that is kept."""
     return query.with_only_columns(_size(documents, dialect))

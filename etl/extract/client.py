@@ -38,7 +38,7 @@ from etl.json_text import one_line, vendor_message
 from etl.log_fields import fields
 from etl.providers.kit import Json, Request, Response, Traffic
 from etl.providers.wire import is_closed, parse, redact, start_of
-from etl.redaction import SHORTEST_RUN_OF_KEY
+from etl.redaction import MIN_MASKED_KEY_LENGTH
 from etl.signals import wait_in_pieces
 
 log = logging.getLogger(__name__)
@@ -449,7 +449,7 @@ class Client:
     def _own(self, body: bytes) -> bytes:
         """The body without the key that was sent, which a vendor may repeat anywhere in it."""
         key = self.secret.encode()
-        return body.replace(key, b"[key]") if len(key) >= SHORTEST_RUN_OF_KEY else body
+        return body.replace(key, b"[key]") if len(key) >= MIN_MASKED_KEY_LENGTH else body
 
     def _error(self, failure: Failure, url: httpx.URL, attempts: int) -> SourceError:
         tries = f" after {attempts} tries" if attempts > 1 else ""

@@ -14,7 +14,7 @@ from etl.transform.canonical import HASH_RULE
 from etl.transform.classify import Before
 
 DIGEST = 16  # bytes of a content hash
-_FEWEST = 64  # places of the table of the smallest list
+_MIN_PLACES = 64  # places of the table of the smallest list
 _NO_TIME = float("-inf")
 _POSITIVE = 2**64 - 1
 
@@ -26,7 +26,7 @@ class ListContent:
     Two that have the same hash are taken for one that came twice: then a list is read once more.
     """
 
-    _places: "array[int]" = field(default_factory=lambda: _table(_FEWEST), repr=False)
+    _places: "array[int]" = field(default_factory=lambda: _table(_MIN_PLACES), repr=False)
     _keys: "array[int]" = field(default_factory=lambda: array("Q"), repr=False)
     _readings: "array[int]" = field(default_factory=lambda: array("I"), repr=False)
     _staged: "array[int]" = field(default_factory=lambda: array("I"), repr=False)

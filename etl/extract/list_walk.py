@@ -14,7 +14,7 @@ from etl.model import StreamStatus
 from etl.providers.kit import Page, Partition, Request
 
 MAX_REJECTS = 1000  # of one list that are kept; more of them are counted
-MOST_WALKS = 3  # a list that moves while it is read is read again this often
+MAX_WALKS = 3  # a list that moves while it is read is read again this often
 
 
 @dataclass(slots=True, kw_only=True)

@@ -28,9 +28,9 @@ from etl.providers.wire import clean, parse
 from etl.signals import wait_in_pieces
 from etl.transform.canonical import hash_of
 
-MOST_PAGES = 1_000_000
-MOST_STEPS_BACK = 5  # in a row; a step back is earned again by two pages that follow
-MOST_WAITING = 16 * 2**20  # bytes of answers that wait for their turn
+MAX_PAGES = 1_000_000
+MAX_STEPS_BACK = 5  # in a row; a step back is earned again by two pages that follow
+MAX_WAITING_BYTES = 16 * 2**20  # bytes of answers that wait for their turn
 MAX_SINGLE = 2 * 2**20  # bytes of an answer that is about one thing, of which several are held
 OVERLAP = 1  # records; a page that begins with the last one of the page before follows it
 
@@ -76,13 +76,13 @@ def pages(
     on an answer that is not as documented.
     """
     visited: set[Request] = set()
-    credit, stepped, spoiled = 2 * MOST_STEPS_BACK, False, False
+    credit, stepped, spoiled = 2 * MAX_STEPS_BACK, False, False
     request: Request | None = start
     while request is not None:
         if request in visited:
             raise ProtocolError(f"page {len(visited)} leads back to a page already read: a loop")
-        if len(visited) >= MOST_PAGES:
-            raise ProtocolError(f"no end after {MOST_PAGES} pages")
+        if len(visited) >= MAX_PAGES:
+            raise ProtocolError(f"no end after {MAX_PAGES} pages")
         visited.add(request)
         page = _page_after(before, reader, stream, request, first=first, number=len(visited))
         first = None
@@ -100,7 +100,7 @@ def pages(
             continue
         spoiled = spoiled or (back is not None and not follows(marks, before))
         yield replace(page, gap=spoiled)
-        credit, before = min(credit + 1, 2 * MOST_STEPS_BACK), marks
+        credit, before = min(credit + 1, 2 * MAX_STEPS_BACK), marks
         request = _overlapped(stream, page) if overlapping else page.next
 
 
@@ -302,7 +302,7 @@ class _Room:
         outcome = _outcome(fetch, request)
         size = _size(outcome)
         with self.lock:
-            if size and self.held + size > MOST_WAITING:
+            if size and self.held + size > MAX_WAITING_BYTES:
                 return None
             self.held += size
         return outcome

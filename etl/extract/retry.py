@@ -19,18 +19,20 @@ NEVER_PASSES = frozenset({501, 505})  # not implemented, another HTTP version
 RETRYABLE = frozenset({408, 425, 429, *range(500, 600)}) - NEVER_PASSES
 DEFAULT_PAUSE = 10.0  # LaunchDarkly's window; sent without any header by all three vendors
 FIRST_BACKOFF = 0.5
-LONGEST_BACKOFF = 30.0
+MAX_BACKOFF_SECONDS = 30.0
 JITTER_SHARE = 0.1
 LEAST_PAUSE = 1.0
 FIRST_REST = timedelta(minutes=1)  # of a source whose run failed
-LONGEST_REST = timedelta(hours=6)
-MOST_FAILURES = 5  # in a row, until a job is given up; the next tick of its schedule is a new one
-LANDED = (OK, PARTIAL, UnsafeChange.exit_code)
+MAX_REST = timedelta(hours=6)
+MAX_FAILURES = 5  # in a row, until a job is given up; the next tick of its schedule is a new one
+COMMITTED_EXIT_CODES = (OK, PARTIAL, UnsafeChange.exit_code)
 FOR_PEOPLE = (ConfigError.exit_code, AccessDenied.exit_code)
-LONGEST_ASKED = 86_400.0  # a refusal that asks for more is asked again after a day
-ABSURD = 366 * 86_400.0  # nobody means a longer wait: it is asked again after an hour
+MAX_RETRY_AFTER_SECONDS = 86_400.0  # a refusal that asks for more is asked again after a day
+ABSURD_RETRY_AFTER_SECONDS = (
+    366 * 86_400.0
+)  # nobody means a longer wait: it is asked again after an hour
 AFTER_ABSURD = 3600.0
-LONGEST_ANNOUNCED = 60.0  # beyond the vendor's windows; a refusal would say it again
+MAX_ANNOUNCED_SECONDS = 60.0  # beyond the vendor's windows; a refusal would say it again
 
 _RESETS = ("x-ratelimit-reset", "x-ratelimit-auth-token-reset")
 _REMAINING = (
@@ -71,7 +73,7 @@ def wait_before_retry(failure: Failure, attempt: int, *, now: float, jitter: flo
     if asked is not None or failure.status == 429:
         pause = max(asked if asked is not None else DEFAULT_PAUSE * attempt, LEAST_PAUSE)
         return pause * (1 + JITTER_SHARE * jitter) if asked is None else pause + jitter
-    return jitter * min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(attempt, 16))
+    return jitter * min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF * 2.0 ** min(attempt, 16))
 
 
 def is_retryable(status: int) -> bool:
@@ -95,7 +97,7 @@ def asked_pause(headers: Mapping[str, str], *, now: float) -> float | None:
 
 
 def _bounded(wait: float) -> float:
-    return AFTER_ABSURD if wait > ABSURD else min(wait, LONGEST_ASKED)
+    return AFTER_ABSURD if wait > ABSURD_RETRY_AFTER_SECONDS else min(wait, MAX_RETRY_AFTER_SECONDS)
 
 
 def pause_after(
@@ -112,12 +114,12 @@ def pause_after(
         if (left := min(_numbers(headers.get(remaining)), default=None)) is not None
         and left <= others + spared * max(_numbers(headers.get(limit)), default=0.0)
     ]
-    return min(max(waits, default=0.0), LONGEST_ANNOUNCED)
+    return min(max(waits, default=0.0), MAX_ANNOUNCED_SECONDS)
 
 
 def rest(failures: int) -> timedelta:
     """How long a source rests after so many failures in a row."""
-    return min(LONGEST_REST, FIRST_REST * 2.0 ** min(failures - 1, 16))
+    return min(MAX_REST, FIRST_REST * 2.0 ** min(failures - 1, 16))
 
 
 def next_try(
@@ -127,11 +129,11 @@ def next_try(
 
     failures: in a row, this one too. retry_at: when the vendor allows the next request.
     """
-    if exit_code in LANDED or exit_code in FOR_PEOPLE:
+    if exit_code in COMMITTED_EXIT_CODES or exit_code in FOR_PEOPLE:
         return None
     if exit_code == TRY_AGAIN:
         return retry_at or now + rest(failures)
-    return now + rest(failures) if failures < MOST_FAILURES else None
+    return now + rest(failures) if failures < MAX_FAILURES else None
 
 
 def _retry_after(text: str | None, now: float) -> float | None:

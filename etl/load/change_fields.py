@@ -33,8 +33,8 @@ from etl.spool import Spool
 from etl.transform.canonical import content_of
 from etl.transform.diff import MISSING, VANISHED, field_changes, reshaped
 
-MOST_SHAPES = 10_000  # of a run and stream that are looked at; of others nothing is noted
-MOST_GONE = 20  # fields of a run and stream that are looked for in all records
+MAX_SHAPES = 10_000  # of a run and stream that are looked at; of others nothing is noted
+MAX_VANISHED_FIELDS = 20  # fields of a run and stream that are looked for in all records
 
 _FIRST = 1000  # records of a stream
 
@@ -67,7 +67,7 @@ def read_fields(
                 content_of(old, stream), content_of(new, stream), stream.list_keys
             )
             for shape in reshaped(found):
-                if shape in shapes or len(shapes) < MOST_SHAPES:
+                if shape in shapes or len(shapes) < MAX_SHAPES:
                     shapes[shape] += 1
             fields.add([record_id, [[one.path, _value(one.old), _value(one.new)] for one in found]])
     _note(connection, run, tables, shapes, now)
@@ -115,7 +115,7 @@ def _gone(connection: Connection, source: str, tables: RecordTables, shapes: Sha
     for (path, kind, _), records in shapes.items():
         if kind == VANISHED:
             lost[path] += records
-    looked_for = [path for path, _ in lost.most_common(MOST_GONE)]
+    looked_for = [path for path, _ in lost.most_common(MAX_VANISHED_FIELDS)]
     live = select(tables.current.c.raw).where(
         tables.current.c.source == source, ~tables.current.c.is_deleted
     )

@@ -25,7 +25,7 @@ _TITLES = {
     ROTATION: "SDK or mobile keys were rotated",
     DRIFT: "the shape of the records changed",
 }
-_MOST = 20  # lines of a list in one notice
+_MAX_LINES = 20  # lines of a list in one notice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,10 @@ def _held(report: RunReport, stream: str) -> str:
 
 def listing(kind: str, source: str, run_id: int, lines: Sequence[str]) -> Cause:
     """An event of a run that is told as a list."""
-    told = [*lines[:_MOST], *([f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else [])]
+    told = [
+        *lines[:_MAX_LINES],
+        *([f"and {len(lines) - _MAX_LINES} more"] if len(lines) > _MAX_LINES else []),
+    ]
     return Cause(kind=kind, source=source, detail=f"run {run_id}", message="\n".join(told))
 
 

@@ -16,7 +16,7 @@ from etl.errors import (
     SourceError,
 )
 from etl.extract.list_walk import (
-    MOST_WALKS,
+    MAX_WALKS,
     ListWalk,
     again,
     begin,
@@ -136,7 +136,7 @@ def confirm_keys(work: Crawl, stream: Stream) -> None:
 
 def _is_unsettled(work: Crawl, stream: Stream, walk: ListWalk) -> bool:
     """Whether an earlier process ended just before the next walk of the same list."""
-    ended = walk.ended and 0 < walk.number < MOST_WALKS
+    ended = walk.ended and 0 < walk.number < MAX_WALKS
     return ended and not _settled(work, stream, walk)
 
 
@@ -155,7 +155,7 @@ def _walk(work: Crawl, stream: Stream, walk: ListWalk, first: Response | None) -
         whole = _read_whole(work, stream, walk, first)
         if whole and _settled(work, stream, walk):
             return
-        if walk.number >= MOST_WALKS:
+        if walk.number >= MAX_WALKS:
             if unproved(walk) is None:
                 give_up(walk, StreamStatus.INCOMPLETE, f"{walk.number} walks of it did not agree")
             return
@@ -168,11 +168,11 @@ def _read_whole(work: Crawl, stream: Stream, walk: ListWalk, first: Response | N
         _read(work, stream, walk, first)
     except RequestRejected:
         # a cursor or offset that is no longer taken: once more from the first page
-        if walk.next is None or walk.number >= MOST_WALKS:
+        if walk.next is None or walk.number >= MAX_WALKS:
             raise
         return False
     except MisdirectedAnswer as error:
-        if walk.number >= MOST_WALKS:
+        if walk.number >= MAX_WALKS:
             give_up(walk, StreamStatus.INCOMPLETE, str(error))
             work.intake.checkpoint(stream.name, walk)
         return False

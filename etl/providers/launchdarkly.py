@@ -28,8 +28,8 @@ from etl.providers.wire import (
 
 VERSION = "20240415"
 ENVIRONMENTS_PAGE_SIZE = 100
-MOST_ID_BYTES = 2500  # below PostgreSQL's limit of an index entry; three keys of 800 bytes fit
-LONGEST_LETTER = 7  # bytes of a letter in JSON; \u001f is 6, and there are quotes and commas
+MAX_ID_BYTES = 2500  # below PostgreSQL's limit of an index entry; three keys of 800 bytes fit
+MAX_LETTER_BYTES = 7  # bytes of a letter in JSON; \u001f is 6, and there are quotes and commas
 
 
 class ProjectsOptions(Options):
@@ -160,7 +160,7 @@ class WireLayer(Wire):
         for environment, layer in self.environments.items():
             keys = [(one.experiment_key, one.flag_key) for one in layer.reservations]
             if any(_too_long(environment, one) for one in keys):
-                raise ValueError(f"the keys of a reservation are longer than {MOST_ID_BYTES} bytes")
+                raise ValueError(f"the keys of a reservation are longer than {MAX_ID_BYTES} bytes")
         return self
 
 
@@ -321,9 +321,9 @@ _quoted = json.encoder.encode_basestring
 
 def _too_long(environment_key: str, keys: tuple[str, str]) -> bool:
     letters = len(environment_key) + len(keys[0]) + len(keys[1])
-    if letters < MOST_ID_BYTES // LONGEST_LETTER:
+    if letters < MAX_ID_BYTES // MAX_LETTER_BYTES:
         return False
-    return len(reservation_id(environment_key, *keys).encode()) > MOST_ID_BYTES
+    return len(reservation_id(environment_key, *keys).encode()) > MAX_ID_BYTES
 
 
 def reservation_child(environment_key: str, reservation: WireReservation, raw: Json) -> Child:

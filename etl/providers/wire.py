@@ -27,19 +27,19 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from etl.errors import ProtocolError
-from etl.json_text import MOST_KEY_BYTES, is_key
+from etl.json_text import MAX_KEY_BYTES, is_key
 from etl.providers.kit import Json
 
-EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
-LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-_EARLIEST, _LATEST = EARLIEST.timestamp() * 1000, LATEST.timestamp() * 1000
+MIN_TIME = datetime(2005, 1, 1, tzinfo=UTC)
+MAX_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = MIN_TIME.timestamp() * 1000, MAX_TIME.timestamp() * 1000
 
 MAX_VALUES = 250_000  # of one body; a parsed value takes up to 300 bytes of memory
 MAX_DIGITS = 4 * 2**20  # of a body's numbers with an exponent, written out: 1e308 has 309
 MAX_CHILDREN = 10_000  # parameters or reservations of one layer
 MAX_UNKNOWN_FIELDS = 50  # of one item that are told as drift
-MOST_DEPTH = 64  # vendors nest about ten deep; beyond it hashing and cleaning would overflow
-_TOO_DEEP = f"it is nested more than {MOST_DEPTH} deep"
+MAX_DEPTH = 64  # vendors nest about ten deep; beyond it hashing and cleaning would overflow
+_TOO_DEEP = f"it is nested more than {MAX_DEPTH} deep"
 SHOWN_BYTES = 60
 
 SECRET_FIELDS = frozenset({"apiKey", "mobileKey"})
@@ -240,7 +240,7 @@ def rfc3339(value: Any) -> datetime | None:
         utc = aware.astimezone(UTC)
     except OverflowError:
         return None
-    return utc if EARLIEST <= utc < LATEST else None
+    return utc if MIN_TIME <= utc < MAX_TIME else None
 
 
 def number(value: Any) -> int | float | None:
@@ -265,7 +265,7 @@ def absent_list(value: Any) -> Any:
 def short_text(value: str) -> str:
     """A text that fits an index; ValueError on a longer one."""
     if not is_key(value):
-        raise ValueError(f"a key is longer than {MOST_KEY_BYTES} bytes")
+        raise ValueError(f"a key is longer than {MAX_KEY_BYTES} bytes")
     return value
 
 
@@ -409,7 +409,7 @@ def _refuse_depth(body: bytes) -> None:
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
     kept = plain.translate(_ONE_KIND, _NEITHER).replace(b'""', b"")  # of a text without brackets
     brackets = b"".join(kept.split(b'"')[::2])
-    for _ in range(MOST_DEPTH + 2):
+    for _ in range(MAX_DEPTH + 2):
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"")

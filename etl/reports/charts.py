@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from etl.reports.html import Child, Html, tag
 
-MOST_BARS = 60
+MAX_BARS = 60
 _SPANS = tuple(
     timedelta(**{unit: count})
     for unit, counts in (("minutes", (1, 5, 15)), ("hours", (1, 3, 6)), ("days", (1, 7, 28)))
@@ -37,8 +37,8 @@ def over_time(
 ) -> list[Bar]:
     """Bars of equal spans of time, all of them, the empty ones too; [(moment, kind, count)]."""
     longest = _SPANS[-1]
-    span = next((one for one in _SPANS if (end - begin) / one <= MOST_BARS), longest)
-    while (end - begin) / span > MOST_BARS:
+    span = next((one for one in _SPANS if (end - begin) / one <= MAX_BARS), longest)
+    while (end - begin) / span > MAX_BARS:
         span *= 2
     midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
     first = midnight + (begin - midnight) // span * span

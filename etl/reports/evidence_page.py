@@ -15,8 +15,8 @@ from etl.reports.html import Html, tag
 from etl.reports.paper import document, moment
 from etl.transform.diff import MISSING, FieldChange
 
-LONGEST_VALUE = 600  # letters of a value; what is cut says so
-MOST_HANDS = 12
+MAX_VALUE_LENGTH = 600  # letters of a value; what is cut says so
+MAX_ACTORS = 12
 
 
 def page(evidence: Evidence) -> str:
@@ -81,9 +81,9 @@ def _charts(evidence: Evidence) -> Html:
         tag("h3", "Where"),
         _bars(places),
         tag("h3", "By whom"),
-        _bars(hands[:MOST_HANDS]),
-        tag("p", f"and {count(len(hands) - MOST_HANDS, 'other')}", class_="note")
-        if len(hands) > MOST_HANDS
+        _bars(hands[:MAX_ACTORS]),
+        tag("p", f"and {count(len(hands) - MAX_ACTORS, 'other')}", class_="note")
+        if len(hands) > MAX_ACTORS
         else None,
     )
 
@@ -186,9 +186,9 @@ def _field(field: FieldChange) -> list[Html]:
 
 def _value(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    if len(text) <= LONGEST_VALUE:
+    if len(text) <= MAX_VALUE_LENGTH:
         return text
-    return f"{text[:LONGEST_VALUE]} … ({len(text):,} letters)"
+    return f"{text[:MAX_VALUE_LENGTH]} … ({len(text):,} letters)"
 
 
 def _footer(evidence: Evidence) -> Html:

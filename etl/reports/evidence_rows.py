@@ -19,9 +19,9 @@ from etl.model import Operation, RunKind, RunStatus
 from etl.reports.evidence import OPERATIONS, Completeness, Count, Event, Evidence, RunFacts
 from etl.transform.diff import FieldChange
 
-MOST_EVENTS = 2000  # that are told one by one
-MOST_RUNS = 200
-MOST_GAPS = 200  # of a run
+MAX_EVENTS = 2000  # that are told one by one
+MAX_RUNS = 200
+MAX_GAPS = 200  # of a run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def events(connection: Connection, asked: EvidenceQuery, *operations: str) -> li
     proofs = _proofs(connection, wanted)
     with closing(change_feed(connection, wanted)) as feed:
         groups = groupby(feed, key=attrgetter("change_id"))
-        return [_event(list(fields), proofs) for _, fields in islice(groups, MOST_EVENTS)]
+        return [_event(list(fields), proofs) for _, fields in islice(groups, MAX_EVENTS)]
 
 
 def _event(told: Sequence[Any], proofs: dict[tuple[int, str], str | None]) -> Event:
@@ -161,7 +161,7 @@ def completeness(connection: Connection, asked: EvidenceQuery) -> list[Completen
 
 
 def ran(
-    connection: Connection, asked: EvidenceQuery, *, most: int = MOST_RUNS
+    connection: Connection, asked: EvidenceQuery, *, most: int = MAX_RUNS
 ) -> tuple[list[RunFacts], tuple[int, int, int]]:
     """The newest runs that have something to tell; how many those are, how many not whole, all."""
     sums = _sums().subquery()
@@ -216,11 +216,11 @@ def _gaps(connection: Connection, row: Any) -> Iterator[str]:
         return
     query = select(run_streams).where(run_streams.c.run_id == row.run_id, ~run_streams.c.complete)
     order = (run_streams.c.stream, run_streams.c.parent_key)
-    for found in connection.execute(query.order_by(*order).limit(MOST_GAPS)):
+    for found in connection.execute(query.order_by(*order).limit(MAX_GAPS)):
         of = f" of {found.parent_key}" if found.parent_key else ""
         yield f"{found.stream}{of}: {found.incomplete_reason or found.status}"
     every = select(func.count()).select_from(query.subquery())
-    more = int(connection.execute(every).scalar_one()) - MOST_GAPS
+    more = int(connection.execute(every).scalar_one()) - MAX_GAPS
     if more > 0:
         told = f"`etl show {row.run_id} --partitions` tells all"
         yield f"and {count(more, 'more list')} not seen to the end; {told}"

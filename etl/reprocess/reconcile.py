@@ -30,7 +30,7 @@ from etl.batches import together
 from etl.db.bulk import copy_rows, parts
 from etl.db.engine import lock_events
 from etl.db.run_tables import outside_scope, rejects, schema_drift
-from etl.db.sized import MOST_TEXT, size_of
+from etl.db.sized import MAX_TEXT, size_of
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import Document
 from etl.json_text import json_text
@@ -307,7 +307,7 @@ def _readable(
             size = func.sum(size_of(connection, table.c.raw))
             query = select(row_id, size).where(row_id.in_(part)).group_by(row_id)
             sizes.update({one: int(much) for one, much in connection.execute(query)})
-        yield from together(part, sizes.__getitem__, most=len(part), room=MOST_TEXT)
+        yield from together(part, sizes.__getitem__, most=len(part), room=MAX_TEXT)
 
 
 def _identities(connection: Connection, tables: RecordTables, source: str) -> dict[Any, int]:

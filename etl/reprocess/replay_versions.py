@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from etl.audit.payloads import hashed_form
 from etl.batches import together
-from etl.db.sized import MOST_TEXT
+from etl.db.sized import MAX_TEXT
 from etl.json_text import type_at
 from etl.load import missing, staging
 from etl.load.events import write_events
@@ -47,7 +47,7 @@ class VersionReplay:
         streams = {stream.name: stream for stream in self.provider.streams}
         gone: dict[str, dict[int, str]] = {name: {} for name in streams}
         self.ordinal = 0
-        for part in together(moment.versions, attrgetter("size"), most=AT_ONCE, room=MOST_TEXT):
+        for part in together(moment.versions, attrgetter("size"), most=AT_ONCE, room=MAX_TEXT):
             batch = Batch()
             for name, stream in streams.items():
                 versions = [one for one in part if one.stream == name]

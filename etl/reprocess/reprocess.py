@@ -38,7 +38,7 @@ from etl.signals import to_its_end
 log = logging.getLogger(__name__)
 
 SAMPLES = 10
-MOST_REASONS = 5
+MAX_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def dumps_of(settings: Settings, source: str, folder: Path) -> SourceDumps:
     """The dumps of a source in that folder; ConfigError when none can be taken for one."""
     found = found_in(folder, source, PROVIDERS[settings.sources[source].provider])
     if not found.dumps:
-        why = "; ".join(found.left_out[:MOST_REASONS])
+        why = "; ".join(found.left_out[:MAX_REASONS])
         raise ConfigError(f"{folder} holds no dump of {source} that can be used: {why}")
     return SourceDumps(settings=settings, dumps=found.dumps, left_out=found.left_out)
 

@@ -22,13 +22,13 @@ from apscheduler.triggers.base import BaseTrigger
 from etl.config.cron import cron_trigger
 from etl.config.settings import Settings, SourceSettings
 from etl.errors import ConfigError, StoreError
-from etl.extract.retry import LANDED, rest
+from etl.extract.retry import COMMITTED_EXIT_CODES, rest
 from etl.log_fields import fields
 from etl.model import RunReport
 
 log = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 16
+MAX_RUNS_AT_ONCE = 16
 SPREAD = 5  # seconds
 MAX_REST = timedelta(days=1)
 
@@ -74,7 +74,7 @@ class Schedule:
     def __post_init__(self) -> None:
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(MOST_AT_ONCE)},
+            executors={"default": ThreadPoolExecutor(MAX_RUNS_AT_ONCE)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
 
@@ -214,7 +214,7 @@ class Schedule:
     def _judge(self, report: RunReport) -> None:
         """When a source is tried again that did not come to its end."""
         name = report.source
-        if report.exit_code in LANDED:
+        if report.exit_code in COMMITTED_EXIT_CODES:
             self._failures.pop(name, None)
             self._rests_until.pop(name, None)
             return

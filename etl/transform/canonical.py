@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 from pydantic import ValidationError
 
-from etl.json_text import MOST_KEY_BYTES, field_step, is_key, json_type, parsed_text
+from etl.json_text import MAX_KEY_BYTES, field_step, is_key, json_type, parsed_text
 from etl.model import Record, Reject
 from etl.providers.kit import Json, Partition, Stream
 
@@ -35,7 +35,7 @@ def identity_of(item: Json, stream: Stream) -> tuple[str, str]:
     if not isinstance(identity, str) or not identity:
         return "", _cut(f"the id is {identity!r}, not text")
     if not is_key(identity):
-        return "", f"the id is longer than {MOST_KEY_BYTES} bytes"
+        return "", f"the id is longer than {MAX_KEY_BYTES} bytes"
     return identity, ""
 
 

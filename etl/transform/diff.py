@@ -14,9 +14,9 @@ from typing import Any
 
 from etl.json_text import Json, field_step, json_text, json_type
 
-MOST_CHANGES = 5000  # of a record; a body may hold 250,000 values
+MAX_CHANGES = 5000  # of a record; a body may hold 250,000 values
 _ANY_DEPTH = -1
-MOST_PATH = 500  # letters; a path is part of a primary key, and an index entry has its limit
+MAX_PATH_LENGTH = 500  # letters; a path is part of a primary key, and an index entry has its limit
 
 VANISHED, RETYPED = "vanished", "retyped"
 
@@ -51,8 +51,8 @@ def field_changes(old: Json, new: Json, keyed: Mapping[str, Sequence[str]]) -> l
         return []
     for depth in (_ANY_DEPTH, 1):
         found = _differences(old, new, "", keyed, depth)
-        changes = list(islice(found, MOST_CHANGES + 1))
-        if len(changes) <= MOST_CHANGES:
+        changes = list(islice(found, MAX_CHANGES + 1))
+        if len(changes) <= MAX_CHANGES:
             return sorted(changes, key=lambda change: change.path)
     return [FieldChange("", old, new)]
 
@@ -72,7 +72,7 @@ def _differences(
         return
     before, after, listed = _parts(old, new, path, keyed)
     names = {**before, **after}
-    if not names or any(len(_below(path, name, listed=listed)) > MOST_PATH for name in names):
+    if not names or any(len(_below(path, name, listed=listed)) > MAX_PATH_LENGTH for name in names):
         yield FieldChange(path, old, new)
         return
     for name in names:  # their paths are made one by one: of many long ones all would take much

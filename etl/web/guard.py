@@ -30,7 +30,7 @@ log = logging.getLogger("etl.web")
 
 COOKIE = "etl_session"
 SESSION_SECONDS = 12 * 3600
-LONGEST_FORM = 4096
+MAX_FORM_BYTES = 4096
 MAX_PATH = 8192  # bytes
 _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
@@ -140,7 +140,7 @@ class Guard:
         body = b""
         async for chunk in request.stream():
             body += chunk
-            if len(body) > LONGEST_FORM:
+            if len(body) > MAX_FORM_BYTES:
                 return PlainTextResponse("too long\n", 413)
         form = parse_qs(body.decode("utf-8", "replace"))
         given, wanted = (form.get(name, [""])[0] for name in ("token", "next"))

@@ -21,14 +21,14 @@ from etl.web.charts import Chart, pieces, stacked
 
 Values = Mapping[str, Any]
 
-LONGEST_CHART = timedelta(days=30)
+MAX_CHART_SPAN = timedelta(days=30)
 STATUSES = (
     *(RunStatus.OK, RunStatus.PARTIAL, RunStatus.HELD, RunStatus.PARKED, RunStatus.RUNNING),
     *(RunStatus.DENIED, RunStatus.FAILED, RunStatus.ABORTED, RunStatus.DRY_RUN),
 )
 SINCE = {"": "any time", "24h": "the last day", "7d": "the last 7 days", "30d": "the last 30 days"}
-LATEST = 8
-MOST_LISTS = 300
+NEWEST_CHANGES = 8
+MAX_LISTS = 300
 
 
 def overview(connection: Connection, asked: PageQuery) -> Values:
@@ -43,7 +43,9 @@ def overview(connection: Connection, asked: PageQuery) -> Values:
         "oldest": _oldest(fresh),
         "charts": _charts(connection, span, asked.then) if span else (),
         "waiting": activity.open_rejects(connection, asked.moment),
-        "events": feed.events(connection, feed.ChangeQuery(until=asked.moment), None, most=LATEST),
+        "events": feed.events(
+            connection, feed.ChangeQuery(until=asked.moment), None, most=NEWEST_CHANGES
+        ),
     }
 
 
@@ -64,8 +66,8 @@ def _charts(
     connection: Connection, span: tuple[datetime, datetime], until: datetime
 ) -> tuple[Chart, Chart]:
     """Runs and changes over time, up to the moment looked at or a while after the last run."""
-    end = min(until, max(span[1] + timedelta(minutes=5), until - LONGEST_CHART))
-    time = pieces(max(span[0], end - LONGEST_CHART), end)
+    end = min(until, max(span[1] + timedelta(minutes=5), until - MAX_CHART_SPAN))
+    time = pieces(max(span[0], end - MAX_CHART_SPAN), end)
     ended = activity.runs_by_time(connection, time.begin, time.end, time.letters)
     changed = activity.changes_by_time(connection, time.begin, time.end, time.letters)
     return (
@@ -134,10 +136,12 @@ def run(connection: Connection, asked: PageQuery) -> Values:
     return {
         "run": found,
         "streams": [row for row in streams if row.parent_id == ""],
-        "lists": lists[:MOST_LISTS],
+        "lists": lists[:MAX_LISTS],
         "all_lists": len(lists),
         "partitions": [row for row in streams if row.parent_id != ""],
-        "events": feed.events(connection, feed.ChangeQuery(run_id=run_id), None, most=LATEST),
+        "events": feed.events(
+            connection, feed.ChangeQuery(run_id=run_id), None, most=NEWEST_CHANGES
+        ),
         "later": asked.moment is not None and found.started_at > asked.moment,
     }
 

@@ -17,7 +17,7 @@ from etl.formatting import count, safe, span, time
 from etl.transform.diff import MISSING
 from etl.web.asked import PageQuery, written
 
-LONGEST_VALUE = 300
+MAX_VALUE_LENGTH = 300
 
 
 def environment() -> Environment:
@@ -82,7 +82,7 @@ def _value(value: Any) -> str:
 
 def _short(text: str) -> str:
     """The beginning of a text that is too long for a table."""
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[: MAX_VALUE_LENGTH - 1]}…"
 
 
 def _lines(value: Any) -> list[str]:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.cli.command import Ended, Place, etl, process, variables
-from tests.support.internals.values import SHORTEST_RUN
+from tests.support.internals.values import MIN_MASKED_LENGTH
 
 SOURCE = '[sources.ly]\nprovider = "layers"\napi_key = { env = "KEY_ly" }\n'
 CLOSED = "127.0.0.1:5"  # nothing listens there
@@ -44,7 +44,8 @@ COMMANDS = ("status", "check", "runs", "sync", "db upgrade", "db current", "audi
 def parts_of(password: str) -> set[str]:
     """Every run of so many of its characters."""
     return {
-        password[at : at + SHORTEST_RUN].lower() for at in range(len(password) - SHORTEST_RUN + 1)
+        password[at : at + MIN_MASKED_LENGTH].lower()
+        for at in range(len(password) - MIN_MASKED_LENGTH + 1)
     }
 
 

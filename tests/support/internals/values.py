@@ -19,7 +19,7 @@ from etl.operations.plan_document import MAX_BYTES, MAX_LINE, SourcePlan, read_p
 from etl.pipeline.selection import WHOLE, Selection
 from etl.providers.kit import Json, Page, Partition, Provider, Request, Response, Stream, Traffic
 from etl.providers.wire import clean, fingerprint_with, parse
-from etl.redaction import SHORTEST_RUN
+from etl.redaction import MIN_MASKED_LENGTH
 from etl.reports.evidence import OPERATIONS, Evidence
 from etl.reports.evidence_page import page as evidence_page
 from etl.reports.export import WRITERS, Column, CsvStyle, write_csv, write_jsonl

@@ -1,6 +1,6 @@
 """What an audit tells of the violations it finds."""
 
-from etl.audit.findings import MOST_EXAMPLES, Violation, finding
+from etl.audit.findings import MAX_EXAMPLES, Violation, finding
 
 
 def violation(number: int, *, harmless: bool = False) -> Violation:
@@ -15,10 +15,10 @@ def test_a_check_without_violations_is_ok():
 def test_all_violations_are_counted_and_the_first_few_are_shown():
     found = finding("name", "promise", "remedy", (violation(n) for n in range(1000)))
     assert (found.ok, found.count) == (False, 1000)
-    assert found.examples == tuple(f"row {n}: odd" for n in range(MOST_EXAMPLES))
+    assert found.examples == tuple(f"row {n}: odd" for n in range(MAX_EXAMPLES))
 
 
 def test_what_is_harmless_is_told_and_fails_nothing():
     found = finding("name", "promise", "remedy", (violation(n, harmless=True) for n in range(9)))
     assert (found.ok, found.count, found.noted) == (True, 0, 9)
-    assert (found.examples, len(found.notes)) == ((), MOST_EXAMPLES)
+    assert (found.examples, len(found.notes)) == ((), MAX_EXAMPLES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from etl.transform.diff import MISSING, MOST_CHANGES, FieldChange, field_changes
+from etl.transform.diff import MAX_CHANGES, MISSING, FieldChange, field_changes
 
 KEYED = {"parameters": ("name",), "reservations": ("experimentKey", "flagKey")}
 
@@ -150,15 +150,15 @@ def test_a_label_too_long_for_an_index_is_told_by_its_list():
 
 
 def test_of_very_many_changes_the_top_level_fields_are_told():
-    old, new = ({"a": dict.fromkeys(map(str, range(MOST_CHANGES)), x), "b": x} for x in (1, 2))
+    old, new = ({"a": dict.fromkeys(map(str, range(MAX_CHANGES)), x), "b": x} for x in (1, 2))
     assert changes(old, new) == [FieldChange("a", old["a"], new["a"]), FieldChange("b", 1, 2)]
 
 
 def test_of_very_many_top_level_changes_the_record_is_told():
-    old, new = (dict.fromkeys(map(str, range(MOST_CHANGES + 1)), x) for x in (1, 2))
+    old, new = (dict.fromkeys(map(str, range(MAX_CHANGES + 1)), x) for x in (1, 2))
     assert changes(old, new) == [FieldChange("", old, new)]
 
 
 def test_as_many_changes_as_may_be_are_told_one_by_one():
-    old, new = ({"a": dict.fromkeys(map(str, range(MOST_CHANGES)), x)} for x in (1, 2))
-    assert len(changes(old, new)) == MOST_CHANGES
+    old, new = ({"a": dict.fromkeys(map(str, range(MAX_CHANGES)), x)} for x in (1, 2))
+    assert len(changes(old, new)) == MAX_CHANGES
