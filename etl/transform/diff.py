@@ -44,7 +44,7 @@ def field_changes(old: Json, new: Json, keyed: Mapping[str, Sequence[str]]) -> l
     """Every smallest difference between two JSON values, in the order of their paths.
 
     One whose path would be too long is reported as a change of its parent. Where there are more
-    than `MOST_CHANGES`, only top-level fields are reported; where those are too many as well, the
+    than `MAX_CHANGES`, only top-level fields are reported; where those are too many as well, the
     record as a whole, with the path "".
     """
     if _same(old, new):

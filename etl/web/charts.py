@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-MOST_BARS, FEWEST_BARS = 62, 14
+MAX_BARS, MIN_BARS = 62, 14
 _STEPS = (  # letters of the ISO text of a time that name such a piece, and how long it is
     (16, timedelta(minutes=1)),
     (15, timedelta(minutes=10)),
@@ -79,11 +79,11 @@ class Slice:
 
 def pieces(first: datetime, last: datetime) -> Pieces:
     """The time from first to last, in the smallest pieces of which there are not too many."""
-    few = [one for one in _STEPS if (last - first) / one[1] < MOST_BARS - 1]
+    few = [one for one in _STEPS if (last - first) / one[1] < MAX_BARS - 1]
     letters, step = few[0] if few else _STEPS[-1]
     if not few:
-        first = last - step * (MOST_BARS - 1)
-    begin = _floor(min(first, last - step * (FEWEST_BARS - 1)), letters)
+        first = last - step * (MAX_BARS - 1)
+    begin = _floor(min(first, last - step * (MIN_BARS - 1)), letters)
     names, moment = [], begin
     while moment <= last:
         names.append(_text(moment)[:letters])

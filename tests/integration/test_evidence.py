@@ -124,7 +124,7 @@ def test_lists_of_a_run_that_are_cut_are_counted(databases: Databases) -> None:
         whole = of(engine).runs[0].remarks
         assert len([one for one in whole if one.startswith("layers")]) == missed
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(evidence, "MOST_GAPS", 2)
+            patch.setattr(evidence, "MAX_GAPS", 2)
             few = of(engine).runs[0].remarks
         assert [one for one in few if one.startswith("layers")] == [*whole[:2]]
         assert few[-1] == (
@@ -178,7 +178,7 @@ def test_hostile_names_are_text(story: Engine) -> None:
 
 
 def test_what_is_left_out_is_said(story: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "MOST_EVENTS", 3)
+    monkeypatch.setattr(evidence, "MAX_EVENTS", 3)
     found = of(story)
     told = re.findall(r"The first 3 of (\d+) (\w+) are told here", page(found))
     assert [what for _, what in told] == ["deletions", "updates", "creations"]
