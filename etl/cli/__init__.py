@@ -196,11 +196,16 @@ def _complain_of_fault(error: Exception) -> None:
     log = logging.getLogger("etl")
     if log.hasHandlers():  # else it came before the logs, and Python would print it
         log.error("internal error", exc_info=error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    providers = getattr(sys.modules.get("etl.providers"), "MODULES", {})
+    frame = next((one for one in reversed(frames) if one.filename in providers), frames[-1])
     told = redact(next(iter(str(error).splitlines()), ""))
-    where = f"{Path(frame.filename).name}:{frame.lineno}"
-    complain(
-        f"etl: internal error: {type(error).__name__}: {told} ({where}). "
-        "Please report it with the output of the same command after `etl --log text`",
-        style=BAD,
-    )
+    what = f"{type(error).__name__}: {told} ({Path(frame.filename).name}:{frame.lineno}). "
+    if frame.filename in providers:
+        what = f"the provider {providers[frame.filename]} failed: {what}Its package must be fixed"
+    else:
+        what = (
+            f"internal error: {what}Please report it with the output of the same command after "
+            "`etl --log text`"
+        )
+    complain(f"etl: {what}", style=BAD)

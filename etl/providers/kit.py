@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
@@ -108,8 +109,21 @@ def whole(item: Json) -> tuple[Json, tuple[Embedded, ...]]:
     return item, ()
 
 
+def bearer(key: str) -> Mapping[str, str]:
+    """Bearer authentication."""
+    return {"Authorization": f"Bearer {key}"}
+
+
 def _always(_options: Any) -> bool:
     return True
+
+
+def _never(_options: Any) -> bool:
+    return False
+
+
+def _nothing(_body: Json) -> Json:
+    return None
 
 
 def _no_echo(_body: Json, _request: Request) -> str | None:
@@ -134,15 +148,18 @@ class Stream:
     none; `secret_fields` (top-level) hold keys, and name the columns of their fingerprints;
     `list_keys` name the items of lists in the paths of field diffs.
 
-    Order: `is_single_page` where a partition comes in one response; `has_stable_order` where these
-    options sort by what never changes; `earlier_request` of an offset list begins so many records
-    earlier, so that pages overlap; None where the paging does not allow it.
+    Order: `is_single_page` where a partition comes in one response. `earlier_request` of an offset
+    list begins so many records earlier, None where the paging does not allow it; where
+    `has_stable_order` too, as these options sort by what never changes, pages are read so that they
+    overlap, and a record that slips from one to the next is noticed.
 
-    Single records: `item_request` (id, key) reads one again; `asks_by_key` where that is by a key,
-    which may change; `list_item_request` (key, options) reads one as the list shows it, else
-    `without_item_request` tells people why there is none; `bare_options` leave out what items carry
-    of other streams; `page_of_404` where absence is an answer. `has_created_at` where the provider
-    says when a record was created.
+    Single records: `item_request` (id, key) reads one again, so that a 404 proves its deletion; its
+    body is the item, or an envelope on which `item_id` raises KeyError. `asks_by_key` where that is
+    by a key, which may change. `list_item_request` (key, options) reads one for `--project`, as the
+    list shows it and for `read_page`; else `without_item_request` tells people why there is none.
+    `bare_options` leave out what items carry of other streams. `page_of_404` is the page that a 404
+    of a list stands for, where absence is an answer. `has_created_at` where the provider says when
+    a record was created.
     """
 
     name: str
@@ -165,7 +182,7 @@ class Stream:
     list_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     is_single_page: bool = False
-    has_stable_order: Callable[[Any], bool] = _always
+    has_stable_order: Callable[[Any], bool] = _never
     earlier_request: Callable[[Request, int], Request | None] | None = None
 
     item_request: Callable[[str, str], Request] | None = None
@@ -187,7 +204,9 @@ class Stream:
 class Provider:
     """A vendor: where it lives, how a key is presented, its streams in the order they are read.
 
-    whoami: asks what the key belongs to; identity: what of the answer tells accounts apart.
+    headers: of a request with that key. error_message: of a body that is an error; "" of others.
+    whoami: asks what the key belongs to, identity: what of the answer tells accounts apart; where a
+    provider has no such request or says nothing, a new key is taken for another account.
     rate_limits: the windows it documents, as `100/10s`; none where only its headers tell.
     granted_limits: the windows that whoami grants to the key; none where it does not say.
     """
@@ -196,8 +215,8 @@ class Provider:
     base_url: str
     headers: Callable[[str], Mapping[str, str]]
     streams: tuple[Stream, ...]
-    whoami: Request
-    identity: Callable[[Json], Json]
+    whoami: Request | None = None
+    identity: Callable[[Json], Json] = _nothing
     error_message: Callable[[Json], str]
     concurrency: int = 1
     rate_limits: tuple[str, ...] = ()
@@ -207,6 +226,9 @@ class Provider:
         """Raises ProviderError where it does not fit together."""
         if not _NAME.fullmatch(self.name):
             raise ProviderError(f"the provider {self.name!r} must be named by [a-z][a-z0-9_-]*")
+        url = urlsplit(self.base_url)
+        if url.scheme not in ("https", "http") or not url.netloc or url.path or url.query:
+            raise ProviderError(f"the provider {self.name}: {self.base_url!r} is no https://host")
         known: set[str] = set()
         for stream in self.streams:
             where = f"the provider {self.name}, stream {stream.name!r}"
@@ -216,6 +238,8 @@ class Provider:
                 raise ProviderError(f"{where}: it has this stream twice")
             if stream.parent is not None and stream.parent not in known:
                 raise ProviderError(f"{where}: its parent {stream.parent!r} must come before it")
+            if odd := sorted(stream.filter_options - stream.options.model_fields.keys()):
+                raise ProviderError(f"{where}: it has no option {', '.join(odd)} to filter by")
             known.add(stream.name)
 
     def stream(self, name: str) -> Stream:

@@ -393,6 +393,7 @@ PROVIDER = Provider(
             to_record=environment_record,
             is_wanted=lambda options: options["projects"].environments,
             earlier_request=earlier,
+            has_stable_order=lambda _options: True,
             volatile_fields=frozenset({"_links", "_access"}),
             secret_fields={"apiKey": "sdk_key_fingerprint", "mobileKey": "mobile_key_fingerprint"},
             unordered_lists=(

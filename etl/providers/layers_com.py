@@ -1,13 +1,12 @@
 """Layers.com Partner API: projects. https://developers.layers.com/docs/api (GET /v1/projects)."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from etl.json_text import path_step, vendor_message
 from etl.model import Record
-from etl.providers.kit import Json, Options, Partition, Provider, Request, Stream
+from etl.providers.kit import Json, Options, Partition, Provider, Request, Stream, bearer
 from etl.providers.paging import is_object, read_cursor
 from etl.providers.wire import Rfc3339, Wire, drift_of
 
@@ -98,11 +97,6 @@ def new_status(wire: WireProject) -> tuple[tuple[str, str], ...]:
     return () if wire.status in STATUSES else (("status", "new value"),)
 
 
-def headers(key: str) -> Mapping[str, str]:
-    """Bearer authentication; the version is in the path."""
-    return {"Authorization": f"Bearer {key}"}
-
-
 def granted_limits(body: Json) -> tuple[str, ...]:
     """The reads a minute of the key's tier; none for a tier that is not documented."""
     tier = body.get("rateLimitTier") if is_object(body) else None
@@ -126,7 +120,7 @@ def error_message(body: Json) -> str:
 PROVIDER = Provider(
     name="layers",
     base_url="https://api.layers.com",
-    headers=headers,
+    headers=bearer,
     whoami=Request("/v1/whoami"),
     identity=whose,
     rate_limits=_TIERS["standard"],

@@ -5,6 +5,7 @@ Never a short page, never an empty one.
 """
 
 import re
+from collections.abc import Callable
 from typing import TypeGuard
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -15,7 +16,7 @@ from etl.providers.kit import Json, Page, Params, Request
 
 def read_linked(body: Json, _request: Request) -> Page:
     """LaunchDarkly: `items`, `_links.next.href` (absent at the end), optional `totalCount`."""
-    items = _items(body, "items")
+    items = items_of(body, "items")
     links = _object(body.get("_links") or {}, "_links")
     link = links.get("next")
     return Page(
@@ -32,27 +33,44 @@ def read_numbered(body: Json, request: Request) -> Page:
     so the next URL is rebuilt from the request. An empty page ends the walk too: past the last
     page the answer is not documented.
     """
-    items = _items(body, "data")
+    items = items_of(body, "data")
     pagination = _object(body.get("pagination"), "pagination")
     goes_on = bool(pagination.get("nextPage")) and bool(items)
     page = int(dict(request.params or ()).get("page", "1"))
     return Page(
         items=items,
-        next=_with(request, "page", str(page + 1)) if goes_on else None,
+        next=with_param(request, "page", str(page + 1)) if goes_on else None,
         total=count_of(pagination.get("totalItems")),
     )
 
 
 def read_cursor(body: Json, request: Request) -> Page:
     """Layers.com: `items` and an opaque `nextCursor`, null or absent at the end; no total."""
-    items = _items(body, "items")
+    items = items_of(body, "items")
     cursor = body.get("nextCursor")
     if cursor is not None and not isinstance(cursor, str):
         raise ProtocolError(f"nextCursor is a JSON {json_type(cursor)}, not text")
     return Page(
         items=items,
-        next=_with(request, "cursor", cursor) if cursor else None,
+        next=with_param(request, "cursor", cursor) if cursor else None,
     )
+
+
+def read_offset(items: str, *, more: str, total: str) -> Callable[[Json, Request], Page]:
+    """Lists by `offset`; their bodies name the items, whether there are more, and the total."""
+
+    def read(body: Json, request: Request) -> Page:
+        found, goes_on = items_of(body, items), body.get(more)
+        if not isinstance(goes_on, bool) or (goes_on and not found):
+            raise ProtocolError(f"{more} is {json_type(goes_on)} behind {len(found)} items")
+        offset = int(dict(request.params or ()).get("offset", "0")) + len(found)
+        return Page(
+            items=found,
+            next=with_param(request, "offset", str(offset)) if goes_on else None,
+            total=count_of(body.get(total)),
+        )
+
+    return read
 
 
 def read_object(body: Json, _request: Request) -> Page:
@@ -108,7 +126,7 @@ def earlier(request: Request, count: int) -> Request | None:
     """
     if request.params is not None:
         offset = dict(request.params).get("offset", "")
-        return _with(request, "offset", _less(offset, count)) if offset.isdecimal() else None
+        return with_param(request, "offset", _less(offset, count)) if offset.isdecimal() else None
     found = _OFFSET.search(request.path)
     if found is None:
         return None
@@ -141,13 +159,14 @@ def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
     return isinstance(value, dict)
 
 
-def _with(request: Request, name: str, value: str) -> Request:
+def with_param(request: Request, name: str, value: str) -> Request:
     """The same request with one parameter set; repeated others (tags) stay as they are."""
     others = tuple((other, text) for other, text in request.params or () if other != name)
     return Request(request.path, (*others, (name, value)))
 
 
-def _items(body: Json, name: str) -> list[Json]:
+def items_of(body: Json, name: str) -> list[Json]:
+    """The list of that name; ProtocolError where there is none."""
     items = _object(body, "the body").get(name)
     if not isinstance(items, list):
         raise ProtocolError(f"the answer has no list {name!r} (found {json_type(items)})")

@@ -24,6 +24,18 @@ def to_record(item, partition):
 (projects,) = layers.streams
 PROVIDER = replace(PROVIDER, streams=(replace(projects, to_record=to_record),))
 """
+NO_KEY = """
+def to_record(item, partition):
+    return replace(projects.to_record(item, partition), key=item["slug"])
+
+(projects,) = layers.streams
+PROVIDER = replace(PROVIDER, streams=(replace(projects, to_record=to_record),))
+"""
+NO_HOST = 'PROVIDER = replace(PROVIDER, base_url="api.example.org")'
+NO_FILTER = (
+    "PROVIDER = replace(PROVIDER, "
+    "streams=[replace(layers.streams[0], filter_options=frozenset({'owner'}))])"
+)
 TWICE = "PROVIDER = replace(PROVIDER, streams=layers.streams * 2)"
 ORPHAN = 'PROVIDER = replace(PROVIDER, streams=[replace(layers.streams[0], parent="layers")])'
 
@@ -88,6 +100,21 @@ def test_a_column_for_which_there_is_no_place_is_refused_and_nothing_is_stored(
     assert run("export", "projects", "--out", "-", "--format", "jsonl").out == ""
 
 
+def test_a_fault_of_such_a_provider_is_told_with_its_line(
+    installed: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = installed(FLAGS + NO_KEY)
+    with Sandbox(small()) as sandbox:
+        assert run("init", "--provider", "acme-flags").code == 0
+        pointed_at(sandbox, tmp_path / "config" / "etl.toml")
+        ended = run("sync")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert (
+        "the provider acme-flags of acme-flags failed: KeyError: 'slug' (acme_flags.py:"
+        in ended.err
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "point", "told"),
     [
@@ -98,6 +125,12 @@ def test_a_column_for_which_there_is_no_place_is_refused_and_nothing_is_stored(
         (FLAGS, "layers = acme_flags:layers", "there is another one of this name"),
         (FLAGS + TWICE, "acme-flags = acme_flags:PROVIDER", "it has this stream twice"),
         (FLAGS + ORPHAN, "acme-flags = acme_flags:PROVIDER", "its parent 'layers' must come"),
+        (
+            FLAGS + NO_HOST,
+            "acme-flags = acme_flags:PROVIDER",
+            "'api.example.org' is no https://host",
+        ),
+        (FLAGS + NO_FILTER, "acme-flags = acme_flags:PROVIDER", "no option owner to filter by"),
     ],
 )
 def test_a_package_whose_provider_cannot_be_used_is_named(

@@ -245,7 +245,7 @@ def test_a_field_that_goes_bit_by_bit_vanishes_with_the_last_record(engine: Engi
 def test_only_the_fields_that_most_records_lost_are_looked_for(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(field_changes, "MOST_GONE", 1)
+    monkeypatch.setattr(field_changes, "MAX_VANISHED_FIELDS", 1)
     with Sandbox(World(7, Sizes(layers_projects=2))) as sandbox:
         settings = settings_for(sandbox)
         sandbox.world.live("layers", "projects")[0].payload["aOnce"] = 1
