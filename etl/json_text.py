@@ -1,4 +1,4 @@
-"""Texts of values: the one JSON text that is hashed and stored, one step of a URL's path."""
+"""JSON as text: the canonical form that is hashed and stored; texts of providers in messages."""
 
 import difflib
 import json

@@ -1,4 +1,4 @@
-"""Values that are kept in a temporary file, not in memory, until they are written elsewhere."""
+"""A list in a temporary file: values that are written later, without their memory."""
 
 import errno
 import json

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from etl.audit import payloads, rows
 from etl.audit.findings import Finding, Violation, finding
 from etl.audit.rows import Rule, breaking
-from etl.db import migrations, sized
+from etl.db import large_rows, migrations
 from etl.db.types import metadata
 from etl.providers.wire import SECRET_FIELDS, redact
 
@@ -111,7 +111,7 @@ def _lost(key: ForeignKey, row: Any) -> str:
 def secrets(connection: Connection) -> Iterator[Violation]:
     """Texts and documents that hold something shaped like a vendor's key; it is not shown."""
     for table, query, texts in _all_texts():
-        for row in sized.rows(connection, query, *texts):
+        for row in large_rows.rows(connection, query, *texts):
             found = row[len(table.primary_key) :]
             if not _is_secret("\n".join(text for text in found if text)):
                 continue

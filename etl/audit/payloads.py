@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, and_, select
 
 from etl.audit.findings import Violation
-from etl.db import sized
+from etl.db import large_rows
 from etl.db.tables import RECORDS, ChildTables, RecordTables, change_fields, changes
 from etl.json_text import json_text
 from etl.model import Child, Operation, Record, Reject
@@ -66,7 +66,7 @@ def children(connection: Connection) -> Iterator[Violation]:
             continue
         table = tables.current
         query = select(table).where(~table.c.is_deleted).order_by(table.c[tables.id])
-        for rows in sized.pieces(connection, query, table.c.raw):
+        for rows in large_rows.pieces(connection, query, table.c.raw):
             for child in tables.children:
                 yield from _children(connection, tables, child, rows)
 
@@ -75,7 +75,7 @@ def field_diffs(connection: Connection) -> Iterator[Violation]:
     """Events of updates and returns whose fields are not the diff of the two versions."""
     for tables in RECORDS.values():
         for query, raws in _pairs(tables.stream):
-            for rows in sized.pieces(connection, query, *raws):
+            for rows in large_rows.pieces(connection, query, *raws):
                 told = _fields(connection, [row.change_id for row in rows])
                 for row in rows:
                     stream = _stream(row.provider, tables)
@@ -90,7 +90,7 @@ def field_diffs(connection: Connection) -> Iterator[Violation]:
 def _stored(connection: Connection, tables: RecordTables) -> Iterator[tuple[Any, str]]:
     """Every version, the current ones first, and how it is called."""
     for table in (tables.current, tables.history):
-        for row in sized.rows(connection, _in_order(table, tables.id), table.c.raw):
+        for row in large_rows.rows(connection, _in_order(table, tables.id), table.c.raw):
             record_id = getattr(row, tables.id)
             name = f"{tables.stream} {record_id} ({row.source} {row.key}) version {row.version}"
             yield row, name

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from etl.audit.findings import Violation
-from etl.db import sized
+from etl.db import large_rows
 from etl.db.run_tables import horizons, leases, run_streams, runs
 from etl.db.tables import RECORDS, STAGING, RecordTables, change_fields, changes
 from etl.db.types import UtcDateTime
@@ -65,7 +65,7 @@ def breaking(rules: Rules) -> Callable[[Connection], Iterator[Violation]]:
 
     def search(connection: Connection) -> Iterator[Violation]:
         for rule in made():
-            for row in sized.rows(connection, rule.query):
+            for row in large_rows.rows(connection, rule.query):
                 yield rule.violation(row)
 
     return search

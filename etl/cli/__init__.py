@@ -1,4 +1,4 @@
-"""The commands. Each one reads its arguments, calls the shell, and prints; it decides nothing."""
+"""The commands: each one reads its arguments, calls an operation, and prints the result."""
 
 import logging
 import sys
@@ -14,13 +14,14 @@ from typer.main import get_command
 from etl import __version__
 from etl.cli import (
     backfill,
-    care,
+    changes,
+    checks,
     config,
     demo,
     diff,
     export,
     notices,
-    past,
+    output_streams,
     plan,
     prune,
     report,
@@ -28,13 +29,12 @@ from etl.cli import (
     runs,
     schedule,
     source,
-    streams,
     sync,
     web,
     worker,
 )
-from etl.cli.boundary import translated
 from etl.cli.context import Common, set_up_logs, show_waits
+from etl.cli.error_messages import translated
 from etl.cli.quiet import quiet as quietly
 from etl.cli.terminal import BAD, complain
 from etl.errors import FAILED, TRY_AGAIN, ConfigError
@@ -124,12 +124,12 @@ for module in (
     schedule,
     worker,
     runs,
-    past,
+    changes,
     diff,
     report,
     export,
     reprocess,
-    care,
+    checks,
     notices,
     prune,
     source,
@@ -171,7 +171,7 @@ def _word(option: Any, *_at: Any, **_context: Any) -> str:
 
 def main() -> None:
     """Runs the command line; an error is one clear message and its exit code."""
-    streams.install()
+    output_streams.install()
     try:
         command_line()()
     except Exception as error:  # noqa: BLE001  nothing ends as a traceback
@@ -183,7 +183,7 @@ def main() -> None:
             complain("    " if number else "etl:", line, style=BAD)
         sys.exit(found.exit_code)
     finally:
-        for trouble in streams.lost():
+        for trouble in output_streams.lost():
             complain("etl:", trouble, style=BAD)
         # An interrupt that once passed through the execution of a string, as in the making of a
         # dataclass, lets `python -m etl` end by SIGINT whatever its exit code is; the next

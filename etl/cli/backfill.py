@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etl.cli import context, terminal
-from etl.cli.load import load_dumps
+from etl.cli.backfill_archive import load_dumps
 from etl.cli.progress import bars
 from etl.cli.quiet import Quiet
 from etl.cli.sync import STOPPED, notify, show

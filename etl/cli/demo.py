@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etl.cli import past, sync, terminal
+from etl.cli import changes, sync, terminal
 from etl.cli.terminal import out
 from etl.errors import ConfigError
 from etl.model import exit_code_of
@@ -162,7 +162,7 @@ def _tour(server: "Sandbox", settings: "Settings", engine: "Engine") -> None:
 
     with engine.connect() as connection:
         wanted = runs.Filter(stream="projects", run_id=4)
-        past.write(runs.change_feed(connection, wanted), "table")
+        changes.write(runs.change_feed(connection, wanted), "table")
         _title("6. A report in SQL: how full are LaunchDarkly's layers?")
         _report(connection, CAPACITY)
         _title("7. Another: one inventory for three vendors")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, lookup, terminal
+from etl.cli.changes import SIGNS, Format, arrow, stream_of
 from etl.cli.export import Exact, Spreadsheet, csv_style, opened
-from etl.cli.past import SIGNS, Format, arrow, stream_of
 from etl.errors import ConfigError
 from etl.json_text import iso_time
 from etl.model import Operation

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from etl import __version__
 from etl.cli import context, lookup, terminal
+from etl.cli.changes import stream_of
 from etl.cli.export import opened
-from etl.cli.past import stream_of
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import typer
 
-from etl.cli import context, lookup, streams, terminal
+from etl.cli import context, lookup, output_streams, terminal
 from etl.errors import ConfigError
 from etl.reports.export import CsvStyle
 
@@ -141,5 +141,5 @@ def opened(out: Path | None, *, force: bool) -> Iterator[BinaryIO]:
         with whole_file(out, force=force) as file:
             yield file
         return
-    with streams.data() as file:
+    with output_streams.data() as file:
         yield file

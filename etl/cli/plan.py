@@ -10,7 +10,7 @@ import typer
 
 from etl import __version__
 from etl.cli import context, sync, terminal
-from etl.cli.past import SIGNS
+from etl.cli.changes import SIGNS
 from etl.cli.progress import bars
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import COLOURS

@@ -44,7 +44,7 @@ def prune(
     about the time before pruned history are refused from then on.
     """
     from etl.operations.sync import utc_now
-    from etl.pipeline.recording import prune_archives
+    from etl.pipeline.run_archive import prune_archives
 
     now, settings = utc_now(), context.settings(ctx.obj)
     runs, history = settings.retention.runs, settings.retention.history

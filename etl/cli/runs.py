@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from etl.cli import context, lookup, terminal
-from etl.cli.past import SourceArgument, SourceOption
+from etl.cli.changes import SourceArgument, SourceOption
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import out
 from etl.errors import STALE, ConfigError

@@ -164,6 +164,6 @@ def _confirm(name: str) -> None:
 def _held(connection: Any, names: tuple[str, ...]) -> Any:
     from etl.history.sources import held
     from etl.operations.sync import utc_now
-    from etl.pipeline.lease import lives, this_process
+    from etl.pipeline.live_processes import lives, this_process
 
     return held(connection, names, this_process(), utc_now(), lives)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etl.cli import context, terminal
-from etl.cli.boundary import translated
+from etl.cli.error_messages import translated
 from etl.cli.progress import all_bars
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import err

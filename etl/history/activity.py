@@ -1,4 +1,4 @@
-"""Runs and rejects, in pages and by time, for people who look. Reads only."""
+"""Runs and rejects in pages and by time, for the web console. Reads only."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Walks through the records in pages, for people who look: now or at a moment. Reads only.
+"""Records in pages for the web console, now or at a moment. Reads only.
 
 A page is found by its place in an index, never by counting. A search reads at most so many records
 at a time and says where it stopped: an answer comes soon however many records there are.

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Text, and_, case, cast, func, not_, or_, select
 
-from etl.db import sized
+from etl.db import large_rows
 from etl.db.bulk import bytewise
 from etl.db.tables import RECORDS, RecordTables, changes
 from etl.history.retention import known_since
@@ -65,7 +65,7 @@ def differences(
             touched = touched_between(tables.stream, first, second, source)
             query, raws = _pairs(connection, tables, touched)
             query = query.where(tables.current.c.source.not_in(pruned))
-            for row in sized.rows(connection, query, *raws):
+            for row in large_rows.rows(connection, query, *raws):
                 yield from _difference(row, tables)
 
 

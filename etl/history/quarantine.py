@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
-from etl.db import sized
+from etl.db import large_rows
 from etl.db.run_tables import rejects, schema_drift
 from etl.db.tables import RECORDS
 from etl.model import Reject
@@ -96,7 +96,7 @@ def quarantined(
         query = query.where(rejects.c.source == source)
     if not resolved:
         query = query.where(rejects.c.resolved_at.is_(None))
-    for row in sized.rows(connection, query, rejects.c.payload):
+    for row in large_rows.rows(connection, query, rejects.c.payload):
         values = row._mapping  # noqa: SLF001  SQLAlchemy's documented way
         yield Quarantined(**{name: values[name] for name in Quarantined.__dataclass_fields__})
 

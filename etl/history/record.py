@@ -1,4 +1,4 @@
-"""One record for people who look: as it is or was, its versions, its parts. Reads only."""
+"""One record for the web console: as it is or was, its versions, its parts. Reads only."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Questions that people ask the database: freshness, runs, changes, history. Reads only."""
+"""Queries on runs, freshness and changes, for commands, notifications and metrics. Reads only."""
 
 import json
 import unicodedata
@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Row as SqlRow
 
-from etl.db import sized
+from etl.db import large_rows
 from etl.db.run_tables import run_streams, runs
 from etl.db.tables import RECORDS, change_fields, changes
 from etl.errors import ConfigError
@@ -344,7 +344,7 @@ def _feed() -> Select[Any]:
 
 def _changes(connection: Connection, query: Select[Any]) -> Generator[Change, None, None]:
     values = change_fields.c.old_value, change_fields.c.new_value
-    with closing(sized.rows(connection, query, *values)) as found:
+    with closing(large_rows.rows(connection, query, *values)) as found:
         for row in found:
             yield Change(
                 change_id=row.change_id,

@@ -1,1 +1,1 @@
-"""Load: records are compared with what is stored, staged, and committed once a run."""
+"""Load: staged rows, checkpoints, and the one transaction that makes a run visible."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from etl.db import sized
+from etl.db import large_rows
 from etl.db.run_tables import schema_drift
 from etl.db.tables import RECORDS, RecordTables
 from etl.json_text import json_text
@@ -61,7 +61,7 @@ def read_fields(
     raws = history.c.raw, current.c.raw
     pairs = select(row_id, *raws).select_from(both).where(*changed).order_by(row_id)
     shapes: Shapes = Counter()
-    with closing(sized.rows(connection, pairs, *raws)) as states:
+    with closing(large_rows.rows(connection, pairs, *raws)) as states:
         for record_id, old, new in states:
             found = field_changes(
                 content_of(old, stream), content_of(new, stream), stream.list_keys

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 
 from etl.db.run_tables import staged_deletions
 from etl.errors import UnsafeChange
-from etl.load import runs, scopes, staging
+from etl.load import runs, staging
+from etl.load import scope_store as scopes
 from etl.load.events import write_events
 from etl.load.merge import merge
-from etl.load.scopes import StoredScope
+from etl.load.scope_store import StoredScope
 from etl.load.staging import Batch, RunKey
 from etl.model import RunReport
 from etl.providers.kit import Stream

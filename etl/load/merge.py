@@ -32,7 +32,7 @@ from etl.db.tables import RECORDS, ChildTables, RecordTables
 from etl.db.types import Flag, UtcDateTime
 from etl.load.change_fields import read_fields
 from etl.load.events import PendingEvents
-from etl.load.staged_rows import Kinds, changed_ids, gone_ids, kinds
+from etl.load.merge_input import Kinds, changed_ids, gone_ids, kinds
 from etl.load.staging import RunKey
 from etl.model import Operation
 from etl.providers.kit import Stream

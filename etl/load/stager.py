@@ -1,4 +1,4 @@
-"""Takes pages in: compares them with what is stored, stages the news, and writes checkpoints.
+"""Stages pages: compares items with stored rows, stages what is new, writes checkpoints.
 
 Rows and the walk's state are written in one transaction. Pages that come fast share a checkpoint;
 a slow page gets its own, so that little is fetched again after a kill.

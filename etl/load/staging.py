@@ -1,4 +1,4 @@
-"""A run that has not ended, in the database: staged rows, the ledger of walks, what was seen.
+"""Reads and writes the staging tables of a run: staged rows, checkpoints, rows that were met.
 
 Everything a page brought is written in one transaction with the state of its walk, so a killed run
 goes on behind the last page that is stored. Readers never see these tables.

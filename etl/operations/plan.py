@@ -15,14 +15,14 @@ from etl.errors import OK, PARTIAL, ConfigError
 from etl.load import runs
 from etl.load.commit import RunCommit, land
 from etl.load.scope import Credential
-from etl.load.scopes import StoredScope
+from etl.load.scope_store import StoredScope
 from etl.load.staging import RunKey
 from etl.model import RunKind, RunReport, RunStatus, StreamReport, StreamStatus
 from etl.operations import plan_store
 from etl.operations.plan_document import PlannedChanges, PlannedReject, PlannedScope, SourcePlan
 from etl.operations.sync import Clock, RunOptions, Watch, job_of, sync, utc_now
 from etl.pipeline.deletions import TROUBLE
-from etl.pipeline.lease import at_work, lives
+from etl.pipeline.live_processes import at_work, lives
 from etl.providers import PROVIDERS
 
 NEVER = timedelta(seconds=-1)

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
 
-from etl.db import migrations, sized
+from etl.db import large_rows, migrations
 from etl.db.bulk import parts
 from etl.db.run_tables import rejects, runs, schema_drift, staged_deletions
 from etl.db.tables import RECORDS
 from etl.errors import PlanOutOfDate
-from etl.load import missing, scopes, staging
+from etl.load import missing, scope_store, staging
 from etl.load.staging import Batch, RunKey
 from etl.model import Operation, RunKind
 from etl.operations.plan_document import PlannedChange, SourcePlan, Standing, fields_as_json
@@ -49,7 +49,7 @@ def standing(connection: Connection, source: str) -> Standing:
         run_id=last.run_id,
         merged_at=last.merged_at,
         finished_at=last.finished_at,
-        scopes={name: one.scope for name, one in scopes.stored(connection, source).items()},
+        scopes={name: one.scope for name, one in scope_store.stored(connection, source).items()},
         noted_at=max((moment for moment in noted if moment is not None), default=None),
     )
 
@@ -111,7 +111,7 @@ def _written(connection: Connection, run: RunKey, stream: Stream) -> Iterator[Pl
         .where(staged.c.run_id == run.run_id)
         .order_by(staged.c.ordinal)
     )
-    for row in sized.rows(connection, query, staged.c.raw, current.c.raw):
+    for row in large_rows.rows(connection, query, staged.c.raw, current.c.raw):
         yield _change(row, stream)
 
 

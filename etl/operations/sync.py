@@ -1,4 +1,4 @@
-"""Composition: settings, clock and process become an engine, a client and one run of a source."""
+"""Runs one sync of a source: makes engine, client and job of settings, clock and process."""
 
 import logging
 import threading
@@ -43,10 +43,10 @@ from etl.pipeline import rate_budget_rows
 from etl.pipeline.crawl import Progress
 from etl.pipeline.deletion_guard import DeleteLimits
 from etl.pipeline.job import Job
-from etl.pipeline.lease import at_work, give_large_blocks_back, lives
+from etl.pipeline.live_processes import at_work, give_large_blocks_back, lives
 from etl.pipeline.rate_budget import RateBudget
-from etl.pipeline.recording import archived, keep_archive, recorded, recorder_of
 from etl.pipeline.run import RunContext, run
+from etl.pipeline.run_archive import archived, keep_archive, recorded, recorder_of
 from etl.pipeline.selection import WHOLE, Selection, narrowed
 from etl.pipeline.selection import as_json as selection_json
 from etl.providers import PROVIDERS

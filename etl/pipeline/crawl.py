@@ -1,4 +1,4 @@
-"""Surveys one stream: walks all its partitions into the intake, and decides what a failure ends.
+"""Crawls one stream: reads all its lists into the stager, and decides what a failure ends.
 
 A failure of a list that everything depends on ends the run. A failure in one project's list ends
 that walk only: the partition is incomplete, the others land.
@@ -30,7 +30,7 @@ from etl.extract.list_walk import (
 from etl.extract.pages import OVERLAP, PageReader, fetched, gathered, marks_of, pages
 from etl.load.stager import Stager
 from etl.model import StreamStatus
-from etl.pipeline.identity import moved_keys
+from etl.pipeline.moved_keys import moved_keys
 from etl.providers.kit import (
     Page,
     Partition,

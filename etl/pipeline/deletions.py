@@ -19,8 +19,8 @@ from etl.load.stager import Stager
 from etl.model import Operation, StreamReport, StreamStatus
 from etl.pipeline.deletion_guard import raise_if_unsafe
 from etl.pipeline.evidence import Verdict, keep_renamed, prove_deletions
-from etl.pipeline.identity import listed_keys
 from etl.pipeline.job import Job
+from etl.pipeline.moved_keys import listed_keys
 from etl.providers.kit import Stream, Traffic
 
 TROUBLE = (StreamStatus.INCOMPLETE, StreamStatus.FAILED)

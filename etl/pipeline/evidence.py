@@ -20,7 +20,7 @@ from etl.errors import (
 from etl.extract.pages import PageReader, body_for
 from etl.load.missing import Candidate
 from etl.model import DeletionReason
-from etl.pipeline.identity import Keys
+from etl.pipeline.moved_keys import Keys
 from etl.providers.kit import Json, Stream
 
 

@@ -33,7 +33,8 @@ from etl.errors import (
     UnsafeChange,
 )
 from etl.extract.pages import PageReader
-from etl.load import missing, runs, scopes, staging
+from etl.load import missing, runs, staging
+from etl.load import scope_store as scopes
 from etl.load.commit import RunCommit, land
 from etl.load.runs import Holder, OpenRun
 from etl.load.stager import Stager
@@ -42,7 +43,7 @@ from etl.model import RunKind, RunReport, RunStatus, StreamReport, StreamStatus
 from etl.pipeline.crawl import Crawl, Progress, confirm_keys, survey
 from etl.pipeline.deletions import TROUBLE, StreamResult, conclude, report_of
 from etl.pipeline.job import Job
-from etl.pipeline.scope import Scopes, asked_identity, known_identity, scopes_of
+from etl.pipeline.scope_check import Scopes, asked_identity, known_identity, scopes_of
 from etl.providers.kit import Json, Stream, Traffic
 from etl.signals import hearing, to_its_end, undisturbed
 

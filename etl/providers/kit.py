@@ -1,4 +1,4 @@
-"""The vocabulary of extraction: Request, Response, Page, Partition, Stream, Provider.
+"""What a provider consists of: Provider, Stream, Request, Page, Partition.
 
 Values only. A provider file fills them with data and pure functions; it never sees the network.
 """

@@ -1,4 +1,4 @@
-"""The door for the vendors' JSON: parsing, redaction, cleaning, and the types of wire models.
+"""Parses, redacts and cleans the providers' JSON; base class and field types of wire models.
 
 Nothing behind this door holds a vendor's key, a NUL, a lone surrogate, a NaN or a naive time.
 """

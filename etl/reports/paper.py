@@ -1,4 +1,4 @@
-"""The frame of a page that is one file: it needs no script, loads nothing, prints well. Pure."""
+"""The frame of an HTML report that is one file: no script, nothing loaded, prints well. Pure."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime

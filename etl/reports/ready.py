@@ -10,7 +10,7 @@ from sqlalchemy import Connection, FromClause, Select, select
 
 from etl.errors import ConfigError
 from etl.json_text import near_or_some
-from etl.reports import past, relations
+from etl.reports import as_of, relations
 from etl.reports.relations import Relation
 
 
@@ -160,15 +160,15 @@ def relation(
     view = relations.relation(connection, report.name).rows
     if moment is not None:
         report.ensure_past()
-    sooner = report.name in past.SOONER and limit is not None
-    if report.name in past.QUERIES and (moment is not None or sooner):
+    sooner = report.name in as_of.SOONER and limit is not None
+    if report.name in as_of.QUERIES and (moment is not None or sooner):
 
         def pick(rows: FromClause) -> Select[Any]:
             return relations.in_order(connection, Relation(rows, report.order), source, limit)
 
         wanted = pick if sooner else select
         sqlite = connection.dialect.name == "sqlite"
-        found = past.rows(view, report.name, moment, sqlite=sqlite, pick=wanted)
+        found = as_of.rows(view, report.name, moment, sqlite=sqlite, pick=wanted)
         return Relation(found, report.order)
     if moment is None:
         return Relation(view, report.order)

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType, TypeEngine
 
-from etl.db import run_tables, sized
+from etl.db import large_rows, run_tables
 from etl.db.bulk import bytewise
 from etl.db.tables import RECORDS, change_fields, changes
 from etl.db.types import BigId, Document, Flag, UtcDateTime
@@ -209,7 +209,7 @@ def batches(
     )
     places = [place for place, one in enumerate(rows.c) if _json(one)]
     documents = [one for one in rows.c if _json(one)]
-    for part in sized.pieces(connection, query, *documents):
+    for part in large_rows.pieces(connection, query, *documents):
         yield [_parsed(row, places) for row in part]
 
 

@@ -29,8 +29,8 @@ from etl.audit.payloads import in_doubles
 from etl.batches import together
 from etl.db.bulk import copy_rows, parts
 from etl.db.engine import lock_events
+from etl.db.large_rows import MAX_TEXT, size_of
 from etl.db.run_tables import outside_scope, rejects, schema_drift
-from etl.db.sized import MAX_TEXT, size_of
 from etl.db.tables import RECORDS, RecordTables, change_fields, changes
 from etl.db.types import Document
 from etl.json_text import json_text

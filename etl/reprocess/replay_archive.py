@@ -1,4 +1,4 @@
-"""Loads dumps into history: each one is a run whose Fetch reads the dump, at the dump's time."""
+"""Loads dumps of an archive into history, each as a run at its time; for backfill and reprocess."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from etl.log_fields import log_run
 from etl.model import COMMITTED, RunKind, RunReport
 from etl.operations.sync import Clock, RunOptions, Watch, job_of, utc_now
 from etl.pipeline.job import Job
-from etl.pipeline.lease import at_work, lives
+from etl.pipeline.live_processes import at_work, lives
 from etl.pipeline.run import ReplayTimes, RunContext, run
 from etl.providers import PROVIDERS
 from etl.providers.kit import Options, Provider, Request, Response, Traffic

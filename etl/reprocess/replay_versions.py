@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from etl.audit.payloads import hashed_form
 from etl.batches import together
-from etl.db.sized import MAX_TEXT
+from etl.db.large_rows import MAX_TEXT
 from etl.json_text import type_at
 from etl.load import missing, staging
 from etl.load.events import write_events

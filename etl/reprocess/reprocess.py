@@ -27,7 +27,7 @@ from etl.load.runs import Holder, OpenRun
 from etl.log_fields import fields
 from etl.model import RunKind, RunReport, RunStatus
 from etl.operations.sync import Clock, utc_now
-from etl.pipeline.lease import at_work, lives
+from etl.pipeline.live_processes import at_work, lives
 from etl.providers import PROVIDERS
 from etl.providers.kit import Provider
 from etl.reprocess.reconcile import Reconciliation, RowDifference

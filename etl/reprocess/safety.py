@@ -1,4 +1,4 @@
-"""What a past that was made anew in another database says otherwise: deletions, rejects. Reads."""
+"""Deletions and rejects that would differ after a reprocess, which needs --force. Reads only."""
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime

@@ -24,9 +24,9 @@ from etl.db.run_tables import outside_scope, run_streams, runs
 from etl.db.tables import RECORDS
 from etl.db.types import metadata
 from etl.errors import ConfigError, StoreError
-from etl.load import scopes
+from etl.load import scope_store
 from etl.load.scope import Credential, scope_of
-from etl.load.scopes import StoredScope
+from etl.load.scope_store import StoredScope
 from etl.model import COMMITTED, RunKind
 from etl.operations.sync import Clock, RunOptions, utc_now
 from etl.providers.kit import Provider
@@ -117,11 +117,11 @@ class ScratchDatabase:
         with self.scratch.begin() as made:
             _copy_run(self.stored, made, last.run_id)
             for stream, scope in self._scopes_of(last).items():
-                scopes.store(made, self.source, stream, scope, last.run_id)
+                scope_store.store(made, self.source, stream, scope, last.run_id)
             for stream in RECORDS:
                 left = _outside(self.stored, made, self.source, stream, at)
-                left -= scopes.outside(made, self.source, stream)
-                scopes.leave(made, self.source, stream, left, last.run_id)
+                left -= scope_store.outside(made, self.source, stream)
+                scope_store.leave(made, self.source, stream, left, last.run_id)
 
     def _scopes_of(self, run: Any) -> Mapping[str, StoredScope]:
         """Stream -> the scope in which a stored run read all of it."""

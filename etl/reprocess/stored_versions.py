@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, literal, select
 
-from etl.db import sized
+from etl.db import large_rows
 from etl.db.tables import RECORDS, RecordTables, changes
 
 
@@ -78,7 +78,7 @@ def _ordered(
             at.label("at"),
             *(table.c[name] for name in ("run_id", "parent_id", "is_deleted", "content_hash")),
             table.c.raw,
-            sized.size_of(connection, table.c.raw).label("size"),
+            large_rows.size_of(connection, table.c.raw).label("size"),
             changes.c.reason,
         )
         .select_from(table)
@@ -86,4 +86,4 @@ def _ordered(
         .where(table.c.source == source)
         .order_by(at, table.c[tables.id])
     )
-    return sized.rows(connection, query, table.c.raw)
+    return large_rows.rows(connection, query, table.c.raw)

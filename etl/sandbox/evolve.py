@@ -8,7 +8,7 @@ from copy import deepcopy
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from etl.sandbox import birth, words
+from etl.sandbox import make_records, words
 from etl.sandbox.values import KEY_FIELD, STREAMS, Mutation, Payload
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def evolve(
     world: "World", *, changed: float, deleted: int, renamed: int, created: int, restored: int
 ) -> list[Mutation]:
     """Moves the world's clock on, does that many things with each provider, and tells which."""
-    dice = birth.die(world.seed, "evolve", world.generation)
+    dice = make_records.die(world.seed, "evolve", world.generation)
     world.now += dice.randint(3, 20) * MINUTE
     done: list[Mutation] = []
     for provider in STREAMS:
@@ -134,7 +134,7 @@ class _Step:
 
 def _stamps(dice: Random, provider: str, now: int) -> Payload:
     if provider == "layers":
-        return {"updatedAt": birth.rfc3339(now)}
+        return {"updatedAt": make_records.rfc3339(now)}
     if provider == "launchdarkly":
         return {}
     person = dice.choice(words.PEOPLE)
@@ -170,7 +170,7 @@ def _availability(_dice: Random, payload: Payload) -> Payload:
 
 
 def _rotate(dice: Random, _payload: Payload) -> Payload:
-    return {"apiKey": birth.sdk_key(dice, "sdk")}
+    return {"apiKey": make_records.sdk_key(dice, "sdk")}
 
 
 def _recolor(dice: Random, payload: Payload) -> Payload:
@@ -189,7 +189,7 @@ def _reserve(dice: Random, payload: Payload) -> Payload:
         reservation = dice.choice(dice.choice(taken)["reservations"])
         reservation["reservationPercent"] = (reservation["reservationPercent"] + 10) % 50
     else:
-        environments["production"] = {"reservations": birth.reservations(dice, full=False)}
+        environments["production"] = {"reservations": make_records.reservations(dice, full=False)}
     return {"environments": environments}
 
 
@@ -199,7 +199,7 @@ def _default(dice: Random, payload: Payload) -> Payload:
     scalars = [one for one in parameters if one["type"] in ("string", "number", "boolean")]
     if not scalars:
         name = f"added_{dice.randrange(10**6)}"
-        return {"parameters": [*parameters, birth.parameter(dice, name, "number")]}
+        return {"parameters": [*parameters, make_records.parameter(dice, name, "number")]}
     chosen = dice.choice(scalars)
     old = chosen["defaultValue"]
     new = {"string": f"v{dice.randrange(10**6)}", "boolean": not old}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from etl.sandbox.birth import cursor
+from etl.sandbox.make_records import cursor
 from etl.sandbox.message import Question, Refusal, Reply, Vendor, number, reply_json
 from etl.sandbox.values import KEYS, Payload
 from etl.sandbox.world import Row, World

@@ -10,7 +10,7 @@ from random import Random
 from threading import RLock
 from typing import Any
 
-from etl.sandbox import birth, words
+from etl.sandbox import make_records, words
 from etl.sandbox.differences import differences
 from etl.sandbox.evolve import evolve
 from etl.sandbox.payloads import shown
@@ -78,7 +78,7 @@ class World:
     def reset(self) -> None:
         """As it was at the start; what changed since is forgotten."""
         with self.lock:
-            self.now = birth.START
+            self.now = make_records.START
             self.generation = 0
             self.version += 1
             self._shelves: dict[tuple[str, str, str], Shelf] = {}
@@ -196,7 +196,7 @@ class World:
         """As `create`, and tells everything that came into being."""
         with self.lock:
             ordinal = self.shelf(provider, stream, parent_key).next_ordinal
-            dice = birth.die(self.seed, provider, stream, parent_key, ordinal, "created")
+            dice = make_records.die(self.seed, provider, stream, parent_key, ordinal, "created")
             payload = self._payload(dice, provider, stream, parent_key, ordinal)
             payload |= deepcopy(overrides)
             key = str(payload[KEY_FIELD[provider]])
@@ -220,10 +220,10 @@ class World:
 
     def _seeded(self, provider: str, stream: str, parent: Row | None) -> Iterator[Row]:
         at = parent.ordinal if parent else 0
-        dice = birth.die(self.seed, provider, stream, at)
+        dice = make_records.die(self.seed, provider, stream, at)
         count = self._count(provider, stream, at)
         for ordinal in range(count):
-            born = birth.birthday(dice, ordinal, count)
+            born = make_records.birthday(dice, ordinal, count)
             if parent:  # nothing in a project is older than the project
                 born = parent.born + ordinal * 1000
             yield Row(_payload(dice, provider, stream, ordinal, (at, born)), born, ordinal)
@@ -299,16 +299,16 @@ def _payload(
     project_ordinal, born = at
     match provider, stream:
         case "launchdarkly", "projects":
-            return birth.ld_project(dice, ordinal)
+            return make_records.ld_project(dice, ordinal)
         case "launchdarkly", "environments":
-            return birth.ld_environment(dice, ordinal, project_ordinal)
+            return make_records.ld_environment(dice, ordinal, project_ordinal)
         case "launchdarkly", _:
-            return birth.ld_layer(dice, ordinal, project_ordinal, born)
+            return make_records.ld_layer(dice, ordinal, project_ordinal, born)
         case "statsig", "projects":
-            return birth.statsig_project()
+            return make_records.statsig_project()
         case "statsig", _:
-            return birth.statsig_layer(dice, ordinal, born)
-    return birth.layers_project(dice, ordinal, born)
+            return make_records.statsig_layer(dice, ordinal, born)
+    return make_records.layers_project(dice, ordinal, born)
 
 
 def _has_parent(provider: str, stream: str) -> bool:

@@ -22,8 +22,10 @@ from etl.errors import ConfigError
 from etl.history import activity, browse, quarantine
 from etl.history.activity import OPERATIONS
 from etl.history.as_of import ensure_known
-from etl.web import estate, feeds, pages
-from etl.web.asked import (
+from etl.web import feeds, pages, records
+from etl.web.download import Download
+from etl.web.guard import Guard, Token, is_local
+from etl.web.query import (
     MAX_QUERY,
     NUMBER,
     PLACE,
@@ -40,8 +42,6 @@ from etl.web.asked import (
     query_texts,
     texts,
 )
-from etl.web.download import Download
-from etl.web.guard import Guard, Token, is_local
 from etl.web.render import environment, page
 
 Clock = Callable[[], datetime]
@@ -72,26 +72,26 @@ PAGES: Mapping[str, tuple[str, ConsolePage]] = {
     "/estate": (
         "estate.html",
         ConsolePage(
-            estate.estate,
+            records.estate,
             {
                 **_RECORDS,
                 "stream": choice(*STREAMS, default=STREAMS[0]),
-                "state": choice(*estate.STATES, default=estate.STATES[0]),
+                "state": choice(*records.STATES, default=records.STATES[0]),
             },
         ),
     ),
     "/records/{stream}/{id}": (
         "record.html",
         ConsolePage(
-            estate.record,
+            records.record,
             {"stream": SEARCH, "id": NUMBER, "old": NUMBER, "new": NUMBER, "before": NUMBER},
         ),
     ),
     "/capacity": (
         "capacity.html",
         ConsolePage(
-            estate.capacity,
-            {**_RECORDS, "environment": texts(1000), "level": choice(*estate.LEVELS, default="")},
+            records.capacity,
+            {**_RECORDS, "environment": texts(1000), "level": choice(*records.LEVELS, default="")},
         ),
     ),
     "/changes": ("changes.html", ConsolePage(pages.changes, {**CHANGES, "before": NUMBER})),

@@ -14,8 +14,8 @@ from etl.formatting import safe
 from etl.history import changes
 from etl.reports.export import Column, csv_header, csv_rows
 from etl.transform.diff import MISSING
-from etl.web.asked import PageQuery
 from etl.web.pages import wanted_changes
+from etl.web.query import PageQuery
 
 COLUMNS = (
     Column("observed_at", "time"),

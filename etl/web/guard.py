@@ -1,4 +1,4 @@
-"""Who may read, and what a browser may do with a page: the one door before every route.
+"""Access to the console: the token, hosts, methods, sizes, and security headers.
 
 It refuses other methods than GET, names that are not this console's (DNS rebinding), and, when a
 token is demanded, everybody without it. Every answer gets the same strict headers.
@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from etl.errors import ConfigError
 from etl.formatting import safe
-from etl.web.asked import decoded
+from etl.web.query import decoded
 from etl.web.throttle import CLIENT_LIMIT, Throttle
 
 log = logging.getLogger("etl.web")

@@ -16,8 +16,8 @@ from etl.history import changes as feed
 from etl.history import runs as queries
 from etl.history.activity import OPERATIONS
 from etl.model import COMMITTED, RunStatus, StreamStatus
-from etl.web.asked import STREAMS, PageQuery
 from etl.web.charts import Chart, pieces, stacked
+from etl.web.query import STREAMS, PageQuery
 
 Values = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from etl import __version__
 from etl.formatting import count, safe, span, time
 from etl.transform.diff import MISSING
-from etl.web.asked import PageQuery, written
+from etl.web.query import PageQuery, written
 
 MAX_VALUE_LENGTH = 300
 

@@ -15,7 +15,7 @@ from etl.operations.sync import utc_now
 from etl.web.app import application
 from etl.web.connection import ConnectionTimeouts, PatientProtocol
 from etl.web.guard import Token
-from etl.web.strength import MIN_LENGTH, is_strong
+from etl.web.token_strength import MIN_LENGTH, is_strong
 
 PATIENCE = ConnectionTimeouts()
 

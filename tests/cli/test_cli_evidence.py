@@ -55,7 +55,7 @@ def test_a_ready_report_may_be_a_page(story: Place) -> None:
 def test_a_report_that_ends_before_its_rows_leaves_no_cursor_behind(
     story: Place, form: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("etl.db.sized.MAX_ROWS", 2)
+    monkeypatch.setattr("etl.db.large_rows.MAX_ROWS", 2)
     ended = story.etl("report", "change_feed", "--limit", "3", "--format", form)
     assert (ended.code, ended.err + capfd.readouterr().err) == (0, "")
 

@@ -125,7 +125,7 @@ def test_a_file_that_is_there_is_kept_but_by_force(story: Place, tmp_path: Path)
 def test_an_export_that_fails_leaves_no_half_file(
     story: Place, tmp_path: Path, broken: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etl.db.sized.MAX_ROWS", 2)
+    monkeypatch.setattr("etl.db.large_rows.MAX_ROWS", 2)
     ended = story.etl("export", broken, "--format", form, "--out", str(tmp_path / "out"))
     assert (ended.code, "the database failed" in ended.err) == (1, True)
     assert list(tmp_path.iterdir()) == []

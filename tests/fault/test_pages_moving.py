@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from etl.sandbox import Fault, Sandbox, Sizes, World
-from etl.sandbox.birth import DAY
+from etl.sandbox.make_records import DAY
 from tests.support.changes import last_change
 from tests.support.database import contents, count, rows
 from tests.support.lists import (

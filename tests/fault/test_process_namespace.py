@@ -49,7 +49,7 @@ def test_a_process_of_another_pid_namespace_cannot_tell_that_a_run_is_over(
 ) -> None:
     """Its /proc is that of the machine, or its own."""
     with at_work() as holder:
-        code = f"from etl.pipeline.lease import *; print(lives({holder!r}))"
+        code = f"from etl.pipeline.live_processes import *; print(lives({holder!r}))"
         assert in_another_namespace(f"from etl.load.runs import Holder; {code}", *more) == "None"
 
 
@@ -60,7 +60,7 @@ def test_within_a_pid_namespace_dead_and_live_runs_are_told_apart(more: tuple[st
     code = """
 import os, sys
 from dataclasses import replace
-from etl.pipeline.lease import at_work, lives, this_process
+from etl.pipeline.live_processes import at_work, lives, this_process
 with at_work() as holder:
     said = [lives(holder)]
 said.append(lives(holder))

@@ -215,7 +215,7 @@ def test_parquet_has_types_and_the_same_rows(twins: Twins) -> None:
 
 def test_row_groups_are_written_as_they_come(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("etl.reports.export.ROW_GROUP_BYTES", 1)
-    monkeypatch.setattr("etl.db.sized.MAX_ROWS", 10)
+    monkeypatch.setattr("etl.db.large_rows.MAX_ROWS", 10)
     found = parquet.ParquetFile(io.BytesIO(exported(twins[0], "layers", "parquet")))
     assert found.num_row_groups == -(-count(twins[0], "layers") // 10)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select
 
 from etl.errors import ConfigError
 from etl.sandbox import Sandbox
-from etl.sandbox.birth import die, sdk_key
+from etl.sandbox.make_records import die, sdk_key
 from tests.conftest import Databases
 from tests.support.database import count
 from tests.support.internals.database import REPORTS, batches, past_reports, relations, reports

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from etl.sandbox import Fault, Sandbox, World
-from etl.sandbox.birth import HOUR
+from etl.sandbox.make_records import HOUR
 from tests.conftest import Databases
 from tests.support.database import count, counts, differing, rows
 from tests.support.forks import Fork

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from etl import spool
 from etl.batches import together
-from etl.db.sized import MAX_ROWS, MAX_TEXT
+from etl.db.large_rows import MAX_ROWS, MAX_TEXT
 from etl.spool import Spool
 from tests.property.strategies import JSON
 

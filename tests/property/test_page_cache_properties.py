@@ -13,7 +13,7 @@ from etl.config.settings import Settings, load
 from etl.extract.pages import PageReader
 from etl.model import RunReport
 from etl.operations.sync import RunOptions, job_of
-from etl.pipeline.lease import lives, this_process
+from etl.pipeline.live_processes import lives, this_process
 from etl.pipeline.run import RunContext, run
 from etl.providers.kit import Request, Response, Traffic
 from tests.conftest import Databases

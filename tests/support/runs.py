@@ -14,7 +14,7 @@ from etl.config.settings import Settings, load
 from etl.extract.pages import PageReader
 from etl.model import RunReport, StreamReport
 from etl.operations import sync as app
-from etl.pipeline.lease import lives, this_process
+from etl.pipeline.live_processes import lives, this_process
 from etl.pipeline.run import RunContext, run
 from etl.providers.kit import Traffic
 from etl.sandbox import KEYS, Sandbox, Sizes, World

@@ -37,11 +37,11 @@ from etl.load import change_fields as field_changes
 from etl.load import missing as absent
 from etl.load import runs
 from etl.load.runs import acquire, release
-from etl.load.scopes import stored
+from etl.load.scope_store import stored
 from etl.notify import store as notices
 from etl.notify.store import claim, everything
+from etl.reports import as_of as past_reports
 from etl.reports import evidence_rows as evidence
-from etl.reports import past as past_reports
 from etl.reports import ready as reports
 from etl.reports import relations
 from etl.reports.evidence_rows import EvidenceQuery

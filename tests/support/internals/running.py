@@ -27,10 +27,10 @@ from etl.operations.sync import (
 )
 from etl.pipeline import evidence as proof
 from etl.pipeline.crawl import Progress
-from etl.pipeline.lease import at_work, lives, this_process
+from etl.pipeline.live_processes import at_work, lives, this_process
 from etl.pipeline.rate_budget import RateBudget
 from etl.pipeline.run import RunContext, run
-from etl.pipeline.scope import known_identity, scopes_of
+from etl.pipeline.scope_check import known_identity, scopes_of
 from etl.providers import PROVIDERS
 from etl.providers.statsig import PROVIDER, LayersOptions
 from etl.reprocess.replay_archive import Load, load_archive, plan_load

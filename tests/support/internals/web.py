@@ -9,4 +9,4 @@ from etl.web.connection import ConnectionTimeouts
 from etl.web.feeds import AT_ONCE
 from etl.web.guard import COOKIE, Guard, Token
 from etl.web.server import Door, serve
-from etl.web.strength import is_strong
+from etl.web.token_strength import is_strong

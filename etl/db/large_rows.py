@@ -1,4 +1,4 @@
-"""Reading rows with large documents few at a time, so that their size does not add up in memory."""
+"""Reads rows with large documents a few at a time, so that memory stays bounded."""
 
 from collections.abc import Generator, Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""What the pages of records show: the estate, one record, how full layers are."""
+"""The pages of records: lists, one record, capacity of layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from etl.history.browse import RecordQuery
 from etl.providers import PROVIDERS
 from etl.transform.canonical import content_of
 from etl.transform.diff import FieldChange, field_changes
-from etl.web.asked import STREAMS, VENDOR, PageQuery
 from etl.web.charts import Slice, slices
+from etl.web.query import STREAMS, VENDOR, PageQuery
 
 Values = Mapping[str, Any]
 

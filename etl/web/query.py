@@ -1,4 +1,4 @@
-"""What a request asks for: the text of a URL as values, or a ConfigError that says how to write it.
+"""A URL's parameters as values, or a ConfigError that says how to write them.
 
 Pure: it reads no clock and no database.
 """

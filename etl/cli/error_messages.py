@@ -1,4 +1,4 @@
-"""The boundary of the command line: errors of libraries and of the system as errors of etl."""
+"""Errors of libraries and of the system as errors of etl, for the boundary of every command."""
 
 import errno
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""`etl audit`, `etl rejects`, `etl drift`: is the database sound, what was not or oddly sent."""
+"""`etl audit`, `etl rejects`, `etl drift`: what does not hold, was rejected or changed shape."""
 
 import json
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from etl.cli import context, lookup, terminal
-from etl.cli.past import SourceArgument, SourceOption
+from etl.cli.changes import SourceArgument, SourceOption
 from etl.cli.quiet import Quiet
 from etl.cli.terminal import BAD, GOOD, out
 from etl.errors import FAILED, PARTIAL

@@ -1,4 +1,4 @@
-"""What a run has staged, as its merge asks for it: of which kinds anything, and whose ids."""
+"""What a run has staged, as its merge asks for it: the kinds of changes, and their ids."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""`etl changes`, `etl history`: the change feed, field by field, and the life of one record."""
+"""`etl changes` and `etl history`: the change feed, and the history of one record."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

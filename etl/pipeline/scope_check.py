@@ -7,7 +7,7 @@ from etl.errors import AccessDenied, RequestRejected
 from etl.extract.pages import PageReader, body_of, remembering, single
 from etl.json_text import json_text
 from etl.load.scope import Credential, is_silence, scope_of
-from etl.load.scopes import StoredScope
+from etl.load.scope_store import StoredScope
 from etl.pipeline.job import Job
 from etl.providers.kit import Json
 

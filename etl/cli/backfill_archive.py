@@ -1,4 +1,4 @@
-"""What `etl backfill --from-archive DIR` does: dumps loaded in the order of time, a line each."""
+"""`etl backfill --from-archive DIR`: loads dumps in the order of time."""
 
 import json
 from pathlib import Path
