@@ -5,6 +5,7 @@ to be done before stored names change, as an upgrade must not break what is ther
 an address of its own, as a source's scope names the host.
 """
 
+import fcntl
 import gzip
 import json
 import re
@@ -49,9 +50,11 @@ def world_after(steps: int) -> World:
 
 @contextmanager
 def sandbox_of(world: World) -> Iterator[Sandbox]:
-    """The vendors at the address that the earlier code read them from."""
-    with Sandbox(world, host=HOST, port=PORT) as sandbox:
-        yield sandbox
+    """The vendors at the address that the earlier code read them from; one test at a time."""
+    with (Path(tempfile.gettempdir()) / "etl-earlier.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Sandbox(world, host=HOST, port=PORT) as sandbox:
+            yield sandbox
 
 
 def place_of(folder: Path, sandbox: Sandbox) -> Place:
