@@ -8,6 +8,7 @@ an address of its own, as a source's scope names the host.
 import fcntl
 import gzip
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -51,7 +52,7 @@ def world_after(steps: int) -> World:
 @contextmanager
 def sandbox_of(world: World) -> Iterator[Sandbox]:
     """The vendors at the address that the earlier code read them from; one test at a time."""
-    with (Path(tempfile.gettempdir()) / "etl-earlier.lock").open("w") as lock:
+    with (Path(tempfile.gettempdir()) / f"etl-earlier-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with Sandbox(world, host=HOST, port=PORT) as sandbox:
             yield sandbox
