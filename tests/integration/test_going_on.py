@@ -142,6 +142,25 @@ def test_runs_of_two_sources_go_on_each_where_it_was_stopped(store: Engine) -> N
         assert (pages(vendor), found.received, found.updated, found.deleted) == (asked, 8, 2, 0)
 
 
+def test_a_list_is_not_read_again_because_that_of_another_source_is_old(store: Engine) -> None:
+    def stop_at(vendor: Vendor, offset: int, at: Any) -> None:
+        target = f"/v1/projects?limit=2&cursor={offset}"
+        answer, vendor.answers[target] = vendor.answers[target], 503
+        assert vendor.run(at=at).status == "parked"
+        vendor.answers[target] = answer
+
+    listed = cursor_list([partner(name) for name in "abcdefgh"], size=2)
+    vendor, other = (partners(store, dict(listed), size=2) for _ in range(2))
+    other.name = "other"
+    assert [one.run(at=hour(0)).status for one in (vendor, other)] == ["ok", "ok"]
+    stop_at(other, 2, hour(1))
+    stop_at(other, 6, later(1))  # it has more checkpoints, and they are older
+    stop_at(vendor, 4, later(700))
+    assert vendor.run(at=later(701)).status == "ok"
+    asked = [one.partition("cursor=")[2] for one in vendor.asked if "/projects?" in one]
+    assert asked == ["4", "6"]
+
+
 def test_a_run_may_be_stopped_and_gone_on_with_twice(store: Engine) -> None:
     vendor = known(store, "abcdefgh")
     vendor.answers |= listed("abcdefgn", a="x", c="y", g="z")
