@@ -209,6 +209,7 @@ def test_every_option_is_sent_as_the_page_documents_it(
     assert every - sent == {"cursor"}  # only behind the first page
 
 
+KEPT_OF_REASON = 200  # characters
 PARENTS = {
     "launchdarkly_projects": "",
     "launchdarkly_environments": "owner",
@@ -289,10 +290,11 @@ def told(schema: str, rules: list[Break], items: list[Json]) -> dict[str, str]:
 
 
 def _filled(reason: str, item: Json) -> str:
-    """A reason that names what stands twice."""
-    return (
-        reason.format(name=cleaned(item["parameters"][0]["name"])) if "{name}" in reason else reason
-    )
+    """A reason that names what stands twice, as much of it as is kept."""
+    if "{name}" not in reason:
+        return reason
+    whole = reason.format(name=cleaned(item["parameters"][0]["name"]))
+    return whole if len(whole) <= KEPT_OF_REASON else f"{whole[:KEPT_OF_REASON]}…"
 
 
 def without_rejects(found: dict[str, list[str]]) -> dict[str, list[str]]:
