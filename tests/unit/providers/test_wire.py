@@ -10,6 +10,8 @@ from etl.errors import ProtocolError
 from etl.json_text import json_text
 from etl.providers.launchdarkly import WireProject
 from etl.providers.wire import (
+    Number,
+    Wire,
     clean,
     drift_of,
     epoch_millis,
@@ -394,3 +396,16 @@ def test_a_null_time_is_no_drift():
 def test_drift_of_a_model_without_extras_is_empty():
     item = project()
     assert drift_of(WireProject.model_validate(item), item) == ()
+
+
+class Sized(Wire):
+    """An object with a number."""
+
+    size: Number = None
+
+
+@pytest.mark.parametrize("value", [True, False, "1", [1]])
+def test_what_is_no_number_is_taken_for_none(value):
+    with pytest.raises(ValidationError, match="valid number"):
+        Sized.model_validate({"size": value})
+    assert [Sized.model_validate({"size": one}).size for one in (1, 1.5, None)] == [1, 1.5, None]
